@@ -66,6 +66,8 @@ if [ -z "${PARLANCE_BIN:-}" ]; then
 fi
 [ -x "$PARLANCE_BIN" ] || fail "PARLANCE_BIN is $PARLANCE_BIN, which is no program"
 PARLANCE_BIN=$(realpath "$PARLANCE_BIN")
+# The server refuses variables that begin with its name and that it does not know.
+export -n PARLANCE_BIN
 
 for port in $(seq "$PORT" $((PORT + NODES))) $(seq $((PORT + 21)) $((PORT + 20 + NODES))) "$REDIS_PORT" "$POSTGRES_PORT"; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
@@ -254,7 +256,7 @@ balancer() {
             echo "    server node-$n 127.0.0.1:$((PORT + n)) cookie node-$n"
         done
     } >"$DATA/haproxy.cfg"
-    export PARLANCE_PORT=$PORT
+    export FLEET_PORT=$PORT
     haproxy -c -q -f "$DATA/haproxy.cfg" || fail "HAProxy does not take $DATA/haproxy.cfg"
     start haproxy haproxy -db -f "$DATA/haproxy.cfg"
     wait_for 20 haproxy node_is_ready 0

@@ -90,8 +90,8 @@ impl Bench {
             retry_after: None,
             sent: None,
             not_joined: std::sync::atomic::AtomicBool::new(false),
-            effects: Effects::with_allowance(limits.effects, limits.output),
-            logs: Logs::with_allowance(limits.log_bytes),
+            effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
+            logs: Logs::with_allowance(limits.effects.log_bytes),
             limits: limits.clone(),
         });
         Self {
@@ -124,7 +124,7 @@ impl Bench {
 }
 
 fn events(criterion: &mut Criterion) {
-    let sandbox = Arc::new(Sandbox::new(EngineLimits::default()).expect("an engine"));
+    let sandbox = Arc::new(Sandbox::new(EngineLimits::default(), &GuestLimits::default()).expect("an engine"));
     let (room, content) = ("general".to_owned(), "x".repeat(100));
     let message = HandlerInput::Message {
         room: &room,

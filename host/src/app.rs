@@ -19,19 +19,19 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{Admin, AdminToken, Role};
+use crate::admin::Admin;
 use crate::auth::{JwksLocation, Policy};
 use crate::capability::SystemRandom;
 use crate::commit::Committer;
-use crate::config::{AdminAddress, AdminTokenConfig, Config};
+use crate::config::{AdminAddress, Config};
 use crate::control::{Control, Dependencies};
 use crate::descriptors;
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
-use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
+use crate::sandbox::{CacheError, Compiler, Sandbox};
 use crate::scheduler::Contention;
-use crate::socket::{HandshakeLimits, Server, ServerLimits};
+use crate::socket::{Server, ServerLimits};
 use crate::store::OutageLog;
 
 use database::Database;
@@ -52,7 +52,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let (clients, operators) = listen::bind(&config.server).await?;
     let address = clients.local_addr().context("the listening socket has no address")?;
 
-    let database = Database::open(&config.store).await?;
+    let database = Database::open(&config.store, &config.postgres).await?;
     let contention = Arc::new(Contention::default());
     let (committer, committing) = Committer::start(
         database.writer.clone(),
@@ -86,11 +86,11 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     };
     let mut for_operators = http::metrics(state.clone());
     if !config.admin.is_empty() {
-        let admin = Admin::new(admin_tokens(&config), control_cell.clone(), services.logs.clone());
+        let admin = Admin::new(config.admin.clone(), control_cell.clone(), services.logs.clone());
         for_operators = for_operators.merge(admin.router());
     }
     let health = http::health_routes(state.clone());
-    let mut routes = http::page(state, &config.server.path).merge(health.clone());
+    let mut routes = http::page(state, &config.protocol.path).merge(health.clone());
     if config.server.admin_address == AdminAddress::Shared {
         routes = routes.merge(for_operators.clone());
     }
@@ -110,10 +110,10 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         audit_kept: config.store.audit_kept,
         contention,
     });
-    for tenant in std::iter::once(config.default_tenant()).chain(config.tenants.iter().cloned()) {
+    for tenant in std::iter::once(&config.default_tenant).chain(&config.tenants) {
         let name = tenant.name.clone();
         control
-            .open(tenant)
+            .open(tenant.clone())
             .await
             .with_context(|| format!("the tenant {name}"))?;
     }
@@ -130,7 +130,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     }
     let expiry = server.enforce_tokens();
     let refuse = axum::middleware::from_fn_with_state(
-        (services.clone(), config.server.path.clone().into()),
+        (services.clone(), config.protocol.path.clone().into()),
         http::refuse_when_draining,
     );
     let origins = origin::Origins::new(&config);
@@ -198,25 +198,16 @@ fn serve_operators(
 /// How many file descriptors clients may use. Warns when `limits.connections` is larger.
 fn descriptors_for_clients(config: &Config) -> Result<usize> {
     let limit = descriptors::limit().context("the limit of file descriptors is not known")?;
-    let clients = descriptors::for_clients(limit, config.store.connections);
-    if config.limits.connections > clients {
+    let clients = descriptors::for_clients(limit, config.postgres.connections);
+    if config.connections.connections > clients {
         tracing::warn!(
             "limits.connections is {}, but the system gives {limit} file descriptors, {clients} of them for clients; \
              more clients wait to be let in: raise the limit (ulimit -Hn, LimitNOFILE= of systemd), or lower \
              limits.connections",
-            config.limits.connections
+            config.connections.connections
         );
     }
     Ok(clients)
-}
-
-fn admin_tokens(config: &Config) -> Vec<AdminToken> {
-    let token = |token: &AdminTokenConfig| AdminToken {
-        name: token.name.as_str().into(),
-        sha256: token.sha256,
-        role: token.tenant.clone().map_or(Role::Operator, Role::Tenant),
-    };
-    config.admin.iter().map(token).collect()
 }
 
 /// The sandbox of a server: a child of this program compiles components, and their code is kept on disk.
@@ -228,8 +219,9 @@ fn sandbox(config: &Config) -> Result<Sandbox> {
     } else {
         std::env::current_exe().context("the path of this program, which compiles components, is not known")?
     };
-    let mut sandbox = Sandbox::new(engine_limits(config))?.with_compiler(Compiler::Child(program));
-    if let Some(directory) = &config.sandbox.cache {
+    let mut sandbox = Sandbox::new(config.engine.clone(), &config.default_tenant.limits.guest)?
+        .with_compiler(Compiler::Child(program));
+    if let Some(directory) = &config.engine.cache {
         match sandbox.open_cache(directory) {
             // A server that cannot write to a disk works without a cache.
             Err(error @ CacheError::Unusable { .. }) => {
@@ -241,50 +233,11 @@ fn sandbox(config: &Config) -> Result<Sandbox> {
     Ok(sandbox)
 }
 
-fn engine_limits(config: &Config) -> EngineLimits {
-    EngineLimits {
-        instances: u32::try_from(config.sandbox.instances).unwrap_or(u32::MAX),
-        memory: config.sandbox.memory,
-        tick: config.sandbox.tick,
-        component_size: config.sandbox.component_size,
-        compile: CompileLimits {
-            time: config.sandbox.compile_time,
-            memory: config.sandbox.compile_memory,
-        },
-        cache_size: config.sandbox.cache_size,
-        warm: WarmLimits {
-            instances: config.sandbox.warm_kept,
-            uses: u32::try_from(config.sandbox.warm_uses).unwrap_or(u32::MAX),
-            memory: config.sandbox.warm_memory,
-            idle: config.sandbox.warm_idle,
-        },
-    }
-}
-
 fn server_limits(config: &Config) -> ServerLimits {
-    let limits = &config.limits;
     ServerLimits {
-        packet: limits.packet,
-        outbound_packets: limits.outbound_packets,
-        outbound_bytes: limits.outbound_bytes,
-        write_stall: limits.write_stall,
-        connects_per_second: limits.connects_per_second,
-        connect_burst: limits.connect_burst,
-        connections: limits.connections,
-        connections_per_address: limits.connections_per_address,
-        unauthenticated: limits.unauthenticated,
-        unauthenticated_per_address: limits.unauthenticated_per_address,
-        handshakes_per_second: limits.handshakes_per_second,
-        handshakes_per_second_per_address: limits.handshakes_per_second_per_address,
-        ping_interval: limits.ping_interval,
-        ping_timeout: limits.ping_timeout,
-        connect_timeout: limits.connect_timeout,
-        path: config.server.path.clone(),
-        compression: config.server.compression,
-        handshake: HandshakeLimits {
-            headers: config.server.handshake_headers.clone(),
-            bytes: limits.handshake,
-        },
+        protocol: config.protocol.clone(),
+        connections: config.connections.clone(),
+        packet: config.default_tenant.limits.call.client.packet,
     }
 }
 
@@ -304,7 +257,7 @@ async fn announce(config: &Config, address: SocketAddr, control: &Control, devel
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!("tokens are verified with: {}", keys_of(&config.auth));
+    tracing::info!("tokens are verified with: {}", keys_of(&config.default_tenant.auth));
     for tenant in control.served().await {
         if tenant.id().as_str() != DEFAULT_TENANT {
             tracing::info!("tenant {} on the namespace {}", tenant.id(), tenant.id().namespace());

@@ -62,6 +62,9 @@ pub mod error;
 // The names of tenants, users, rooms, messages and connections, as types.
 pub mod id;
 
+// What a setting is: declared once, where it is obeyed.
+pub mod settings;
+
 // One rule for text and JSON that comes from outside.
 pub mod text;
 

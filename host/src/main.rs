@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use parlance::cli::operate::Terminal;
 use parlance::cli::{self, Cli, Command, Failure};
+use parlance::config::Environment;
 use parlance::dispatch::now_ms;
 use parlance::text::escape;
 
@@ -19,7 +20,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let env = |name: &str| std::env::var(name).ok();
+    // A variable that is not UTF-8 counts as unset.
+    let variables = std::env::vars_os();
+    let env = Environment::new(
+        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    );
     let (out, notes) = (&mut std::io::stdout(), &mut std::io::stderr());
     if let Some(result) = operate(&cli.command, &env) {
         return result.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a command that uses the admin API; `None` for the other commands.
-fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<Result<(), Failure>> {
+fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> {
     if matches!(
         command,
         Command::Serve(_)

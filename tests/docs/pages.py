@@ -4,6 +4,7 @@ MkDocs calls the functions `on_…`. Links are the same on a forge and on the si
 a source file or a directory of them, becomes a page of the site too, which shows the text.
 """
 
+import json
 import os
 import posixpath
 import re
@@ -20,6 +21,9 @@ IGNORED = {".git", ".parlance", ".venv", "dist", "node_modules", "target"}
 PICTURES = (".png", ".svg")
 # The page that shows the contract.
 CONTRACT = "wit/README.md"
+# The page that lists the settings, and the schema that it is made of.
+SETTINGS = "host/settings.md"
+SCHEMA = "host/parlance.schema.json"
 # What stands in parentheses behind a text in brackets.
 LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
 # Longer than any fence in what is shown.
@@ -45,6 +49,7 @@ def on_files(files, config):
 
     generate("code.css", HtmlFormatter(style="friendly").get_style_defs(".codehilite"))
     generate(CONTRACT, contract(), InclusionLevel.INCLUDED)
+    generate(SETTINGS, settings(), InclusionLevel.INCLUDED)
     shown = set()
     for path in all_paths():
         if path.endswith(PICTURES):
@@ -88,6 +93,53 @@ def contract():
     for path in sorted((ROOT / "wit").glob("*.wit")):
         parts += [f"## {path.stem}", listing(f"wit/{path.name}")]
     return "\n\n".join(parts)
+
+
+def settings():
+    """Every setting by its table, from the schema that `parlance check-config --schema` prints."""
+    tables = json.loads(read(SCHEMA))["properties"]
+    of_tenants = tables["tenants"]["additionalProperties"]["properties"]
+    parts = [
+        "# Settings",
+        "Each is a key of the file, in the table that the heading names, and a variable of the environment, which goes over "
+        "the file. [The server's guide](README.md#configure) says how to use both.",
+    ]
+    for name, table in tables.items():
+        if name not in ("handlers", "tenants"):
+            parts += settings_of(name, table, of_tenants.get(name, {}).get("properties", {}))
+    handlers = tables["handlers"]
+    keys = next(iter(handlers["properties"].values()))
+    events = ", ".join(f"`{name}`" for name in handlers["properties"])
+    parts += ["## handlers", f"{handlers['description']} A table for each of {events}."]
+    parts += rows(keys["properties"], keys["properties"])
+    parts += ["## tenants", f"{tables['tenants']['description']} It has the tables of the tenant's settings above."]
+    return "\n\n".join(parts)
+
+
+def settings_of(name, table, of_tenant):
+    """The section of a table, and one for each list of tables in it."""
+    properties = table["properties"]
+    plain = {key: schema for key, schema in properties.items() if schema.get("type") != "array" or "default" in schema}
+    parts = [f"## {name}", table["description"], *rows(plain, of_tenant)]
+    for key, schema in properties.items():
+        if key not in plain:
+            items = schema["items"]
+            one = ", ".join(f"`{only['required'][0]}`" for only in items["oneOf"])
+            parts += [f"### {name}.{key}", f"{schema['description']} Each has exactly one of {one}."]
+            parts += rows(items["properties"], items["properties"] if key in of_tenant else {})
+    return parts
+
+
+def rows(properties, of_tenant):
+    """A table of settings; none for no settings."""
+
+    def row(key, schema):
+        meaning = " ".join(schema.get("description", "").split()).replace("|", "\\|").replace("*", "\\*")
+        default = f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
+        return f"| `{key}` | {default} | {'each tenant' if key in of_tenant else 'the server'} | {meaning} |"
+
+    head = ["| key | default | of | |", "| --- | --- | --- | --- |"]
+    return ["\n".join(head + [row(*entry) for entry in properties.items()])] if properties else []
 
 
 def listing(path):

@@ -70,9 +70,10 @@ test('the client of the guide joins, posts and receives its message', async () =
 test('the commands of the guide write a configuration and check it', () => {
   const dir = temporaryDirectory();
   const commands = shown('host/README.md', '## Configure', 'sh').split('\n').filter((line) => !line.includes('parlance serve'));
-  assert.equal(commands.filter(Boolean).length, 2);
+  assert.equal(commands.filter(Boolean).length, 3);
   shell(commands.join('\n'), dir);
   assert.match(readFileSync(join(dir, 'parlance.toml'), 'utf8'), /^\[limits\]$/m);
+  assert.ok(JSON.parse(readFileSync(join(dir, 'parlance.schema.json'), 'utf8')).properties.limits);
 });
 
 test('the commands of the guide make a tenant, revoke tokens, and change its handlers', async () => {

@@ -25,7 +25,7 @@ const LIBRARIES: [(&[&str], &[&str]); 12] = [
     (&["refinery"], &["host/src/store/sqlite", "host/src/store/postgres"]),
     // Tests of handlers sign tokens, to have them verified as any other.
     (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
-    (&["toml"], &["host/src/config/"]),
+    (&["toml"], &["host/src/config/", "host/src/settings/"]),
     (
         &["rmp"],
         &[

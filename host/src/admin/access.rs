@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Admin;
 use super::problem::Problem;
+use crate::config::{AdminToken, Role};
 use crate::control::{Actor, Control};
 use crate::socket::ClientAddress;
 use crate::tenant::TokenBucket;
@@ -25,26 +26,6 @@ const FAILURE_RATE: (usize, usize) = (5, 50);
 /// Requests other than GET that all tokens of a tenant may make on a node, in a second on average and at once. Most are
 /// a transaction with a sync to disk, which competes with the events of all tenants. Operators have no such limit.
 const CHANGE_RATE: (usize, usize) = (10, 50);
-
-/// What a token may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Operator,
-    /// Everything that concerns this tenant, except to create, change, suspend or delete it.
-    Tenant(String),
-}
-
-/// An accepted token, of which only the hash is known.
-#[derive(Clone)]
-pub struct AdminToken {
-    /// Its name in the audit log.
-    pub name: Arc<str>,
-    /// SHA-256 of the token's bytes.
-    pub sha256: [u8; 32],
-    /// What it may do.
-    pub role: Role,
-}
 
 /// The accepted tokens.
 pub(crate) struct Access {

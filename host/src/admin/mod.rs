@@ -20,8 +20,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use access::{AdminToken, Role};
-
+use crate::config::AdminToken;
 use crate::control::Control;
 use crate::logs::LogHub;
 use access::Access;

@@ -14,8 +14,9 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::BODY_MAX;
-use super::access::{Caller, Role};
+use super::access::Caller;
 use super::problem::Problem;
+use crate::config::Role;
 use crate::control::PurgeProgress;
 use crate::control::api::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
 use crate::id::check_tenant_name;

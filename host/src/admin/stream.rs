@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::Admin;
-use super::access::{Caller, Role};
+use super::access::Caller;
 use super::problem::Problem;
 use super::routes::{QueryResult, parsed_query};
+use crate::config::Role;
 use crate::logs::{Follower, LogEvent, LogLine};
 
 /// When to try again after too many followers; nobody knows when one of these will end.

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::config::{Store as StoreConfig, StoreUrl};
 use crate::store::catalog::Catalog;
-use crate::store::postgres::{PostgresStore, Settings};
+use crate::store::postgres::{PostgresSettings, PostgresStore};
 use crate::store::sqlite::{self, Restored, SqliteStore};
 use crate::store::{Health, Maintenance, Reader, Writer};
 
@@ -32,7 +32,7 @@ impl Database {
     ///
     /// # Errors
     /// What is wrong with the database, and what to do.
-    pub(super) async fn open(config: &StoreConfig) -> Result<Self> {
+    pub(super) async fn open(config: &StoreConfig, postgres: &PostgresSettings) -> Result<Self> {
         match &config.url {
             StoreUrl::Sqlite(path) => {
                 let store = Arc::new(SqliteStore::open(path, config.check_time)?);
@@ -41,12 +41,7 @@ impl Database {
                 Ok(Self::with_roles_of(&store, Backend::Sqlite(store.clone())))
             }
             StoreUrl::Postgres(url) => {
-                let settings = Settings {
-                    connections: config.connections,
-                    connect_time: config.connect_time,
-                    statement_time: config.statement_time,
-                };
-                let store = Arc::new(PostgresStore::open(url.as_str(), settings).await?);
+                let store = Arc::new(PostgresStore::open(url.as_str(), postgres.clone()).await?);
                 tracing::info!("data in PostgreSQL at {}", store.address());
                 Ok(Self::with_roles_of(&store, Backend::Postgres(store.clone())))
             }

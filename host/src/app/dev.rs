@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::auth::{MintError, Minter};
 use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Config, Handlers};
-use crate::control::{Control, guest_limits, load_component};
+use crate::control::{Control, load_component};
 use crate::dispatch::now_ms;
 use crate::id::DEFAULT_TENANT;
 use crate::sandbox::{GuestLimits, Interface, Sandbox};
@@ -67,9 +67,9 @@ impl Development {
         let base = control.configured_routes(DEFAULT_TENANT).await;
         let dev_components = DevComponents {
             sandbox: sandbox.clone(),
-            handlers: config.handlers.clone(),
-            grants: config.grants.clone(),
-            limits: guest_limits(&config.sandbox),
+            handlers: config.default_tenant.handlers.clone(),
+            grants: config.default_tenant.grants.clone(),
+            limits: config.default_tenant.limits.guest.clone(),
             base,
             components: self.components.clone().into(),
         };

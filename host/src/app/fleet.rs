@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::bus::{Adapter, Bus, RedisBus, RedisSettings};
+use crate::cluster::bus::{Bus, RedisBus};
 use crate::cluster::{Fleet, FleetLimits};
-use crate::config::{Config, RedisAdapter, StoreUrl};
+use crate::config::{Config, StoreUrl};
 use crate::store::Reader;
 
 /// How long announcing to Redis that this node leaves may take.
@@ -25,26 +25,7 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
              (Node servers may be there); several nodes need PostgreSQL (DATABASE_URL)"
         );
     }
-    let settings = RedisSettings {
-        urls: redis.url.as_slice().to_vec(),
-        sentinels: redis.sentinels.as_slice().to_vec(),
-        cluster: redis.cluster || redis.url.as_slice().len() > 1,
-        adapter: match redis.adapter {
-            RedisAdapter::Classic => Adapter::Classic,
-            RedisAdapter::Sharded => Adapter::Sharded,
-        },
-        key: redis.key.clone(),
-        heartbeat: redis.heartbeat,
-        lease: redis.lease,
-        queue_messages: redis.queue_messages,
-        queue_bytes: redis.queue_bytes,
-        message_bytes: redis.message_bytes,
-        connect_timeout: redis.connect_timeout,
-        response_timeout: redis.response_timeout,
-        reconnect_pause: redis.reconnect_pause,
-        request_timeout: redis.request_timeout,
-    };
-    let bus = RedisBus::start(settings).context("redis.url (REDIS_URL)")?;
+    let bus = RedisBus::start(redis.clone()).context("redis.url (REDIS_URL)")?;
     tracing::info!(node = %bus.node(), "one of a fleet, over Redis");
     Ok(Some(Arc::new(bus)))
 }
@@ -58,9 +39,8 @@ pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dy
         bus: bus.clone(),
         store: store.clone(),
         limits: FleetLimits {
-            sweep: config.redis.sweep,
-            poll: config.redis.poll,
-            rooms_per_connection: config.limits.rooms_per_connection,
+            pace: config.catch_up.clone(),
+            rooms_per_connection: config.default_tenant.limits.call.client.rooms_per_connection,
         },
     }
 }

@@ -48,34 +48,26 @@ async fn listener(host: &str, port: u16, settings: &str) -> Result<TcpListener> 
 
 /// The listener for clients, within the configured limits and `descriptors` file descriptors.
 pub(super) fn for_clients(tcp: TcpListener, config: &Config, descriptors: usize) -> Listener {
-    let limits = &config.limits;
-    let transports = TransportLimits {
-        busy: limits.connections.saturating_add(SPARE_REQUESTS),
-        silent: limits.silent_connections,
-        silent_per_address: limits.silent_connections_per_address,
-        header_timeout: limits.header_timeout,
-        body_timeout: limits.body_timeout,
-        idle_timeout: limits.idle_timeout,
-    };
+    let busy = config.connections.connections.saturating_add(SPARE_REQUESTS);
     let proxies = TrustedProxies::new(&config.server.trusted_proxies);
-    Listener::new(tcp, limits.write_stall, transports, descriptors, proxies)
+    let stall = config.connections.write_stall;
+    Listener::new(tcp, stall, busy, config.transports.clone(), descriptors, proxies)
 }
 
 /// The listener for operators. Its limits are apart from those of clients.
 pub(super) fn for_operators(tcp: TcpListener, config: &Config) -> Listener {
-    let limits = &config.limits;
     let transports = TransportLimits {
-        busy: OPERATORS,
-        silent: SILENT_OPERATORS,
-        silent_per_address: SILENT_OPERATORS,
-        header_timeout: limits.header_timeout,
+        silent_connections: SILENT_OPERATORS,
+        silent_connections_per_address: SILENT_OPERATORS,
         body_timeout: COMPONENT_TIMEOUT,
-        idle_timeout: limits.idle_timeout,
+        ..config.transports.clone()
     };
     let descriptors = OPERATORS + SILENT_OPERATORS;
+    let stall = config.connections.write_stall;
     Listener::new(
         tcp,
-        limits.write_stall,
+        stall,
+        OPERATORS,
         transports,
         descriptors,
         TrustedProxies::default(),

@@ -13,25 +13,34 @@ use super::jwks::{JwksSource, KeyRing};
 use super::key::{Algorithm, Key};
 use super::revocation::{Revocation, Revocations};
 use crate::id::{InvalidId, TenantId};
+use crate::settings::{Texts, Time, secs, settings};
 
 /// Longest token, in bytes. A longer one is refused before it is parsed.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Which tokens one tenant accepts.
-#[derive(Debug, Clone)]
+settings! {
+    /// Which tokens (JWT) are accepted.
+    pub struct TokenRules of each tenant in "auth" {
+        /// How far the clocks of the token's issuer and of this server may be apart.
+        leeway: Duration = secs(5), Time(Duration::ZERO, secs(300));
+        /// How long before its token expires a client is told with `token-expiring`.
+        expiring_notice: Duration = secs(60), Time(secs(1), secs(86_400));
+        /// When not empty, a token's `aud` must have one of these.
+        audience: Vec<String> = Vec::new(), Texts;
+        /// When not empty, a token's `iss` must be one of these.
+        issuer: Vec<String> = Vec::new(), Texts;
+    }
+}
+
+/// What one tenant accepts. The default has no key, so it accepts nothing.
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The configured keys, tried in this order.
     pub keys: Vec<Key>,
     /// Sources of published keys.
     pub jwks: Vec<JwksSource>,
-    /// If not empty, a token's `aud` must contain one of these.
-    pub audience: Vec<String>,
-    /// If not empty, a token's `iss` must be one of these.
-    pub issuer: Vec<String>,
-    /// How far the clocks of issuer and server may differ when `exp` and `nbf` are checked.
-    pub leeway: Duration,
-    /// How long before its token expires a client is notified.
-    pub expiring_notice: Duration,
+    /// What tokens must say.
+    pub rules: TokenRules,
 }
 
 /// Verifies tokens for one tenant.
@@ -77,7 +86,7 @@ impl Authenticator {
                 .map(|source| KeyRing::reuse_or_open(source, known))
                 .collect(),
             policy: policy.clone(),
-            leeway_ms: u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX),
+            leeway_ms: u64::try_from(policy.rules.leeway.as_millis()).unwrap_or(u64::MAX),
             revocations: ArcSwap::new(revocations),
         }
     }
@@ -102,7 +111,7 @@ impl Authenticator {
     /// How long before its token expires a client is notified.
     #[must_use]
     pub fn expiring_notice(&self) -> Duration {
-        self.policy.expiring_notice
+        self.policy.rules.expiring_notice
     }
 
     /// Whether the identity's token has expired, with the policy's leeway.
@@ -208,10 +217,10 @@ impl Authenticator {
         let names_one_of = |claim: &str, known: &[String]| {
             known.is_empty() || claims.texts(claim).iter().any(|text| known.contains(text))
         };
-        if !names_one_of("aud", &self.policy.audience) {
+        if !names_one_of("aud", &self.policy.rules.audience) {
             return Err(AuthError::WrongAudience);
         }
-        if !names_one_of("iss", &self.policy.issuer) {
+        if !names_one_of("iss", &self.policy.rules.issuer) {
             return Err(AuthError::WrongIssuer);
         }
         Ok(())

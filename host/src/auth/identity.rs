@@ -102,7 +102,7 @@ impl Identity {
         &self.claims
     }
 
-    /// The claim `exp` in milliseconds since the Unix epoch. [`Policy::leeway`](super::Policy::leeway) is not
+    /// The claim `exp` in milliseconds since the Unix epoch. [`TokenRules::leeway`](super::TokenRules::leeway) is not
     /// added.
     #[must_use]
     pub fn expires_at_ms(&self) -> u64 {

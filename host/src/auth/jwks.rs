@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::key::{Algorithm, Key};
 use crate::address::is_public;
+use crate::settings::{Switch, Time, hours, secs, settings};
 use crate::text::without_lone_surrogates;
 
 /// The location of a key set.
@@ -30,18 +31,27 @@ pub enum JwksLocation {
     Url(String),
 }
 
-/// A source of keys: `[[auth.jwks]]` in the configuration.
+settings! {
+    /// How a published key set (RFC 7517) is read.
+    #[derive(Eq)]
+    pub struct JwksRules of each tenant in "auth.jwks" {
+        /// Whether the url may lead to this machine and its networks. Else it is held to the public internet, as handlers'
+        /// requests are: whoever says where a tenant's keys are must not make the server ask its neighbours.
+        allow_private_addresses: bool = false, Switch;
+        /// How often it is read.
+        refresh: Duration = secs(600), Time(secs(1), hours(24));
+        /// At most as often as this it is read for tokens with a key that is not known.
+        unknown_key_refresh: Duration = secs(30), Time(secs(1), hours(24));
+    }
+}
+
+/// A source of keys; `[[auth.jwks]]` in the config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwksSource {
     /// The location of the key set.
     pub location: JwksLocation,
-    /// Whether the URL may lead to a private address. Otherwise it may only lead to the public internet, as handlers'
-    /// requests do: whoever configures a tenant's key source must not make the server send requests to its own network.
-    pub private_addresses: bool,
-    /// Time between two refreshes.
-    pub refresh: Duration,
-    /// Shortest time between two refreshes that tokens with an unknown key cause.
-    pub unknown_key_refresh: Duration,
+    /// How it is read.
+    pub rules: JwksRules,
 }
 
 /// Timeout of one refresh.
@@ -134,14 +144,14 @@ impl KeyRingState {
             }
             self.refreshes.send_modify(|refreshes| *refreshes += 1);
             // Limits the rate, however many tokens name unknown keys.
-            tokio::time::sleep_until(began + self.source.unknown_key_refresh).await;
+            tokio::time::sleep_until(began + self.source.rules.unknown_key_refresh).await;
             let wait = if failing {
-                self.source.unknown_key_refresh
+                self.source.rules.unknown_key_refresh
             } else {
-                self.source.refresh
+                self.source.rules.refresh
             };
             let _ = tokio::time::timeout_at(
-                began + wait.max(self.source.unknown_key_refresh),
+                began + wait.max(self.source.rules.unknown_key_refresh),
                 self.refresh_requested.notified(),
             )
             .await;
@@ -164,7 +174,7 @@ async fn read(source: &JwksSource) -> anyhow::Result<Vec<Key>> {
             let path = path.clone();
             tokio::task::spawn_blocking(move || read_file(&path)).await??
         }
-        JwksLocation::Url(url) => fetch(url, source.private_addresses).await?,
+        JwksLocation::Url(url) => fetch(url, source.rules.allow_private_addresses).await?,
     };
     parse_key_set(&text)
 }

@@ -53,8 +53,8 @@ impl Minter {
         Ok(Self {
             header,
             key: encoding,
-            audience: policy.audience.first().cloned(),
-            issuer: policy.issuer.first().cloned(),
+            audience: policy.rules.audience.first().cloned(),
+            issuer: policy.rules.issuer.first().cloned(),
         })
     }
 

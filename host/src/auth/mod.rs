@@ -21,10 +21,10 @@ mod revocation;
 #[cfg(test)]
 mod tests;
 
-pub use authenticator::{Authenticator, MAX_TOKEN_BYTES, Policy};
+pub use authenticator::{Authenticator, MAX_TOKEN_BYTES, Policy, TokenRules};
 pub use error::AuthError;
 pub use identity::{Identity, MAX_NAME_BYTES};
-pub use jwks::{JwksLocation, JwksSource};
+pub use jwks::{JwksLocation, JwksRules, JwksSource};
 pub use key::{Algorithm, Key, KeyError, MIN_SECRET_BYTES};
 pub use mint::{MintError, Minter};
 pub use revocation::Revocation;

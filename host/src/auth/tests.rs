@@ -66,11 +66,11 @@ fn secret_key() -> Key {
 fn policy(keys: Vec<Key>) -> Policy {
     Policy {
         keys,
-        audience: Vec::new(),
-        issuer: Vec::new(),
-        leeway: Duration::from_millis(LEEWAY_MS),
         jwks: Vec::new(),
-        expiring_notice: std::time::Duration::from_secs(60),
+        rules: TokenRules {
+            leeway: Duration::from_millis(LEEWAY_MS),
+            ..TokenRules::default()
+        },
     }
 }
 
@@ -251,7 +251,7 @@ fn the_audience_counts_when_configured() {
     assert!(any.verify(&token(&with("aud", json!("elsewhere"))), NOW).is_ok());
 
     let mut policy = policy(vec![secret_key()]);
-    policy.audience = vec!["chat".to_owned(), "web".to_owned()];
+    policy.rules.audience = vec!["chat".to_owned(), "web".to_owned()];
     let authenticator = accepting(&policy);
     for aud in [json!("chat"), json!(["other", "web"])] {
         assert!(
@@ -280,7 +280,7 @@ fn the_issuer_counts_when_configured() {
     );
 
     let mut policy = policy(vec![secret_key()]);
-    policy.issuer = vec!["https://login.example.org".to_owned()];
+    policy.rules.issuer = vec!["https://login.example.org".to_owned()];
     let authenticator = accepting(&policy);
     assert!(
         authenticator

@@ -109,11 +109,11 @@ impl Call {
         if attachments
             .iter()
             .fold(arguments.len(), |sum, bytes| sum.saturating_add(bytes.len()))
-            > self.limits.emit
+            > self.limits.effects.emit
         {
             return Err(Fault::TooLarge);
         }
-        let packet = Packet::new(event, arguments, attachments, self.limits.event_name)?;
+        let packet = Packet::new(event, arguments, attachments, self.limits.client.event_name)?;
         Ok((to, packet))
     }
 }

@@ -2,16 +2,53 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-/// What an operator grants a tenant's components. The default grants nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Grants {
-    /// Servers that a component may send HTTP requests to, through `wasi:http/outgoing-handler`.
-    pub http: Vec<HostPattern>,
+use crate::settings::{Kind, Syntax, Texts, Value, settings};
+
+settings! {
+    /// What handlers may reach outside of this server.
+    #[derive(Eq)]
+    pub struct Grants of each tenant in "grants" {
+        /// Servers that they may send HTTP requests to, through `wasi:http`. A name must lead to public addresses; an
+        /// address that is not public is reached only when it is itself written here.
+        http: Vec<HostPattern> = Vec::new(), Hosts;
+    }
+}
+
+/// A list of servers, in the words of a [`HostPattern`].
+struct Hosts;
+
+impl Kind<Vec<HostPattern>> for Hosts {
+    fn allowed(&self) -> String {
+        "a list of [http://]HOST[:PORT], such as [\"api.example.org\", \"*.example.org:8443\"]; https unless http is \
+         written"
+            .to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        Texts.schema()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Vec<HostPattern>, String> {
+        let items = Texts.parse(value, base)?;
+        let pattern = |item: &String| {
+            item.parse()
+                .map_err(|error| format!("is not a list of servers: {error}"))
+        };
+        items.iter().map(pattern).collect()
+    }
+
+    fn show(&self, value: &Vec<HostPattern>) -> Option<Value> {
+        Some(value.iter().map(ToString::to_string).collect::<Vec<_>>().into())
+    }
+
+    fn syntax(&self) -> Syntax {
+        Syntax::List
+    }
 }
 
 impl Grants {
@@ -57,8 +94,7 @@ impl HttpScheme {
 /// The scheme defaults to https, and the port to that of the scheme. `*.example.org` covers every name below
 /// `example.org`, but not `example.org` itself. A name covers public addresses only; an address that is not public is
 /// reached only through a grant that names the address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostPattern {
     scheme: HttpScheme,
     host: Host,
@@ -315,13 +351,5 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HostPattern>().unwrap().to_string(), text);
         }
-        let grants: Grants = serde_json::from_str(r#"{"http": ["api.example.org"]}"#).unwrap();
-        assert_eq!(
-            serde_json::to_string(&grants).unwrap(),
-            r#"{"http":["https://api.example.org"]}"#
-        );
-        let error = serde_json::from_str::<Grants>(r#"{"http": ["*"]}"#).unwrap_err();
-        assert!(error.to_string().contains("too wide"), "{error}");
-        assert!(serde_json::from_str::<Grants>(r#"{"htp": []}"#).is_err());
     }
 }

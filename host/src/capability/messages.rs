@@ -88,11 +88,11 @@ impl Call {
         if draft.content.is_empty() {
             return Err(Fault::Invalid("the content must not be empty".to_owned()));
         }
-        if draft.content.len() > self.limits.content {
+        if draft.content.len() > self.limits.client.content {
             return Err(Fault::TooLarge);
         }
         if let Some(metadata) = &draft.metadata {
-            if metadata.len() > self.limits.metadata {
+            if metadata.len() > self.limits.client.metadata {
                 return Err(Fault::TooLarge);
             }
             // Metadata is copied into a larger JSON text as it is, so it must be exactly one JSON value.
@@ -103,7 +103,9 @@ impl Call {
             }
         }
         match &draft.client_id {
-            Some(id) => check_client_id(id, self.limits.client_id).map_err(|error| Fault::Invalid(error.to_string())),
+            Some(id) => {
+                check_client_id(id, self.limits.client.client_id).map_err(|error| Fault::Invalid(error.to_string()))
+            }
             None => Ok(()),
         }
     }
@@ -141,7 +143,7 @@ impl Call {
         let range = Range {
             after: 0,
             before,
-            limit: limit.min(self.limits.history_page_max),
+            limit: limit.min(self.limits.client.history_page_max),
             from: End::Newest,
         };
         let page = self

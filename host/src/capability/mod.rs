@@ -20,6 +20,7 @@ mod grants;
 mod handshake;
 mod identity;
 mod kv;
+mod limits;
 mod log;
 mod messages;
 mod presence;
@@ -33,6 +34,7 @@ pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::HandshakeData;
+pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
@@ -58,54 +60,6 @@ pub enum Fault {
     /// The store cannot serve the request now.
     #[error("{0}")]
     Unavailable(String),
-}
-
-/// Limits of a handler's calls. Each has a key under `[limits]` or `[sandbox]` in the configuration.
-#[derive(Debug, Clone)]
-pub struct CallLimits {
-    /// Bytes of a message's content.
-    pub content: usize,
-    /// Bytes of a message's metadata.
-    pub metadata: usize,
-    /// Bytes of a client id.
-    pub client_id: usize,
-    /// Bytes of an event name.
-    pub event_name: usize,
-    /// Bytes of an emitted event, attachments included.
-    pub emit: usize,
-    /// Most messages of a history page.
-    pub history_page_max: u32,
-    /// Most users of one presence request.
-    pub presence_users: usize,
-    /// Most rooms that one connection may be in.
-    pub rooms_per_connection: usize,
-    /// Bytes of the JSON object that a handler keeps with a connection.
-    pub connection_data: usize,
-    /// Most effects of one event.
-    pub effects: usize,
-    /// Bytes of all effects of one event together, its reply included.
-    pub output: usize,
-    /// Bytes of all log lines of one event together.
-    pub log_bytes: usize,
-}
-
-impl Default for CallLimits {
-    fn default() -> Self {
-        Self {
-            content: 16 * 1024,
-            metadata: 4 * 1024,
-            client_id: 128,
-            event_name: 128,
-            emit: 128 * 1024,
-            history_page_max: 200,
-            presence_users: 200,
-            rooms_per_connection: 256,
-            connection_data: 4 * 1024,
-            effects: 256,
-            output: 256 * 1024,
-            log_bytes: 8 * 1024,
-        }
-    }
 }
 
 /// What a call may ask the host about its connection and its tenant.

@@ -39,7 +39,7 @@ impl Call {
     /// # Errors
     /// When an id is invalid or there are too many.
     pub async fn presence(&self, users: &[String]) -> Result<Vec<PresenceState>, Fault> {
-        if users.len() > self.limits.presence_users {
+        if users.len() > self.limits.client.presence_users {
             return Err(Fault::TooLarge);
         }
         let ids = users.iter().map(|user| user_id(user)).collect::<Result<Vec<_>, _>>()?;

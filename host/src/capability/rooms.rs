@@ -30,7 +30,7 @@ impl Call {
             count(|effect| matches!(effect, Effect::Join(_))),
             count(|effect| matches!(effect, Effect::Leave(_))),
         );
-        if self.host_context.room_count() + joins >= self.limits.rooms_per_connection + leaves {
+        if self.host_context.room_count() + joins >= self.limits.client.rooms_per_connection + leaves {
             return Err(Fault::QuotaExceeded);
         }
         self.add(Effect::Join(id), room.len())
@@ -55,7 +55,7 @@ impl Call {
     /// When the text is not a JSON object or is too large, no client caused the event, or the allowance is used up.
     pub fn set_data(&mut self, data: &str) -> Result<(), Fault> {
         self.require_client()?;
-        if data.len() > self.limits.connection_data {
+        if data.len() > self.limits.client.connection_data {
             return Err(Fault::TooLarge);
         }
         let data = without_lone_surrogates(data);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use crate::config::Environment;
 
 /// The server of commands without `--server`: the default of `server.admin_address`.
 const DEFAULT_SERVER: &str = "http://localhost:3001";
@@ -20,7 +21,7 @@ pub struct ServerArgs {
     /// Address of the server's listener for operators (server.admin_address).
     #[arg(long, global = true, value_name = "URL", env = "PARLANCE_SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
-    /// File with the admin token [default: PARLANCE_ADMIN_TOKEN of the environment].
+    /// File with the admin token [default: PARLANCE_ADMIN_TOKEN or PARLANCE_ADMIN_TOKEN_FILE of the environment].
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Print the server's answer as JSON.
@@ -44,20 +45,12 @@ struct Problem {
 }
 
 impl AdminClient {
-    pub(super) fn new(args: &ServerArgs, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+    pub(super) fn new(args: &ServerArgs, env: &Environment) -> Result<Self, Failure> {
         let token = match &args.token_file {
             Some(path) => {
                 std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
             }
-            None => env("PARLANCE_ADMIN_TOKEN")
-                .filter(|token| !token.is_empty())
-                .ok_or_else(|| {
-                    Failure::Usage(
-                    "there is no admin token: set PARLANCE_ADMIN_TOKEN to the one the server was started with, or name \
-                     a file that holds one with --token-file"
-                        .to_owned(),
-                )
-                })?,
+            None => of_environment(env)?,
         };
         let http = reqwest::Client::builder()
             .build()
@@ -122,6 +115,18 @@ impl AdminClient {
             .context("the answer was cut off")?;
         Ok(serde_json::from_str(&text).context("the server's answer cannot be read; is it another release?")?)
     }
+}
+
+fn of_environment(env: &Environment) -> Result<String, Failure> {
+    let token = env.secret("PARLANCE_ADMIN_TOKEN");
+    let token = token.map_err(|error| Failure::Usage(error.to_string()))?;
+    token.map(|token| token.text).ok_or_else(|| {
+        Failure::Usage(
+            "there is no admin token: set PARLANCE_ADMIN_TOKEN to the one the server was started with, or name a file \
+             that holds one with --token-file"
+                .to_owned(),
+        )
+    })
 }
 
 /// The problems of an answer as an error, one a line.

@@ -7,13 +7,13 @@ use anyhow::{Context, Error};
 
 use super::{BackupArgs, Failure, RestoreArgs};
 use crate::app::{self, BackupUnsupported};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 
 /// Copies the database into a file, and prints its size.
 ///
 /// # Errors
 /// The configuration is wrong, the database is not in a file, or why copying failed.
-pub fn backup(args: &BackupArgs, env: &impl Fn(&str) -> Option<String>, out: &mut impl Write) -> Result<(), Failure> {
+pub fn backup(args: &BackupArgs, env: &Environment, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
     let (database, bytes) = app::backup(&config.store, &args.file, args.force).map_err(failure)?;
     let (database, file) = (shown(&database), shown(&args.file));
@@ -25,7 +25,7 @@ pub fn backup(args: &BackupArgs, env: &impl Fn(&str) -> Option<String>, out: &mu
 ///
 /// # Errors
 /// The configuration is wrong, the database is not in a file, or why nothing was replaced.
-pub fn restore(args: &RestoreArgs, env: &impl Fn(&str) -> Option<String>, out: &mut impl Write) -> Result<(), Failure> {
+pub fn restore(args: &RestoreArgs, env: &Environment, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
     let (database, restored) = app::restore(&config.store, &args.file, args.force).map_err(failure)?;
     let mut text = format!(

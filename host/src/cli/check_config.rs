@@ -1,4 +1,4 @@
-//! `parlance check-config`: prints every error of the configuration at once, or the commented defaults.
+//! `parlance check-config`: prints every error of the configuration at once, the commented defaults, or the JSON Schema.
 
 use std::io::Write;
 
@@ -6,15 +6,15 @@ use anyhow::Context;
 
 use super::{CheckConfigArgs, Failure};
 use crate::app;
-use crate::config::{Config, TenantConfig, defaults_toml, no_key_help};
+use crate::config::{Config, Environment, TenantConfig, defaults_toml, no_key_help, schema};
 
-/// Runs the command. `env` gives the value of a variable, `out` is standard output, `notes` is standard error.
+/// Runs the command. `out` is standard output, `notes` is standard error.
 ///
 /// # Errors
 /// When the configuration is wrong, or the output cannot be written.
 pub fn run(
     args: &CheckConfigArgs,
-    env: &impl Fn(&str) -> Option<String>,
+    env: &Environment,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> Result<(), Failure> {
@@ -23,12 +23,17 @@ pub fn run(
             .context("cannot write to standard output")?;
         return Ok(());
     }
+    if args.schema {
+        writeln!(out, "{:#}", schema()).context("cannot write to standard output")?;
+        return Ok(());
+    }
     let config = Config::load(args.config.path.as_deref(), env)?;
     // A note that cannot be written does not fail the check.
     for warning in &config.warnings {
         let _ = writeln!(notes, "warning: {warning}");
     }
-    if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
+    let auth = &config.default_tenant.auth;
+    if auth.keys.is_empty() && auth.jwks.is_empty() {
         let _ = writeln!(notes, "warning: `parlance serve` will not start. {}", no_key_help());
     }
     for warning in config.tenants.iter().filter_map(TenantConfig::warning) {

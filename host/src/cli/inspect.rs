@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{Failure, InspectArgs};
-use crate::sandbox::{EngineLimits, Inspection, Sandbox, inspect};
+use crate::sandbox::{EngineLimits, GuestLimits, Inspection, Sandbox, inspect};
 
 /// Prints the size, imports and exports of a component.
 ///
@@ -20,7 +20,7 @@ pub fn run(args: &InspectArgs, out: &mut impl Write) -> Result<(), Failure> {
         instances: 1,
         ..EngineLimits::default()
     };
-    let sandbox = Arc::new(Sandbox::new(limits).context("the sandbox")?);
+    let sandbox = Arc::new(Sandbox::new(limits, &GuestLimits::default()).context("the sandbox")?);
     let inspection = inspect(&sandbox, &bytes).with_context(|| format!("{path}"))?;
     print(&inspection, out).context("standard output")?;
     match inspection.handles {

@@ -168,11 +168,15 @@ pub struct TokenArgs {
 #[command(after_help = "\
 Examples:
   parlance check-config --config parlance.toml
-  parlance check-config --defaults > parlance.toml")]
+  parlance check-config --defaults > parlance.toml
+  parlance check-config --schema > parlance.schema.json     for editors; #:schema ./parlance.schema.json in the file")]
 pub struct CheckConfigArgs {
     /// Print every setting with its description, range and default as a configuration file, and check nothing.
     #[arg(long, conflicts_with = "config")]
     pub defaults: bool,
+    /// Print the JSON Schema (draft 2020-12) of the configuration file, and check nothing.
+    #[arg(long, conflicts_with_all = ["config", "defaults"])]
+    pub schema: bool,
     /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
@@ -263,8 +267,12 @@ Environment, over the configuration file; an empty variable counts as unset:
 "
     .to_owned();
     for variable in VARIABLES {
-        help.push_str(&format!("  {:<13} {}\n", variable.name, variable.doc));
+        help.push_str(&format!("  {:<22} {}\n", variable.name, variable.doc));
     }
+    help.push_str(
+        "Every setting has one too, such as PARLANCE_SANDBOX_GUEST_TIME for guest_time of [sandbox]; the names above go\n\
+         over these. NAME_FILE names a file that holds a secret: JWT_SECRET_FILE, PARLANCE_STORE_URL_FILE.\n",
+    );
     help.push_str("\nExit codes: 0 success, 1 failure while running, 2 wrong command line or configuration.");
     help
 }

@@ -24,6 +24,7 @@ use super::operate_args::{
     CanaryArgs, DeployArgs, PromoteArgs, RemoveArgs, RollbackArgs, TenantsArgs, TenantsCommand, VersionsArgs,
 };
 use super::table::{Table, ago};
+use crate::config::Environment;
 use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView};
 use crate::text::escape;
 
@@ -48,16 +49,16 @@ const LINE_BYTES: usize = 16 * 1024 * 1024;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// The output of a command, and the environment.
-pub struct Terminal<'a, E> {
-    /// Gives the value of a variable.
-    pub env: &'a E,
+pub struct Terminal<'a> {
+    /// The variables of the process.
+    pub env: &'a Environment,
     /// Standard output.
     pub out: &'a mut dyn Write,
     /// Standard error, for progress.
     pub notes: &'a mut dyn Write,
 }
 
-impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
+impl Terminal<'_> {
     fn client(&self, args: &ServerArgs) -> Result<AdminClient, Failure> {
         AdminClient::new(args, self.env)
     }

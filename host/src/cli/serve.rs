@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use super::{DevArgs, Failure, ServeArgs};
 use crate::app::{self, Development, PageMinter};
 use crate::auth::{Minter, dev_key};
-use crate::config::{Config, LogFormat, no_key_help};
+use crate::config::{Config, Environment, LogFormat, no_key_help};
 use crate::text::escape::{Escaping, Style};
 use crate::{descriptors, scheduler};
 
@@ -25,9 +25,9 @@ use crate::{descriptors, scheduler};
 ///
 /// # Errors
 /// The configuration is wrong, or why the server could not start.
-pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+pub fn serve(args: &ServeArgs, env: &Environment) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
-    if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
+    if config.default_tenant.auth.keys.is_empty() && config.default_tenant.auth.jwks.is_empty() {
         return Err(Failure::Usage(no_key_help()));
     }
     run(config, None)
@@ -37,7 +37,7 @@ pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<
 ///
 /// # Errors
 /// Like [`serve`]; or the development key cannot be kept.
-pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+pub fn dev(args: &DevArgs, env: &Environment) -> Result<(), Failure> {
     let mut config = Config::load(args.config.path.as_deref(), env)?;
     config.server.host.clone_from(&args.host);
     config.server.port = args.port.unwrap_or(config.server.port);
@@ -50,15 +50,15 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
         }
     }
     let mut key_file = None;
-    if config.auth.keys.is_empty() {
+    if config.default_tenant.auth.keys.is_empty() {
         let made = dev_key::load_or_create(Path::new(""))?;
         key_file = Some(made.path);
-        config.auth.keys.push(made.key);
+        config.default_tenant.auth.keys.push(made.key);
     }
-    let key = config.auth.keys.iter().find(|key| key.algorithm().is_hmac()).ok_or_else(|| {
+    let key = config.default_tenant.auth.keys.iter().find(|key| key.algorithm().is_hmac()).ok_or_else(|| {
         Failure::Usage("`parlance dev` makes tokens for its page and needs an HMAC key for that; add one to auth.keys, or configure none".to_owned())
     })?;
-    let minter = Minter::new(key, &config.auth).context("the development tokens")?;
+    let minter = Minter::new(key, &config.default_tenant.auth).context("the development tokens")?;
     let development = Development {
         minter: Arc::new(PageMinter {
             minter,

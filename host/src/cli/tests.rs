@@ -5,21 +5,21 @@ use clap::{CommandFactory, Parser};
 
 use super::*;
 use crate::auth::{Authenticator, dev_key};
-use crate::config::{Config, defaults_toml};
+use crate::config::{Config, Environment, defaults_toml};
 
 const NOW: u64 = 1_800_000_000_000;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn no_environment(_: &str) -> Option<String> {
-    None
+fn no_environment() -> Environment {
+    Environment::default()
 }
 
-fn secret_in_environment(name: &str) -> Option<String> {
-    (name == "JWT_SECRET").then(|| SECRET.to_owned())
+fn secret_in_environment() -> Environment {
+    Environment::new([("JWT_SECRET".to_owned(), SECRET.to_owned())])
 }
 
 /// Standard output and standard error of `parlance token`.
-fn token(args: &[&str], env: impl Fn(&str) -> Option<String>, directory: &Path) -> Result<(String, String), Failure> {
+fn token(args: &[&str], env: Environment, directory: &Path) -> Result<(String, String), Failure> {
     let Command::Token(args) = parse(&[&["token"], args].concat()) else {
         unreachable!()
     };
@@ -28,7 +28,7 @@ fn token(args: &[&str], env: impl Fn(&str) -> Option<String>, directory: &Path) 
     Ok((String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap()))
 }
 
-fn check_config(args: &[&str], env: impl Fn(&str) -> Option<String>) -> Result<(String, String), Failure> {
+fn check_config(args: &[&str], env: Environment) -> Result<(String, String), Failure> {
     let Command::CheckConfig(args) = parse(&[&["check-config"], args].concat()) else {
         unreachable!()
     };
@@ -126,8 +126,11 @@ fn a_token_is_signed_with_the_configured_key() {
     // A development key lies beside, and is not what the server would use.
     dev_key::load_or_create(directory.path()).unwrap();
     let args = ["--user", "alice", "--name", "Alice", "--ttl", "2h"];
-    let (token, notes) = token(&args, secret_in_environment, directory.path()).unwrap();
-    let policy = Config::load(None, &secret_in_environment).unwrap().auth;
+    let (token, notes) = token(&args, secret_in_environment(), directory.path()).unwrap();
+    let policy = Config::load(None, &secret_in_environment())
+        .unwrap()
+        .default_tenant
+        .auth;
     let identity = Authenticator::new(DEFAULT_TENANT, &policy)
         .unwrap()
         .verify(token.trim_end(), NOW)
@@ -144,15 +147,15 @@ fn a_token_is_signed_with_the_configured_key() {
 #[test]
 fn a_token_is_signed_with_the_development_key_when_no_key_is_configured() {
     let directory = tempfile::tempdir().unwrap();
-    let failure = token(&["--user", "alice"], no_environment, directory.path()).unwrap_err();
+    let failure = token(&["--user", "alice"], no_environment(), directory.path()).unwrap_err();
     assert_eq!(failure.exit_code(), 2);
     for way in ["parlance dev", "JWT_SECRET", "--config"] {
         assert!(failure.to_string().contains(way), "{failure}");
     }
 
     let key = dev_key::load_or_create(directory.path()).unwrap().key;
-    let (token, notes) = token(&["--user", "alice"], no_environment, directory.path()).unwrap();
-    let mut policy = Config::load(None, &no_environment).unwrap().auth;
+    let (token, notes) = token(&["--user", "alice"], no_environment(), directory.path()).unwrap();
+    let mut policy = Config::load(None, &no_environment()).unwrap().default_tenant.auth;
     policy.keys.push(key);
     let authenticator = Authenticator::new(DEFAULT_TENANT, &policy).unwrap();
     assert_eq!(
@@ -175,13 +178,18 @@ fn a_token_that_the_server_would_refuse_is_not_made() {
         (vec!["--user", "a", "--ttl", "999ms"], "--ttl"),
         (vec!["--user", "a", "--ttl", "3650days 1s"], "--ttl"),
     ] {
-        let failure = token(&args, secret_in_environment, directory.path()).unwrap_err();
+        let failure = token(&args, secret_in_environment(), directory.path()).unwrap_err();
         assert_eq!(failure.exit_code(), 2, "{args:?}");
         assert!(failure.to_string().contains(word), "{failure}");
     }
     for ttl in ["1s", "3650days"] {
         assert!(
-            token(&["--user", "a", "--ttl", ttl], secret_in_environment, directory.path()).is_ok(),
+            token(
+                &["--user", "a", "--ttl", ttl],
+                secret_in_environment(),
+                directory.path()
+            )
+            .is_ok(),
             "{ttl}"
         );
     }
@@ -193,15 +201,15 @@ fn check_config_reports_errors_and_warnings() {
     let path = directory.path().join("parlance.toml");
     fs::write(&path, "[server]\nport = -1\n[log]\nformat = \"xml\"\n").unwrap();
     let path = path.to_str().unwrap();
-    let failure = check_config(&["--config", path], no_environment).unwrap_err();
+    let failure = check_config(&["--config", path], no_environment()).unwrap_err();
     assert_eq!(failure.exit_code(), 2);
     assert!(failure.to_string().contains("server.port") && failure.to_string().contains("log.format"));
 
     fs::write(path, "").unwrap();
-    let (out, notes) = check_config(&["--config", path], secret_in_environment).unwrap();
+    let (out, notes) = check_config(&["--config", path], secret_in_environment()).unwrap();
     assert!(out.contains("is right") && out.contains(path), "{out}");
     assert_eq!(notes, "");
-    let (_, notes) = check_config(&["--config", path], no_environment).unwrap();
+    let (_, notes) = check_config(&["--config", path], no_environment()).unwrap();
     assert!(
         notes.contains("JWT_SECRET") && notes.contains("[[auth.keys]]"),
         "{notes}"
@@ -210,6 +218,17 @@ fn check_config_reports_errors_and_warnings() {
 
 #[test]
 fn check_config_prints_the_defaults() {
-    let (out, notes) = check_config(&["--defaults"], |_| Some("wrong".to_owned())).unwrap();
+    let (out, notes) = check_config(
+        &["--defaults"],
+        Environment::new([("PORT".to_owned(), "wrong".to_owned())]),
+    )
+    .unwrap();
     assert_eq!((out, notes), (defaults_toml(), String::new()));
+}
+
+#[test]
+fn check_config_prints_the_schema() {
+    let (out, notes) = check_config(&["--schema"], no_environment()).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((schema, notes), (crate::config::schema(), String::new()));
 }

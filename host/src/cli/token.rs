@@ -9,21 +9,21 @@ use anyhow::Context;
 use super::{Failure, TokenArgs};
 use crate::auth::dev_key::{self, DEV_SECRET_PATH};
 use crate::auth::{Algorithm, Key, MAX_NAME_BYTES, Minter, Policy};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::id::{DEFAULT_TENANT, UserId};
 
 const MIN_TTL: Duration = Duration::from_secs(1);
 /// Ten years of 365 days: long enough for a token in a test fixture.
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Runs the command. `env` gives the value of a variable, `directory` is the current one, `now_ms` the time in
-/// milliseconds since the Unix epoch. `out` is standard output and gets the token alone; `notes` is standard error.
+/// Runs the command. `directory` is the current one, `now_ms` the time in milliseconds since the Unix epoch. `out` is
+/// standard output and gets the token alone; `notes` is standard error.
 ///
 /// # Errors
 /// When the arguments or the configuration are wrong, there is no key, or the output cannot be written.
 pub fn run(
     args: &TokenArgs,
-    env: &impl Fn(&str) -> Option<String>,
+    env: &Environment,
     directory: &Path,
     now_ms: u64,
     out: &mut impl Write,
@@ -34,7 +34,7 @@ pub fn run(
     let (policy, key, origin);
     if let Some(file) = &args.secret_file {
         // The issuer and audience of a tenant of the admin API are not known here.
-        (policy, key) = (&config.auth, secret(file)?);
+        (policy, key) = (&config.default_tenant.auth, secret(file)?);
         origin = format!("signed with the secret in {}", file.display());
     } else {
         policy = known_policy(&config, &args.tenant)?;
@@ -86,7 +86,7 @@ fn secret(file: &Path) -> Result<Key, Failure> {
 /// How the tenant verifies tokens.
 fn known_policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Failure> {
     if tenant == DEFAULT_TENANT {
-        return Ok(&config.auth);
+        return Ok(&config.default_tenant.auth);
     }
     let known = config.tenants.iter().find(|known| known.name == tenant);
     known.map(|known| &known.auth).ok_or_else(|| {

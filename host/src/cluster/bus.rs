@@ -49,7 +49,7 @@ pub use local::LocalBus;
 pub use metrics::Metrics;
 pub use outgoing_requests::Responses;
 pub use redis_bus::{BusError, RedisBus};
-pub use settings::RedisSettings;
+pub use settings::{RedisSettings, RedisUrls};
 pub use status::BusStatus;
 
 use crate::capability::{Packet, Question};

@@ -13,7 +13,7 @@ use super::bus::{Bus, Inbound, LocalBus};
 use super::connection::{Connection, Outgoing};
 use super::delivery::Delivery;
 use super::driver;
-use super::hub::{FleetLimits, Input};
+use super::hub::{CatchUpPace, FleetLimits, Input};
 use super::metrics::{HubMetrics, Metrics};
 use super::outbound::OutboundLimiter;
 use super::wire::Responder;
@@ -79,8 +79,10 @@ impl Fleet {
             store,
             limits: FleetLimits {
                 // A single node misses only what a failing store may have committed.
-                sweep: FOREVER,
-                poll: Duration::from_secs(1),
+                pace: CatchUpPace {
+                    sweep: FOREVER,
+                    ..CatchUpPace::default()
+                },
                 rooms_per_connection: usize::MAX,
             },
         }

@@ -38,6 +38,7 @@ use super::delivery::Delivery;
 use crate::capability::Packet;
 use crate::error::EventError;
 use crate::id::{RoomId, UserId};
+use crate::settings::{Time, millis, secs, settings};
 use crate::store::{Message, Range};
 use catch_up::CatchUp;
 use deliver::PendingEvent;
@@ -63,13 +64,21 @@ pub(super) struct Now {
     pub(super) unix_ms: u64,
 }
 
+settings! {
+    /// How often a hub catches up with other nodes.
+    pub struct CatchUpPace of the server in "redis" {
+        /// How often the store is asked for messages that Redis has lost without a sign; so late may one be then.
+        sweep: Duration = secs(5), Time(millis(100), secs(600));
+        /// How often the store is asked for messages while Redis is away, which is how rooms go on meanwhile.
+        poll: Duration = secs(1), Time(millis(50), secs(60));
+    }
+}
+
 /// How often a hub catches up with other nodes, and how much other servers may ask of it.
 #[derive(Debug, Clone)]
 pub struct FleetLimits {
-    /// The time between two sweeps.
-    pub sweep: Duration,
-    /// The time between two sweeps without a connection to Redis.
-    pub poll: Duration,
+    /// How often it sweeps.
+    pub pace: CatchUpPace,
     /// The most rooms that other servers may have a connection join.
     pub rooms_per_connection: usize,
 }
@@ -217,7 +226,7 @@ impl Hub {
     pub(super) fn new(single_node: bool, limits: FleetLimits, now: Now) -> Self {
         Self {
             single_node,
-            catch_up: CatchUp::new(!single_node, (!single_node).then_some(now.instant + limits.poll)),
+            catch_up: CatchUp::new(!single_node, (!single_node).then_some(now.instant + limits.pace.poll)),
             limits,
             now,
             rooms: Rooms::default(),

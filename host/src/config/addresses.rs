@@ -4,18 +4,21 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
+use serde_json::{Value as Json, json};
 use toml::Value;
 
-use super::kinds::{Kind, Texts, text};
+use crate::settings::{Kind, Syntax, Texts, pattern, text};
 
 /// An IP address or a host name.
 pub(super) struct Host;
 
-impl Kind for Host {
-    type Value = String;
-
+impl Kind<String> for Host {
     fn allowed(&self) -> String {
         "an IP address or a host name, without a port".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        pattern("^[A-Za-z0-9.:-]+$")
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
@@ -29,37 +32,9 @@ impl Kind for Host {
             Err("is not a host".to_owned())
         }
     }
-}
 
-/// Paths that are served otherwise, with all below them.
-const TAKEN: [&str; 6] = ["admin", "console", "dev", "healthz", "metrics", "readyz"];
-
-/// The path of a URL, without the slash that may end it.
-pub(super) struct UrlPath;
-
-impl Kind for UrlPath {
-    type Value = String;
-
-    fn allowed(&self) -> String {
-        format!("a path such as \"/chat/socket.io\", not below /{}", TAKEN.join(", /"))
-    }
-
-    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
-        let path = text(value)?.trim_end_matches('/');
-        let segments = path
-            .strip_prefix('/')
-            .ok_or("does not begin with a slash, or is the root")?;
-        let plain = |char: char| char.is_ascii_alphanumeric() || "-._~".contains(char);
-        if segments
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | "..") || !segment.chars().all(plain))
-        {
-            return Err("has a part that is empty, or characters that a path must encode".to_owned());
-        }
-        match segments.split('/').next().filter(|first| TAKEN.contains(first)) {
-            Some(first) => Err(format!("is below /{first}, which is the server's own")),
-            None => Ok(path.to_owned()),
-        }
+    fn show(&self, value: &String) -> Option<Value> {
+        Some(value.as_str().into())
     }
 }
 
@@ -79,14 +54,23 @@ pub enum AdminAddress {
     },
 }
 
+impl AdminAddress {
+    pub(super) fn own(host: &str, port: u16) -> Self {
+        let host = host.to_owned();
+        Self::Own { host, port }
+    }
+}
+
 /// `HOST:PORT`, `shared` or `off`.
 pub(super) struct AdminListener;
 
-impl Kind for AdminListener {
-    type Value = AdminAddress;
-
+impl Kind<AdminAddress> for AdminListener {
     fn allowed(&self) -> String {
         "HOST:PORT such as \"127.0.0.1:3001\" or \"[::1]:3001\"; \"shared\" for the clients' port; \"off\"".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        pattern("^(|off|shared|(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9.-]+):[0-9]+)$")
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<AdminAddress, String> {
@@ -103,16 +87,27 @@ impl Kind for AdminListener {
         }
         Ok(AdminAddress::Own { host, port })
     }
+
+    fn show(&self, value: &AdminAddress) -> Option<Value> {
+        Some(match value {
+            AdminAddress::Off => "off".into(),
+            AdminAddress::Shared => "shared".into(),
+            AdminAddress::Own { host, port } if host.contains(':') => format!("[{host}]:{port}").into(),
+            AdminAddress::Own { host, port } => format!("{host}:{port}").into(),
+        })
+    }
 }
 
 /// A list of addresses and networks.
 pub(super) struct Networks;
 
-impl Kind for Networks {
-    type Value = Vec<IpNet>;
-
+impl Kind<Vec<IpNet>> for Networks {
     fn allowed(&self) -> String {
         "a list of IP addresses and networks, such as [\"10.0.0.0/8\", \"2001:db8::7\"]".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "array", "items": pattern("^[0-9A-Fa-f:.]+(/[0-9]+)?$") })
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<Vec<IpNet>, String> {
@@ -123,24 +118,42 @@ impl Kind for Networks {
         };
         items.iter().map(network).collect()
     }
+
+    fn show(&self, value: &Vec<IpNet>) -> Option<Value> {
+        Some(value.iter().map(ToString::to_string).collect::<Vec<_>>().into())
+    }
+
+    fn syntax(&self) -> Syntax {
+        Syntax::List
+    }
 }
 
 /// A list of origins as browsers send them (RFC 6454, section 6.2), or `*`.
 pub(super) struct Origins;
 
-impl Kind for Origins {
-    type Value = Vec<String>;
-
+impl Kind<Vec<String>> for Origins {
     fn allowed(&self) -> String {
         "a list of origins, such as [\"https://chat.example.org\"], or [\"*\"]".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "array", "items": pattern("^(\\*|[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9._:\\[\\]-]+/?)$") })
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<Vec<String>, String> {
         let items = Texts.parse(value, base)?;
         items
             .iter()
-            .map(|item| origin(item).ok_or_else(|| format!("has {item:?}, which is no origin")))
+            .map(|item| origin(item).ok_or_else(|| format!("has {item:?}, which is not an origin")))
             .collect()
+    }
+
+    fn show(&self, value: &Vec<String>) -> Option<Value> {
+        Texts.show(value)
+    }
+
+    fn syntax(&self) -> Syntax {
+        Syntax::List
     }
 }
 

@@ -2,19 +2,24 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use toml::Value;
 
-use super::error::{ConfigError, Errors};
-use super::kinds::Kind;
-use super::reader::{Reader, Source};
+use super::environment::Given;
 use crate::id::check_tenant_name;
+use crate::settings::{
+    ConfigError, Errors, Kind, Line, Optional, Reader, Required, Settings as _, Source, pattern, settings, text,
+};
 
 /// The table.
 pub(super) const TABLE: &str = "admin";
+/// Its list of tokens.
+pub(super) const TOKENS: &str = "tokens";
 /// Fewest bytes of an admin token.
-pub const MIN_ADMIN_TOKEN_BYTES: usize = 16;
+const MIN_ADMIN_TOKEN_BYTES: usize = 16;
 /// The name of the environment's token in the audit log.
 const ENVIRONMENT: &str = "environment";
 
@@ -27,66 +32,62 @@ pub(super) const TOKENS_EXAMPLE: &str = "\
 # token_file = \"deploy-bot.token\" # or token_sha256 = \"…\", from: printf %s TOKEN | sha256sum
 # tenant = \"acme\"                 # what it may reach; without it, everything";
 
-/// A token that is accepted.
+/// What a token may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminTokenConfig {
+pub enum Role {
+    /// Everything.
+    Operator,
+    /// Everything about this tenant, but to create, change, suspend or delete it.
+    Tenant(String),
+}
+
+/// A token that is accepted; the token itself is known by its hash only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminToken {
     /// Names it in the audit log.
-    pub name: String,
+    pub name: Arc<str>,
     /// The SHA-256 hash of its bytes.
     pub sha256: [u8; 32],
-    /// The one tenant that it may reach; `None` for an operator's.
-    pub tenant: Option<String>,
+    /// What it may do.
+    pub role: Role,
 }
 
-/// A text that is not empty.
-struct Text;
-
-impl Kind for Text {
-    type Value = String;
-
-    fn allowed(&self) -> String {
-        "a text that is not empty".to_owned()
-    }
-
-    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
-        let text = value.as_str().filter(|text| !text.is_empty());
-        text.map(str::to_owned).ok_or_else(|| "is no text".to_owned())
+settings! {
+    /// A token that is accepted.
+    pub(super) struct TokenTable of the server in "admin.tokens" {
+        /// Names it in the audit log.
+        name: Option<String> = None, Required(Line);
+        /// A file with the token.
+        token_file: Option<String> = None, Optional(Line);
+        /// The SHA-256 hash of the token, as `sha256sum` prints it.
+        token_sha256: Option<[u8; 32]> = None, Optional(Sha256Hash);
+        /// The one tenant that it may reach; without it, everything.
+        tenant: Option<String> = None, Optional(TenantName);
     }
 }
 
-pub(super) fn read(source: &Source, environment: Option<String>, errors: &mut Errors) -> Option<Vec<AdminTokenConfig>> {
-    let mut tokens = Some(Vec::new());
-    if let Some(token) = environment {
-        match hashed(&token) {
-            Ok(sha256) => tokens.get_or_insert_default().push(AdminTokenConfig {
-                name: ENVIRONMENT.to_owned(),
-                sha256,
-                tenant: None,
-            }),
-            Err(problem) => {
-                errors.push(ConfigError::new("PARLANCE_ADMIN_TOKEN", problem).help(help()));
-                tokens = None;
-            }
+/// Exactly one of these is the token.
+pub(super) const TOKEN_IS: [&str; 2] = ["token_file", "token_sha256"];
+
+/// Reads `[admin]`; the token of the environment is one more.
+pub(super) fn read(source: &Source, environment: Option<Given>, errors: &mut Errors) -> Option<Vec<AdminToken>> {
+    let of_file = Reader::of(source, TABLE, errors).tables(TOKENS, token);
+    let of_environment = environment.map(|Given { variable, text }| match hashed(&text) {
+        Ok(sha256) => Some(AdminToken {
+            name: ENVIRONMENT.into(),
+            sha256,
+            role: Role::Operator,
+        }),
+        Err(problem) => {
+            errors.push(ConfigError::new(variable, problem).help(help()));
+            None
         }
+    });
+    let mut tokens = of_file?;
+    if let Some(token) = of_environment {
+        tokens.push(token?);
     }
-    let mut reader = Reader::of(source, TABLE, errors);
-    let items = match reader.take("tokens") {
-        None => &[][..],
-        Some(Value::Array(items)) => items,
-        Some(value) => {
-            let error = ConfigError::new("admin.tokens", "is not a list of tables").value(value);
-            return reader.refuse(error.help("write each token as [[admin.tokens]]"));
-        }
-    };
-    for (at, item) in items.iter().enumerate() {
-        let read = token(reader.inside(Some(item), format!("admin.tokens[{at}]")), &source.base);
-        match (&mut tokens, read) {
-            (Some(tokens), Some(read)) => tokens.push(read),
-            _ => tokens = None,
-        }
-    }
-    reader.report_unknown_keys();
-    tokens
+    Some(tokens)
 }
 
 fn help() -> String {
@@ -101,56 +102,75 @@ fn hashed(token: &str) -> Result<[u8; 32], String> {
     Ok(Sha256::digest(token.as_bytes()).into())
 }
 
-fn token(mut reader: Reader<'_, '_>, base: &Path) -> Option<AdminTokenConfig> {
-    if !reader.is_table() {
-        return None;
-    }
-    let name = match reader.optional("name", &Text) {
-        Some(None) => {
-            let error = ConfigError::new(reader.path_of("name"), "is missing");
-            reader.refuse(error.allowed(Text.allowed()))
-        }
-        found => found.flatten(),
-    };
-    let tenant = reader.optional("tenant", &Text);
-    if let Some(Some(tenant)) = &tenant
-        && let Err(error) = check_tenant_name(tenant)
-    {
-        return reader.refuse(ConfigError::new(reader.path_of("tenant"), error.to_string()));
-    }
-    let (file, hash) = (
-        reader.optional("token_file", &Text),
-        reader.optional("token_sha256", &Text),
-    );
-    let sha256 = match (file?, hash?) {
-        (Some(file), None) => match fs::read_to_string(base.join(&file)) {
-            Ok(token) => match hashed(&token) {
-                Ok(hash) => Some(hash),
-                Err(problem) => reader.refuse(ConfigError::new(reader.path_of("token_file"), problem).help(help())),
-            },
-            Err(error) => {
-                let problem = format!("names a file that cannot be read ({error})");
-                reader.refuse(ConfigError::new(reader.path_of("token_file"), problem))
-            }
-        },
-        (None, Some(hash)) => match from_hex(&hash) {
-            Some(hash) => Some(hash),
-            None => {
-                let error = ConfigError::new(reader.path_of("token_sha256"), "is no SHA-256 hash");
-                reader.refuse(error.allowed("64 hexadecimal digits"))
-            }
-        },
-        _ => {
-            let error = ConfigError::new(reader.path_of("token_file"), "is the token, or token_sha256 is");
-            reader.refuse(error.allowed("exactly one of token_file, token_sha256"))
-        }
-    };
+fn token(mut reader: Reader<'_, '_>) -> Option<AdminToken> {
+    let table = TokenTable::read(&mut reader);
+    let has_one = reader.exactly_one(&TOKEN_IS);
+    let token = table.filter(|_| has_one).and_then(|table| {
+        let sha256 = match (table.token_sha256, &table.token_file) {
+            (Some(hash), _) => hash,
+            (None, file) => of_file(&mut reader, file.as_ref()?)?,
+        };
+        Some(AdminToken {
+            name: table.name?.into(),
+            sha256,
+            role: table.tenant.map_or(Role::Operator, Role::Tenant),
+        })
+    });
     reader.report_unknown_keys();
-    Some(AdminTokenConfig {
-        name: name?,
-        sha256: sha256?,
-        tenant: tenant?,
-    })
+    token
+}
+
+fn of_file(reader: &mut Reader<'_, '_>, file: &str) -> Option<[u8; 32]> {
+    let text = fs::read_to_string(reader.base().join(file))
+        .map_err(|error| format!("names a file that cannot be read ({error})"));
+    match text.and_then(|text| hashed(&text)) {
+        Ok(hash) => Some(hash),
+        Err(problem) => reader.refuse(ConfigError::new(reader.path_of("token_file"), problem).help(help())),
+    }
+}
+
+/// A SHA-256 hash.
+struct Sha256Hash;
+
+impl Kind<[u8; 32]> for Sha256Hash {
+    fn allowed(&self) -> String {
+        "64 hexadecimal digits".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        pattern("^[0-9A-Fa-f]{64}$")
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<[u8; 32], String> {
+        from_hex(text(value)?).ok_or_else(|| "is not a SHA-256 hash".to_owned())
+    }
+
+    fn show(&self, _: &[u8; 32]) -> Option<Value> {
+        None
+    }
+}
+
+/// The name of a tenant.
+struct TenantName;
+
+impl Kind<String> for TenantName {
+    fn allowed(&self) -> String {
+        "the name of a tenant".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        Line.schema()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
+        let name = text(value)?;
+        check_tenant_name(name).map_err(|error| error.to_string())?;
+        Ok(name.to_owned())
+    }
+
+    fn show(&self, value: &String) -> Option<Value> {
+        Line.show(value)
+    }
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

@@ -2,21 +2,27 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
+use serde_json::{Value as Json, json};
 use toml::Value;
 
-use super::error::{ConfigError, Errors};
-use super::kinds::{Kind, Switch, Time};
-use super::reader::{Reader, Source};
-use super::sections::{Auth, Section};
-use crate::auth::{Algorithm, JwksLocation, JwksSource, Key, MIN_SECRET_BYTES, Policy};
+use super::environment::Given;
+use super::tables::section;
+use crate::auth::{Algorithm, JwksLocation, JwksRules, JwksSource, Key, MIN_SECRET_BYTES, Policy};
+use crate::settings::{
+    ConfigError, Errors, Kind, Line, Optional, Reader, Required, Secret, Settings as _, Source, Switch, settings, text,
+};
+
+/// The table.
+pub(super) const TABLE: &str = "auth";
+/// Its list of keys.
+pub(super) const KEYS: &str = "keys";
+/// Its list of published key sets.
+pub(super) const JWKS: &str = "jwks";
 
 /// Fewest bytes of `JWT_SECRET`. Fewer than [`MIN_SECRET_BYTES`] are a warning only, since a server that is to
 /// replace another one has to take the secret that is there.
-pub const MIN_ENVIRONMENT_SECRET_BYTES: usize = 16;
-/// The longest time between two looks at a published key set.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_ENVIRONMENT_SECRET_BYTES: usize = 16;
 const MAKE_SECRET: &str = "make one with: openssl rand -hex 32";
 
 /// What `serve` says when no key is configured.
@@ -49,123 +55,109 @@ unknown_key_refresh = \"30s\"        # at most as often as this for tokens with 
 allow_private_addresses = false      # whether the url may lead to this machine and its networks
 ";
 
+settings! {
+    /// A key that verifies tokens.
+    pub(super) struct KeyTable of each tenant in "auth.keys" {
+        /// The algorithm of its signatures (RFC 7518, and RFC 8037 for EdDSA); a key belongs to one.
+        algorithm: Option<Algorithm> = None, Required(AlgorithmName);
+        /// The name that tokens have for it in their header.
+        kid: Option<String> = None, Optional(Line);
+        /// The secret of an HMAC algorithm, at least 32 bytes.
+        secret: Option<String> = None, Optional(Secret);
+        /// A file with the secret; white space around it does not count.
+        secret_file: Option<String> = None, Optional(Line);
+        /// The public key of another algorithm, as PEM.
+        public_key: Option<String> = None, Optional(Secret);
+        /// A file with the public key.
+        public_key_file: Option<String> = None, Optional(Line);
+    }
+}
+
+/// Exactly one of these is the key itself.
+pub(super) const KEY_IS: [&str; 4] = ["secret", "secret_file", "public_key", "public_key_file"];
+
+settings! {
+    /// Where a published key set (RFC 7517) is.
+    pub(super) struct JwksPlace of each tenant in "auth.jwks" {
+        /// Its address.
+        url: Option<String> = None, Optional(Line);
+        /// Its file.
+        file: Option<String> = None, Optional(Line);
+        /// Whether the url may be one of http: whoever is on the way could name any key.
+        allow_http: bool = false, Switch;
+    }
+}
+
+/// Exactly one of these is the place of the set.
+pub(super) const JWKS_IS: [&str; 2] = ["url", "file"];
+
 /// Reads `[auth]`; the secret of the environment, if there is one, takes the place of the file's keys.
 pub(super) fn read(
     source: &Source,
-    environment_secret: Option<String>,
+    environment_secret: Option<Given>,
     errors: &mut Errors,
     warnings: &mut Vec<String>,
 ) -> Option<Policy> {
-    let mut reader = Reader::of(source, Auth::TABLE, errors);
-    let auth = Auth::read(&mut reader);
-    let file_keys = reader.take("keys");
-    let jwks = match reader.take("jwks") {
-        None => Some(Vec::new()),
-        Some(value) => jwks(&mut reader, value),
-    };
+    let rules = section(source, errors);
+    let mut reader = Reader::of(source, TABLE, errors);
+    let jwks = reader.tables(JWKS, jwks_source);
     let keys = match environment_secret {
         Some(secret) => {
-            if file_keys.is_some() {
-                warnings.push("JWT_SECRET is set, so auth.keys of the file is not used".to_owned());
+            if reader.take(KEYS).is_some() {
+                warnings.push(format!(
+                    "{} is set, so auth.keys of the file is not used",
+                    secret.variable
+                ));
             }
             environment_key(&mut reader, &secret, warnings).map(|key| vec![key])
         }
-        None => file_keys.map_or(Some(Vec::new()), |value| keys(&mut reader, value)),
+        None => reader.tables(KEYS, key),
     };
-    reader.report_unknown_keys();
-    let (auth, keys, jwks) = (auth?, keys?, jwks?);
     Some(Policy {
-        keys,
-        jwks,
-        audience: auth.audience,
-        issuer: auth.issuer,
-        leeway: auth.leeway,
-        expiring_notice: auth.expiring_notice,
+        keys: keys?,
+        jwks: jwks?,
+        rules: rules?,
     })
 }
 
-fn environment_key(reader: &mut Reader<'_, '_>, secret: &str, warnings: &mut Vec<String>) -> Option<Key> {
-    let length = secret.len();
+fn environment_key(reader: &mut Reader<'_, '_>, secret: &Given, warnings: &mut Vec<String>) -> Option<Key> {
+    let (name, length) = (&secret.variable, secret.text.len());
     if length < MIN_ENVIRONMENT_SECRET_BYTES {
         let problem = format!("has {length} bytes, which can be guessed");
         let allowed = format!("at least {MIN_ENVIRONMENT_SECRET_BYTES} bytes, better {MIN_SECRET_BYTES}");
-        return reader.refuse(ConfigError::new("JWT_SECRET", problem).allowed(format!("{allowed}; {MAKE_SECRET}")));
+        return reader.refuse(ConfigError::new(name, problem).allowed(format!("{allowed}; {MAKE_SECRET}")));
     }
     if length < MIN_SECRET_BYTES {
         warnings.push(format!(
-            "JWT_SECRET has {length} bytes; tokens are safe from guessing with {MIN_SECRET_BYTES}: {MAKE_SECRET}"
+            "{name} has {length} bytes; tokens are safe from guessing with {MIN_SECRET_BYTES}: {MAKE_SECRET}"
         ));
     }
-    match Key::from_secret(Algorithm::Hs256, secret.as_bytes()) {
+    match Key::from_secret(Algorithm::Hs256, secret.text.as_bytes()) {
         Ok(key) => Some(key),
-        Err(error) => reader.refuse(ConfigError::new("JWT_SECRET", error.to_string())),
+        Err(error) => reader.refuse(ConfigError::new(name, error.to_string())),
     }
 }
 
-fn keys(reader: &mut Reader<'_, '_>, value: &Value) -> Option<Vec<Key>> {
-    let source = reader.source();
-    let Some(items) = source
-        .table
-        .get(Auth::TABLE)
-        .and_then(|auth| auth.get("keys"))
-        .and_then(Value::as_array)
-    else {
-        let error = ConfigError::new("auth.keys", "is not a list of tables").help("write each key as [[auth.keys]]");
-        return reader.refuse(error.value(value));
-    };
-    // Every key is read before the first failure counts, so that all errors are reported.
-    let keys: Vec<_> = items
-        .iter()
-        .enumerate()
-        .map(|(at, item)| key(reader.inside(Some(item), format!("auth.keys[{at}]")), &source.base))
-        .collect();
-    keys.into_iter().collect()
-}
-
-fn jwks(reader: &mut Reader<'_, '_>, value: &Value) -> Option<Vec<JwksSource>> {
-    let source = reader.source();
-    let items = source.table.get(Auth::TABLE).and_then(|auth| auth.get("jwks"));
-    let Some(items) = items.and_then(Value::as_array) else {
-        let error = ConfigError::new("auth.jwks", "is not a list of tables").help("write each source as [[auth.jwks]]");
-        return reader.refuse(error.value(value));
-    };
-    let sources: Vec<_> = items
-        .iter()
-        .enumerate()
-        .map(|(at, item)| jwks_source(reader.inside(Some(item), format!("auth.jwks[{at}]")), &source.base))
-        .collect();
-    sources.into_iter().collect()
-}
-
-fn jwks_source(mut reader: Reader<'_, '_>, base: &Path) -> Option<JwksSource> {
-    if !reader.is_table() {
-        return None;
-    }
-    let (file, url) = (reader.optional("file", &Line), reader.optional("url", &Line));
-    let allow_http = reader.setting("allow_http", "false", &Switch);
-    let private_addresses = reader.setting("allow_private_addresses", "false", &Switch);
-    let refresh = reader.setting("refresh", "\"10m\"", &Time(Duration::from_secs(1), DAY));
-    let unknown = reader.setting("unknown_key_refresh", "\"30s\"", &Time(Duration::from_secs(1), DAY));
-    let location = match (file?, url?) {
-        (Some(file), None) => Some(JwksLocation::File(base.join(file))),
-        (None, Some(url)) if url.starts_with("https://") || (allow_http? && url.starts_with("http://")) => {
+fn jwks_source(mut reader: Reader<'_, '_>) -> Option<JwksSource> {
+    let place = JwksPlace::read(&mut reader);
+    let rules = JwksRules::read(&mut reader);
+    let has_one = reader.exactly_one(&JWKS_IS);
+    let place = place.filter(|_| has_one);
+    let location = place.and_then(|place| match (place.file, place.url) {
+        (Some(file), None) => Some(JwksLocation::File(reader.base().join(file))),
+        (None, Some(url)) if url.starts_with("https://") || (place.allow_http && url.starts_with("http://")) => {
             Some(JwksLocation::Url(url))
         }
         (None, Some(_)) => {
-            let error = ConfigError::new(reader.path_of("url"), "is no address of https");
+            let error = ConfigError::new(reader.path_of("url"), "is not an https address");
             reader.refuse(error.help("http:// needs allow_http = true: whoever is on the way could name any key"))
         }
-        _ => {
-            let error = ConfigError::new(reader.path_of("url"), "is the set, or file is");
-            reader.refuse(error.allowed("exactly one of url, file"))
-        }
-    };
+        _ => None,
+    });
     reader.report_unknown_keys();
     Some(JwksSource {
         location: location?,
-        private_addresses: private_addresses?,
-        refresh: refresh?,
-        unknown_key_refresh: unknown?,
+        rules: rules?,
     })
 }
 
@@ -175,70 +167,46 @@ enum Material {
     PublicPem(String),
 }
 
-fn key(mut reader: Reader<'_, '_>, base: &Path) -> Option<Key> {
-    if !reader.is_table() {
-        return None;
-    }
-    let algorithm = match reader.optional("algorithm", &AlgorithmName) {
-        Some(None) => {
-            let error = ConfigError::new(reader.path_of("algorithm"), "is missing");
-            reader.refuse(error.allowed(AlgorithmName.allowed()))
-        }
-        found => found.flatten(),
-    };
-    let id = reader.optional("kid", &Line);
-    let material = material(&mut reader, base);
-    let key = match (algorithm, material) {
-        (Some(algorithm), Some((name, material))) => build(&mut reader, algorithm, name, &material),
-        _ => None,
-    };
+fn key(mut reader: Reader<'_, '_>) -> Option<Key> {
+    let table = KeyTable::read(&mut reader);
+    let has_one = reader.exactly_one(&KEY_IS);
+    let key = table.filter(|_| has_one).and_then(|table| {
+        let (name, material) = material(&mut reader, &table)?;
+        let key = build(&mut reader, table.algorithm?, name, &material)?;
+        Some(match table.kid {
+            Some(id) => key.with_id(&id),
+            None => key,
+        })
+    });
     reader.report_unknown_keys();
-    let key = key?;
-    Some(match id? {
-        Some(id) => key.with_id(&id),
-        None => key,
-    })
+    key
 }
 
-/// Exactly one of the four, and the name under which it was given.
-fn material(reader: &mut Reader<'_, '_>, base: &Path) -> Option<(&'static str, Material)> {
-    const NAMES: [&str; 4] = ["secret", "secret_file", "public_key", "public_key_file"];
-    let given: Vec<_> = NAMES
-        .into_iter()
-        .filter_map(|name| Some((name, reader.take(name)?)))
-        .collect();
-    let [(name, value)] = given.as_slice() else {
-        let problem = if given.is_empty() {
-            "has no key"
-        } else {
-            "has more than one key"
-        };
-        let error = ConfigError::new(reader.path_of("secret"), problem);
-        return reader.refuse(error.allowed(format!("one of {}", NAMES.join(", "))));
-    };
-    let Some(text) = value.as_str() else {
-        return reader.refuse(ConfigError::new(reader.path_of(name), "is not a text in quotes"));
-    };
-    let text = if name.ends_with("_file") {
-        let path = base.join(text);
-        match fs::read_to_string(&path) {
-            Ok(text) => text.trim().to_owned(),
-            Err(error) => {
-                let problem = format!("names a file that cannot be read ({error})");
-                return reader.refuse(ConfigError::new(reader.path_of(name), problem).value(value));
-            }
-        }
+/// The key itself, and the name under which it was given.
+fn material(reader: &mut Reader<'_, '_>, table: &KeyTable) -> Option<(&'static str, Material)> {
+    let secret = |text: String| Material::Secret(text);
+    let public = |text: String| Material::PublicPem(text);
+    if let Some(text) = &table.secret {
+        Some(("secret", secret(text.clone())))
+    } else if let Some(file) = &table.secret_file {
+        Some(("secret_file", secret(content(reader, "secret_file", file)?)))
+    } else if let Some(text) = &table.public_key {
+        Some(("public_key", public(text.clone())))
     } else {
-        text.to_owned()
-    };
-    Some((
-        name,
-        if name.starts_with("secret") {
-            Material::Secret(text)
-        } else {
-            Material::PublicPem(text)
-        },
-    ))
+        let file = table.public_key_file.as_ref()?;
+        Some(("public_key_file", public(content(reader, "public_key_file", file)?)))
+    }
+}
+
+/// What a file has, without white space around it.
+fn content(reader: &mut Reader<'_, '_>, name: &str, file: &str) -> Option<String> {
+    match fs::read_to_string(reader.base().join(file)) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) => {
+            let problem = format!("names a file that cannot be read ({error})");
+            reader.refuse(ConfigError::new(reader.path_of(name), problem).value(&file.into()))
+        }
+    }
 }
 
 fn build(reader: &mut Reader<'_, '_>, algorithm: Algorithm, name: &str, material: &Material) -> Option<Key> {
@@ -257,38 +225,23 @@ fn build(reader: &mut Reader<'_, '_>, algorithm: Algorithm, name: &str, material
     }
 }
 
+/// The name of an [`Algorithm`].
 struct AlgorithmName;
 
-impl Kind for AlgorithmName {
-    type Value = Algorithm;
-
+impl Kind<Algorithm> for AlgorithmName {
     fn allowed(&self) -> String {
         Algorithm::ALL.map(Algorithm::name).join(", ")
     }
 
+    fn schema(&self) -> Json {
+        json!({ "enum": Algorithm::ALL.map(Algorithm::name) })
+    }
+
     fn parse(&self, value: &Value, _: &Path) -> Result<Algorithm, String> {
-        value
-            .as_str()
-            .and_then(Algorithm::from_name)
-            .ok_or_else(|| "is no algorithm".to_owned())
-    }
-}
-
-/// A text that is not empty.
-struct Line;
-
-impl Kind for Line {
-    type Value = String;
-
-    fn allowed(&self) -> String {
-        "a text that is not empty".to_owned()
+        Algorithm::from_name(text(value)?).ok_or_else(|| "is not an algorithm".to_owned())
     }
 
-    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
-        value
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .ok_or_else(|| "is no text".to_owned())
+    fn show(&self, value: &Algorithm) -> Option<Value> {
+        Some(value.name().into())
     }
 }

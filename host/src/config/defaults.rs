@@ -2,19 +2,18 @@
 
 use std::fmt::Write;
 
-use super::auth::KEYS_EXAMPLE;
+use super::admin;
+use super::auth::{self, KEYS_EXAMPLE};
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::sections::{
-    Auth, Clients, Commit, Deploy, Granted, Limits, Log, Quota, Redis, Sandbox, Section, Server, Setting, Store,
-};
-use super::{admin, tenants};
+use super::tables::groups;
+use crate::settings::{Scope, Setting};
 
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\
-# Further tenants. Each has the tables auth, limits, sandbox, quota, grants and handlers with the keys above. What
-# one does not set of limits, sandbox and quota is as above; auth, grants and handlers are its own. Clients of this
-# one use the namespace /acme.
+# Further tenants. Each has the tables auth, limits, clients, sandbox, quota, grants and handlers with the keys above
+# that are not the same for all tenants. What one does not set of limits, clients, sandbox and quota is as above; auth,
+# grants and handlers are its own. Clients of this one use the namespace /acme.
 # [[tenants.acme.auth.keys]]
 # algorithm = \"HS256\"
 # secret_file = \"acme-secret\"
@@ -22,54 +21,6 @@ const TENANTS_EXAMPLE: &str = "\
 # connections = 500
 # [tenants.acme.handlers.message]
 # component = \"acme-moderation.wasm\"";
-
-/// A section as data.
-struct Described {
-    table: &'static str,
-    about: &'static [&'static str],
-    settings: Vec<Setting>,
-}
-
-fn described<S: Section>() -> Described {
-    Described {
-        table: S::TABLE,
-        about: S::ABOUT,
-        settings: S::settings(),
-    }
-}
-
-/// All sections but the handlers, in the order of the printed defaults.
-fn sections() -> [Described; 12] {
-    [
-        described::<Server>(),
-        described::<Store>(),
-        described::<Log>(),
-        described::<Auth>(),
-        described::<Limits>(),
-        described::<Clients>(),
-        described::<Sandbox>(),
-        described::<Granted>(),
-        described::<Quota>(),
-        described::<Deploy>(),
-        described::<Commit>(),
-        described::<Redis>(),
-    ]
-}
-
-/// The names of all tables.
-pub(super) fn tables() -> Vec<&'static str> {
-    sections()
-        .iter()
-        .map(|section| section.table)
-        .chain([handlers::TABLE, tenants::TABLE, admin::TABLE])
-        .collect()
-}
-
-/// The tables that have a setting of this name, for one that was written outside of its table.
-pub(super) fn sections_with(setting: &str) -> Vec<&'static str> {
-    let has = |section: &&Described| section.settings.iter().any(|known| known.name == setting);
-    sections().iter().filter(has).map(|section| section.table).collect()
-}
 
 /// A configuration file with every key at its default, each with its description and range.
 #[must_use]
@@ -83,23 +34,36 @@ pub fn defaults_toml() -> String {
 fn write_all(out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
-        "# Every setting of Parlance with its default. A file needs only what it changes."
+        "# Every setting of Parlance with its default. A file needs only what it changes.\n\
+         # Variables of the environment go over the file: PARLANCE_SANDBOX_GUEST_TIME over guest_time of [sandbox] and so\n\
+         # on, for a secret also PARLANCE_STORE_URL_FILE and so on, with the path of a file that holds it. Over these go the\n\
+         # usual names:"
     )?;
-    writeln!(out, "# Variables of the environment go over the file:")?;
     for variable in VARIABLES {
-        writeln!(out, "#   {:<13} {}", variable.name, variable.doc)?;
+        writeln!(out, "#   {:<22} {}", variable.name, variable.doc)?;
     }
-    for section in sections() {
+    let mut table = "";
+    for group in groups() {
         writeln!(out)?;
-        comment(out, section.about)?;
-        writeln!(out, "[{}]", section.table)?;
-        for setting in section.settings {
-            writeln!(out)?;
-            comment(out, setting.doc)?;
-            writeln!(out, "# Allowed: {}.", setting.allowed)?;
-            writeln!(out, "{} = {}", setting.name, setting.default)?;
+        if group.table != table {
+            table = group.table;
+            writeln!(out, "[{table}]")?;
         }
-        if section.table == Auth::TABLE {
+        comment(out, group.about)?;
+        if has_both(table) {
+            writeln!(
+                out,
+                "{}",
+                match group.scope {
+                    Scope::Server => "# The same for all tenants.",
+                    Scope::Tenant => "# Each tenant may have its own.",
+                }
+            )?;
+        }
+        for setting in &group.settings {
+            write_setting(out, setting)?;
+        }
+        if table == auth::TABLE {
             writeln!(
                 out,
                 "\n# The keys that verify tokens. None is the default, and then `serve` refuses to start."
@@ -115,9 +79,9 @@ fn write_all(out: &mut String) -> std::fmt::Result {
         let word = handler.default;
         writeln!(
             out,
-            "# Allowed: {word}, or the path of a .wasm file, relative to this file."
+            "# Allowed: {word:?}, or the path of a .wasm file, relative to this file."
         )?;
-        writeln!(out, "component = {word}")?;
+        writeln!(out, "component = {word:?}")?;
         writeln!(
             out,
             "# settings = {{ name = \"text\" }}   # what the component can read"
@@ -131,6 +95,28 @@ fn write_all(out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n{}", admin::TOKENS_EXAMPLE)?;
     writeln!(out, "\n{TENANTS_EXAMPLE}")?;
     Ok(())
+}
+
+/// Whether some settings of the table are the server's and others a tenant's. Those of `[auth]` are all a tenant's, for
+/// example.
+fn has_both(table: &str) -> bool {
+    let scopes = || {
+        groups()
+            .into_iter()
+            .filter(|group| group.table == table)
+            .map(|group| group.scope)
+    };
+    scopes().any(|scope| scope == Scope::Server) && scopes().any(|scope| scope == Scope::Tenant)
+}
+
+fn write_setting(out: &mut String, setting: &Setting) -> std::fmt::Result {
+    let Some(default) = &setting.default else {
+        return Ok(());
+    };
+    writeln!(out)?;
+    comment(out, setting.doc)?;
+    writeln!(out, "# Allowed: {}.", setting.allowed)?;
+    writeln!(out, "{} = {default}", setting.name)
 }
 
 /// Documentation lines begin with the space that follows `///`.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value as Json;
 use toml::Value;
 
-use super::error::{ConfigError, Errors};
-use super::kinds::Kind;
-use super::reader::{Reader, Source};
 use crate::capability::Isolation;
 use crate::id::check_handler_name;
+use crate::settings::{
+    Choice, ConfigError, Errors, Kind, Line, Optional, Reader, Settings as _, Source, pattern, settings, text,
+};
 
 /// The table that holds them.
 pub(super) const TABLE: &str = "handlers";
@@ -39,14 +40,31 @@ pub struct Handler {
     pub settings: BTreeMap<String, String>,
 }
 
+settings! {
+    /// Which component handles an event.
+    pub(super) struct HandlerTable of each tenant in "handlers" {
+        /// The component: "shipped" for the one in the server, where there is one, "none" where there is not, or the path of
+        /// a .wasm file, relative to this file.
+        component: Option<Component> = None, Optional(ComponentPlace);
+        /// Its name in logs, which also owns its keys; one component under two events may have one name.
+        name: Option<Arc<str>> = None, Optional(HandlerName);
+        /// Whether its instances are used again.
+        isolation: Isolation = Isolation::Fresh, Choice(&[("fresh", Isolation::Fresh), ("warm", Isolation::Warm)]);
+    }
+}
+
+/// The key of what a component can read. Its names are the component's.
+pub(super) const SETTINGS: &str = "settings";
+
 /// What the commented defaults say of one handler.
 pub(super) struct HandlerDoc {
     pub(super) name: &'static str,
+    /// "shipped" or "none".
     pub(super) default: &'static str,
     pub(super) doc: &'static str,
 }
 
-/// Declares the handlers: the struct, and the same as data.
+/// Declares the handlers: a struct with a field for each, and the handlers as data.
 macro_rules! handlers {
     ($( #[doc = $doc:literal] $name:ident = $default:literal; )+) => {
         /// The handlers, one for each kind of event.
@@ -63,13 +81,13 @@ macro_rules! handlers {
         }
 
         pub(super) const HANDLERS: &[HandlerDoc] = &[$(
-            HandlerDoc { name: stringify!($name), default: stringify!($default), doc: $doc }
+            HandlerDoc { name: stringify!($name), default: $default, doc: $doc }
         ),+];
 
         /// Reads them all.
         pub(super) fn read(source: &Source, errors: &mut Errors) -> Option<Handlers> {
             let mut reader = Reader::of(source, TABLE, errors);
-            $( let $name = handler(&mut reader, stringify!($name), stringify!($default)); )+
+            $( let $name = handler(&mut reader, stringify!($name), $default == "shipped"); )+
             let paths = [$( reader.path_of(stringify!($name)) ),+];
             reader.report_unknown_keys();
             let handlers = Handlers { $( $name: $name? ),+ };
@@ -96,27 +114,33 @@ handlers! {
     server_event = "none";
 }
 
-fn handler(reader: &mut Reader<'_, '_>, name: &'static str, default: &'static str) -> Option<Handler> {
+/// Reads one handler. `shipped`: whether the server has one; where it has, doing without is not offered.
+fn handler(reader: &mut Reader<'_, '_>, name: &'static str, shipped: bool) -> Option<Handler> {
     let value = reader.take(name);
     let path = reader.path_of(name);
     let mut inner = reader.inside(value, path);
-    let component = inner.setting(
-        "component",
-        default,
-        &ComponentName {
-            shipped: default == r#""shipped""#,
-        },
-    );
-    let own = inner.optional("name", &HandlerName);
-    let isolation = inner.setting("isolation", r#""fresh""#, &IsolationName);
-    let settings = inner.take("settings");
-    let path = inner.path_of("settings");
+    let table = HandlerTable::read(&mut inner);
+    let own = if shipped { Component::Shipped } else { Component::Absent };
+    let other = match (table.as_ref().and_then(|table| table.component.as_ref()), shipped) {
+        (Some(Component::Shipped), false) => Some("is asked for, and there is no shipped handler of this kind"),
+        (Some(Component::Absent), true) => Some("is not offered: there is a shipped handler of this kind"),
+        _ => None,
+    };
+    let fits = other.is_none_or(|problem| {
+        let allowed = if shipped { "\"shipped\"" } else { "\"none\"" };
+        let error = ConfigError::new(inner.path_of("component"), problem);
+        let error = error.allowed(format!("{allowed}, or the path of a .wasm file"));
+        inner.refuse::<()>(error).is_some()
+    });
+    let settings = inner.take(SETTINGS);
+    let path = inner.path_of(SETTINGS);
     let settings = texts(inner.inside(settings, path));
     inner.report_unknown_keys();
+    let table = table.filter(|_| fits)?;
     Some(Handler {
-        name: own?.unwrap_or_else(|| name.into()),
-        component: component?,
-        isolation: isolation?,
+        name: table.name.unwrap_or_else(|| name.into()),
+        component: table.component.unwrap_or(own),
+        isolation: table.isolation,
         settings: settings?,
     })
 }
@@ -159,58 +183,46 @@ fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
 /// A handler's own name.
 struct HandlerName;
 
-impl Kind for HandlerName {
-    type Value = Arc<str>;
-
+impl Kind<Arc<str>> for HandlerName {
     fn allowed(&self) -> String {
         "lower-case letters, digits and '-', beginning with a letter or a digit".to_owned()
     }
 
+    fn schema(&self) -> Json {
+        pattern("^[a-z0-9][a-z0-9-]*$")
+    }
+
     fn parse(&self, value: &Value, _: &Path) -> Result<Arc<str>, String> {
-        let name = value.as_str().unwrap_or_default();
+        let name = text(value)?;
         match check_handler_name(name) {
             Ok(()) => Ok(name.into()),
-            Err(_) => Err("is no name of a handler".to_owned()),
+            Err(_) => Err("is not the name of a handler".to_owned()),
         }
     }
-}
 
-/// `fresh` or `warm`.
-struct IsolationName;
-
-impl Kind for IsolationName {
-    type Value = Isolation;
-
-    fn allowed(&self) -> String {
-        "\"fresh\" or \"warm\"".to_owned()
-    }
-
-    fn parse(&self, value: &Value, _: &Path) -> Result<Isolation, String> {
-        let name = value.as_str().unwrap_or_default();
-        Isolation::from_name(name).ok_or_else(|| "is no isolation".to_owned())
+    fn show(&self, value: &Arc<str>) -> Option<Value> {
+        Some(value.as_ref().into())
     }
 }
 
 /// `shipped`, `none`, or a path.
-struct ComponentName {
-    /// Whether there is a shipped one; where there is, doing without is not offered.
-    shipped: bool,
-}
+struct ComponentPlace;
 
-impl Kind for ComponentName {
-    type Value = Component;
-
+impl Kind<Component> for ComponentPlace {
     fn allowed(&self) -> String {
-        let word = if self.shipped { "shipped" } else { "none" };
-        format!("\"{word}\", or the path of a .wasm file")
+        "\"shipped\" or \"none\", or the path of a .wasm file".to_owned()
+    }
+
+    fn schema(&self) -> Json {
+        Line.schema()
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<Component, String> {
-        match value.as_str() {
-            Some("shipped") if self.shipped => Ok(Component::Shipped),
-            Some("shipped") => Err("is asked for, and there is no shipped handler of this kind".to_owned()),
-            Some("none") if !self.shipped => Ok(Component::Absent),
-            Some(path) if !path.is_empty() => {
+        match text(value)? {
+            "shipped" => Ok(Component::Shipped),
+            "none" => Ok(Component::Absent),
+            "" => Err("is empty".to_owned()),
+            path => {
                 let path = base.join(path);
                 if path.is_file() {
                     Ok(Component::File(path))
@@ -218,7 +230,14 @@ impl Kind for ComponentName {
                     Err("is not a file".to_owned())
                 }
             }
-            _ => Err("is no component".to_owned()),
         }
+    }
+
+    fn show(&self, value: &Component) -> Option<Value> {
+        Some(match value {
+            Component::Shipped => "shipped".into(),
+            Component::Absent => "none".into(),
+            Component::File(path) => path.display().to_string().into(),
+        })
     }
 }

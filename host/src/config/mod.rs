@@ -1,19 +1,22 @@
 //! What the operator wants: a TOML file with the environment over it, read once, checked whole.
 //!
-//! Every setting is declared in one place, `sections.rs`: its type, default, range and description. Reading the
-//! file, the messages about it and the commented defaults ([`defaults_toml`]) all come from there. Nothing is
-//! clamped: a value out of its range is an error, and all errors are reported at once ([`ConfigErrors`]).
+//! Each setting is declared once, in the module that obeys it ([`settings`](crate::settings)); `tables.rs` lists the
+//! structs that the file's tables hold. Reading the file, the messages about it, the commented defaults
+//! ([`defaults_toml`]), the JSON Schema ([`schema`]) and the variables of the environment all come from the
+//! declarations. Nothing is clamped: a value out of its range is an error, and all errors are reported at once
+//! ([`ConfigErrors`]).
 
 mod addresses;
 mod admin;
 mod auth;
 mod defaults;
 mod environment;
-mod error;
 mod handlers;
-mod kinds;
-mod reader;
+mod lines;
+mod places;
+mod schema;
 mod sections;
+mod tables;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -21,58 +24,61 @@ mod tests;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use toml::Table;
 
+pub use crate::settings::{ConfigError, ConfigErrors};
 pub use addresses::{AdminAddress, normal_origin};
-pub use admin::{AdminTokenConfig, MIN_ADMIN_TOKEN_BYTES};
-pub use auth::{MIN_ENVIRONMENT_SECRET_BYTES, no_key_help};
+pub use admin::{AdminToken, Role};
+pub use auth::no_key_help;
 pub use defaults::defaults_toml;
-pub use environment::{VARIABLES, Variable};
-pub use error::{ConfigError, ConfigErrors};
+pub use environment::{Environment, Given, VARIABLES, Variable};
 pub use handlers::{Component, Handler, Handlers};
-pub use kinds::{LogFormat, PostgresUrl, RedisAdapter, RedisUrls, StoreUrl, format_size};
-pub use sections::{Clients, Commit, Deploy, Limits, Log, Quota, Redis, Sandbox, Server, Store};
+pub use places::{PostgresUrl, StoreUrl};
+pub use schema::schema;
+pub use sections::{Commit, Deploy, Log, LogFormat, Server, Store};
 pub use tenants::{TenantConfig, TenantDefaults};
 
-use crate::auth::Policy;
-use crate::capability::Grants;
-use error::Errors;
-use reader::{Reader, Source};
-use sections::{Granted, Section};
+use crate::cluster::CatchUpPace;
+use crate::cluster::bus::RedisSettings;
+use crate::id::DEFAULT_TENANT;
+use crate::sandbox::EngineLimits;
+use crate::settings::{Errors, Source};
+use crate::socket::{ConnectionLimits, ProtocolSettings, TransportLimits};
+use crate::store::postgres::PostgresSettings;
+use tables::section;
 
 /// Everything the operator can decide, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The listening socket and who may connect to it.
     pub server: Server,
+    /// How the protocol is spoken.
+    pub protocol: ProtocolSettings,
     /// Where the data lives.
     pub store: Store,
+    /// How PostgreSQL is used, where the data is there.
+    pub postgres: PostgresSettings,
     /// What the log holds.
     pub log: Log,
-    /// Which tokens are accepted. Without keys `serve` refuses to start; see [`no_key_help`].
-    pub auth: Policy,
-    /// What one connection may cost.
-    pub limits: Limits,
-    /// How clients speak.
-    pub clients: Clients,
-    /// What one event may cost inside a handler.
-    pub sandbox: Sandbox,
-    /// What handlers may reach outside.
-    pub grants: Arc<Grants>,
-    /// What a tenant may cost in all.
-    pub quota: Quota,
+    /// What connections may cost.
+    pub connections: ConnectionLimits,
+    /// What TCP connections are held to.
+    pub transports: TransportLimits,
+    /// What all handlers share.
+    pub engine: EngineLimits,
     /// When a new version goes back by itself.
     pub deploy: Deploy,
     /// How effects are written.
     pub commit: Commit,
     /// The way to other nodes.
-    pub redis: Redis,
-    /// Which component handles what.
-    pub handlers: Handlers,
+    pub redis: RedisSettings,
+    /// How often hubs catch up with other nodes.
+    pub catch_up: CatchUpPace,
     /// Who may use the admin API; nobody: there is none.
-    pub admin: Vec<AdminTokenConfig>,
+    pub admin: Vec<AdminToken>,
+    /// The tenant that the file's own tables describe. Without keys `serve` refuses to start; see [`no_key_help`].
+    pub default_tenant: TenantConfig,
     /// The tenants beside the default one.
     pub tenants: Vec<TenantConfig>,
     /// What a tenant has that does not say otherwise.
@@ -82,35 +88,23 @@ pub struct Config {
 }
 
 impl Config {
-    /// The tenant that the file's own tables describe.
-    #[must_use]
-    pub fn default_tenant(&self) -> TenantConfig {
-        TenantConfig {
-            name: crate::id::DEFAULT_TENANT.to_owned(),
-            auth: self.auth.clone(),
-            limits: self.limits.clone(),
-            clients: self.clients.clone(),
-            sandbox: self.sandbox.clone(),
-            quota: self.quota.clone(),
-            grants: self.grants.clone(),
-            handlers: self.handlers.clone(),
-        }
-    }
-
-    /// Reads the file, if one is named, and lays the environment over it. `env` gives the value of a variable; an
-    /// empty one counts as unset. Paths in the file are relative to its directory, those in the environment to
-    /// the current one.
+    /// Reads the file, if one is named, and lays the environment over it. Paths in the file are relative to its
+    /// directory, those in the environment to the current one.
     ///
     /// # Errors
     /// All that is wrong, at once.
-    pub fn load(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    pub fn load(path: Option<&Path>, env: &Environment) -> Result<Self, ConfigErrors> {
         let mut errors = Errors::default();
-        let table = path.map(|path| read_file(path, &mut errors)).unwrap_or_default();
+        let text = path.map(|path| read_file(path, &mut errors)).unwrap_or_default();
+        let table = path.map(|path| parse(path, &text, &mut errors)).unwrap_or_default();
         let base = path.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         let config = resolve(table, base, env, &mut errors);
         match config {
             Some(config) if errors.is_empty() => Ok(config),
-            _ => Err(errors.into_report(path)),
+            _ => {
+                errors.locate(&lines::lines(&text));
+                Err(errors.into_report(path))
+            }
         }
     }
 }
@@ -126,25 +120,21 @@ pub fn to_json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::to_value(table).map_err(|error| error.to_string())
 }
 
+/// The text of the file; an empty one after reporting why it has none.
+fn read_file(path: &Path, errors: &mut Errors) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| {
+        errors.push(ConfigError::new(path.display(), format!("cannot be read: {error}")));
+        String::new()
+    })
+}
+
 /// The table of the file; an empty one after reporting why it has none.
-fn read_file(path: &Path, errors: &mut Errors) -> Table {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            errors.push(ConfigError::new(path.display(), format!("cannot be read: {error}")));
-            return Table::new();
-        }
-    };
-    match text.parse() {
-        Ok(table) => table,
-        Err(error) => {
-            errors.push(ConfigError::new(
-                syntax_place(path, &text, &error),
-                error.message().replace('\n', ", "),
-            ));
-            Table::new()
-        }
-    }
+fn parse(path: &Path, text: &str, errors: &mut Errors) -> Table {
+    text.parse().unwrap_or_else(|error: toml::de::Error| {
+        let place = syntax_place(path, text, &error);
+        errors.push(ConfigError::new(place, error.message().replace('\n', ", ")));
+        Table::new()
+    })
 }
 
 /// File, line and column. The library's own text also quotes the line, which may hold a secret.
@@ -155,69 +145,58 @@ fn syntax_place(path: &Path, text: &str, error: &toml::de::Error) -> String {
     format!("{}:{line}:{column}", path.display())
 }
 
-fn resolve(
-    mut table: Table,
-    base: PathBuf,
-    env: &impl Fn(&str) -> Option<String>,
-    errors: &mut Errors,
-) -> Option<Config> {
-    let env = |name: &str| env(name).filter(|value| !value.is_empty());
+fn resolve(mut table: Table, base: PathBuf, env: &Environment, errors: &mut Errors) -> Option<Config> {
     let mut warnings = Vec::new();
-    let from_environment = environment::lay_over(&mut table, &env);
-    let source = Source {
-        table,
-        base,
-        from_environment,
+    let variables = environment::lay_over(&mut table, env, errors, &mut warnings);
+    let source = Source { table, base, variables };
+    let mut secret = |name| {
+        env.secret(name).unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        })
     };
+    let (key, admin_token) = (secret("JWT_SECRET"), secret("PARLANCE_ADMIN_TOKEN"));
 
-    let server = section(&source, errors);
-    let store = section(&source, errors);
+    let (server, protocol) = (section(&source, errors), section(&source, errors));
+    let (store, postgres) = (section(&source, errors), section(&source, errors));
     let log = section(&source, errors);
-    let auth = auth::read(&source, env("JWT_SECRET"), errors, &mut warnings);
-    let limits = section(&source, errors);
-    let clients = section(&source, errors);
-    let sandbox = section(&source, errors);
-    let grants = section(&source, errors).map(|Granted { http }| Grants { http });
-    let quota = section(&source, errors);
-    let deploy = section(&source, errors);
-    let commit = section(&source, errors);
-    let redis = section(&source, errors);
-    let handlers = handlers::read(&source, errors);
-    let admin = admin::read(&source, env("PARLANCE_ADMIN_TOKEN"), errors);
-    let tenant_defaults = TenantDefaults::of(&source);
+    let connections: Option<ConnectionLimits> = section(&source, errors);
+    let transports = section(&source, errors);
+    let engine: Option<EngineLimits> = section(&source, errors);
+    let (deploy, commit) = (section(&source, errors), section(&source, errors));
+    let (redis, catch_up) = (section(&source, errors), section(&source, errors));
+    let admin = admin::read(&source, admin_token, errors);
+    let tenant_defaults = TenantDefaults::of(
+        &source,
+        connections.clone().unwrap_or_default(),
+        engine.clone().unwrap_or_default(),
+    );
+    let default_tenant = TenantConfig::read(DEFAULT_TENANT, &source, key, &tenant_defaults, errors, &mut warnings);
     let tenants = tenants::read(&source, &tenant_defaults, errors);
-    source.report_unknown_tables(errors);
+    tables::report_unknown(&source, errors);
 
     let config = Config {
         server: server?,
+        protocol: protocol?,
         store: store?,
+        postgres: postgres?,
         log: log?,
-        auth: auth?,
-        limits: limits?,
-        clients: clients?,
-        sandbox: sandbox?,
-        grants: grants?.into(),
-        quota: quota?,
+        connections: connections?,
+        transports: transports?,
+        engine: engine?,
         deploy: deploy?,
         commit: commit?,
         redis: redis?,
-        handlers: handlers?,
+        catch_up: catch_up?,
         admin: admin?,
+        default_tenant: default_tenant?,
         tenants: tenants?,
         tenant_defaults,
         warnings,
     };
-    check_together(&config.limits, &config.sandbox, errors);
     check_redis(&config, errors);
     check_addresses(&config.server, errors);
     Some(config)
-}
-
-fn section<S: Section>(source: &Source, errors: &mut Errors) -> Option<S> {
-    let mut reader = Reader::of(source, S::TABLE, errors);
-    let section = S::read(&mut reader);
-    reader.report_unknown_keys();
-    section
 }
 
 /// One address has one listener.
@@ -245,11 +224,8 @@ fn check_redis(config: &Config, errors: &mut Errors) {
         "a third of redis.lease",
         redis.heartbeat * 3 <= redis.lease,
     );
-    at_most(
-        "limits.packet",
-        "redis.message_bytes",
-        config.limits.packet <= redis.message_bytes,
-    );
+    let packet = config.default_tenant.limits.call.client.packet;
+    at_most("limits.packet", "redis.message_bytes", packet <= redis.message_bytes);
     let has_sentinels = !redis.sentinels.as_slice().is_empty();
     if has_sentinels && (redis.cluster || redis.url.as_slice().len() != 1) {
         errors.push(ConfigError::new(
@@ -257,49 +233,4 @@ fn check_redis(config: &Config, errors: &mut Errors) {
             "needs one redis.url, redis://NAME, with the name under which they know the primary, and no redis.cluster",
         ));
     }
-}
-
-/// Settings that are right one by one and make no sense together.
-fn check_together(limits: &Limits, sandbox: &Sandbox, errors: &mut Errors) {
-    let mut at_most = |small: &str, large: &str, holds: bool| {
-        if !holds {
-            errors.push(ConfigError::new(small, format!("must not be larger than {large}")));
-        }
-    };
-    at_most("limits.content", "limits.packet", limits.content <= limits.packet);
-    at_most("limits.metadata", "limits.packet", limits.metadata <= limits.packet);
-    at_most(
-        "limits.packet",
-        "limits.queue_bytes",
-        limits.packet <= limits.queue_bytes,
-    );
-    at_most("limits.packet", "limits.byte_burst", limits.packet <= limits.byte_burst);
-    at_most(
-        "limits.packet",
-        "limits.outbound_bytes",
-        limits.packet <= limits.outbound_bytes,
-    );
-    at_most(
-        "limits.history_page",
-        "limits.history_page_max",
-        limits.history_page <= limits.history_page_max,
-    );
-    at_most(
-        "sandbox.guest_time",
-        "sandbox.wall_time",
-        sandbox.guest_time <= sandbox.wall_time,
-    );
-    // A message of the greatest size has to get through the handler.
-    let message = limits.content + limits.metadata + limits.room_id + limits.client_id;
-    at_most(
-        "limits.content with limits.metadata and the ids",
-        "sandbox.output",
-        message <= sandbox.output,
-    );
-    at_most(
-        "limits.content with limits.metadata and the ids",
-        "sandbox.transfer",
-        message <= sandbox.transfer,
-    );
-    at_most("sandbox.tick", "sandbox.guest_time", sandbox.tick <= sandbox.guest_time);
 }

@@ -3,78 +3,38 @@
 //! A tenant's tables have the same keys as the file's own, which are the defaults for it. The same reader serves the
 //! file and the admin API, where a tenant comes as a document with the same keys.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::{Table, Value};
 
 use super::auth;
-use super::error::{ConfigError, ConfigErrors, Errors};
+use super::environment::Given;
 use super::handlers::{self, Handlers};
-use super::reader::{Reader, Source};
-use super::sections::{Auth, Clients, Granted, Limits, Quota, Sandbox, Section};
-use super::{check_together, section};
+use super::tables::{self, report_unknown_keys, section};
 use crate::auth::Policy;
-use crate::capability::Grants;
+use crate::capability::{CallLimits, Grants};
 use crate::id::{DEFAULT_TENANT, check_tenant_name};
+use crate::sandbox::EngineLimits;
+use crate::settings::{ConfigError, ConfigErrors, Errors, Reader, Scope, Settings as _, Source};
+use crate::socket::ConnectionLimits;
+use crate::tenant::TenantLimits;
 
 /// The table that holds them.
 pub(super) const TABLE: &str = "tenants";
-
 /// What a tenant's tables may hold.
-const TABLES: [&str; 7] = [
-    Auth::TABLE,
-    Limits::TABLE,
-    Clients::TABLE,
-    Sandbox::TABLE,
-    Quota::TABLE,
-    Granted::TABLE,
+pub(super) const TABLES: [&str; 7] = [
+    auth::TABLE,
+    "limits",
+    "clients",
+    "sandbox",
+    "quota",
+    Grants::TABLE,
     handlers::TABLE,
 ];
-/// Those whose keys default to the file's own.
-const INHERITED: [&str; 4] = [Limits::TABLE, Clients::TABLE, Sandbox::TABLE, Quota::TABLE];
-/// Settings that the tenants share, hence none has its own.
-const SHARED: [(&str, &[&str]); 2] = [
-    (
-        Limits::TABLE,
-        &[
-            "connections",
-            "connections_per_address",
-            "unauthenticated",
-            "unauthenticated_per_address",
-            "handshakes_per_second",
-            "handshakes_per_second_per_address",
-            "outbound_packets",
-            "outbound_bytes",
-            "write_stall",
-            "ping_interval",
-            "ping_timeout",
-            "connect_timeout",
-            "connects_per_second",
-            "connect_burst",
-            "header_timeout",
-            "body_timeout",
-            "idle_timeout",
-            "silent_connections",
-            "silent_connections_per_address",
-        ],
-    ),
-    (
-        Sandbox::TABLE,
-        &[
-            "instances",
-            "tick",
-            "warm_kept",
-            "warm_uses",
-            "warm_memory",
-            "warm_idle",
-            "compile_time",
-            "compile_memory",
-            "cache",
-            "cache_size",
-        ],
-    ),
-];
+/// Tables whose keys a tenant takes from the file's own where it does not set them.
+const INHERITED: [&str; 4] = ["limits", "clients", "sandbox", "quota"];
 
 /// One tenant as configured, checked.
 #[derive(Debug, Clone)]
@@ -83,31 +43,96 @@ pub struct TenantConfig {
     pub name: String,
     /// Which tokens are accepted.
     pub auth: Policy,
-    /// What one connection may cost.
-    pub limits: Limits,
-    /// How its clients speak.
-    pub clients: Clients,
-    /// What one event may cost inside a handler.
-    pub sandbox: Sandbox,
-    /// What all of it may cost.
-    pub quota: Quota,
+    /// What it is held to.
+    pub limits: TenantLimits,
     /// What handlers may reach outside. A tenant has what is granted to it, and nothing of the file's own grants.
     pub grants: Arc<Grants>,
     /// Which component handles what.
     pub handlers: Handlers,
 }
 
-/// The file's own tables, from which tenants take what they do not set.
+impl TenantConfig {
+    /// Reads a tenant from tables. `secret` is the key of the environment, which takes the place of the tables' keys.
+    pub(super) fn read(
+        name: &str,
+        source: &Source,
+        secret: Option<Given>,
+        defaults: &TenantDefaults,
+        errors: &mut Errors,
+        warnings: &mut Vec<String>,
+    ) -> Option<Self> {
+        let auth = auth::read(source, secret, errors, warnings);
+        let (client, effects) = (section(source, errors), section(source, errors));
+        let (clients, guest) = (section(source, errors), section(source, errors));
+        let (quota, storage) = (section(source, errors), section(source, errors));
+        let grants = section::<Grants>(source, errors);
+        let handlers = handlers::read(source, errors);
+        let call = CallLimits {
+            client: client?,
+            effects: effects?,
+        };
+        let limits = TenantLimits {
+            clients: clients?,
+            call: Arc::new(call),
+            guest: guest?,
+            quota: quota?,
+            storage: storage?,
+        };
+        defaults.check_together(&limits, errors);
+        Some(Self {
+            name: name.to_owned(),
+            auth: auth?,
+            limits,
+            grants: grants?.into(),
+            handlers: handlers?,
+        })
+    }
+
+    /// Warns of a configuration that is valid and lets nobody connect.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let none = self.auth.keys.is_empty() && self.auth.jwks.is_empty();
+        none.then(|| {
+            format!(
+                "tenant {} has no keys (auth.keys, auth.jwks): nobody can connect to it",
+                self.name
+            )
+        })
+    }
+}
+
+/// What the file's top level says that concerns every tenant.
 #[derive(Debug, Clone, Default)]
 pub struct TenantDefaults {
+    /// Its settings of tenants, from which tenants take what they do not set.
     tables: Table,
+    /// What a tenant's limits must fit.
+    connections: ConnectionLimits,
+    engine: EngineLimits,
 }
 
 impl TenantDefaults {
-    pub(super) fn of(source: &Source) -> Self {
-        let own = |name: &&str| Some(((*name).to_owned(), source.table.get(*name)?.clone()));
+    pub(super) fn of(source: &Source, connections: ConnectionLimits, engine: EngineLimits) -> Self {
+        let mut defaults = Table::new();
+        for setting in tables::settings() {
+            let is_inherited = setting.scope == Scope::Tenant && INHERITED.contains(&setting.table);
+            let own = source
+                .table
+                .get(setting.table)
+                .and_then(|table| table.get(setting.name));
+            if let (true, Some(value)) = (is_inherited, own) {
+                let table = defaults
+                    .entry(setting.table)
+                    .or_insert_with(|| Value::Table(Table::new()));
+                if let Some(table) = table.as_table_mut() {
+                    table.insert(setting.name.to_owned(), value.clone());
+                }
+            }
+        }
         Self {
-            tables: INHERITED.iter().filter_map(own).collect(),
+            tables: defaults,
+            connections,
+            engine,
         }
     }
 
@@ -124,7 +149,7 @@ impl TenantDefaults {
             Ok(table) => table,
             Err(error) => {
                 errors.push(
-                    ConfigError::new("configuration", format!("is no table: {error}"))
+                    ConfigError::new("configuration", format!("is not a table: {error}"))
                         .help("null is not allowed anywhere"),
                 );
                 return Err(errors.into_report(None));
@@ -142,23 +167,10 @@ impl TenantDefaults {
         for key in own.keys().filter(|key| !TABLES.contains(&key.as_str())) {
             errors.push(ConfigError::new(key, "is unknown").help(format!("known here: {}", TABLES.join(", "))));
         }
-        for (table, shared) in SHARED {
-            let keys = own
-                .get(table)
-                .and_then(Value::as_table)
-                .into_iter()
-                .flat_map(Table::keys);
-            for key in keys.filter(|key| shared.contains(&key.as_str())) {
-                let error = ConfigError::new(format!("{table}.{key}"), "is the same for all tenants");
-                errors.push(error.help(format!("set it in [{table}] of the file")));
-            }
-        }
         let mut table = self.tables.clone();
         for (key, value) in own {
             match (table.get_mut(key).and_then(Value::as_table_mut), value) {
-                (Some(below), Value::Table(over)) if INHERITED.contains(&key.as_str()) => {
-                    below.extend(over.clone());
-                }
+                (Some(below), Value::Table(over)) => below.extend(over.clone()),
                 _ => {
                     table.insert(key.clone(), value.clone());
                 }
@@ -167,42 +179,51 @@ impl TenantDefaults {
         let source = Source {
             table,
             base,
-            from_environment: std::collections::BTreeMap::new(),
+            variables: BTreeMap::new(),
         };
-        let mut warnings = Vec::new();
-        let auth = auth::read(&source, None, errors, &mut warnings);
-        let limits = section(&source, errors);
-        let clients = section(&source, errors);
-        let sandbox = section(&source, errors);
-        let quota = section(&source, errors);
-        let grants = section(&source, errors).map(|Granted { http }| Grants { http });
-        let handlers = handlers::read(&source, errors);
-        let tenant = TenantConfig {
-            name: name.to_owned(),
-            auth: auth?,
-            limits: limits?,
-            clients: clients?,
-            sandbox: sandbox?,
-            quota: quota?,
-            grants: grants?.into(),
-            handlers: handlers?,
-        };
-        check_together(&tenant.limits, &tenant.sandbox, errors);
-        Some(tenant)
+        let tenant = TenantConfig::read(name, &source, None, self, errors, &mut Vec::new());
+        report_unknown_keys(&source, Scope::Tenant, errors);
+        tenant
     }
-}
 
-impl TenantConfig {
-    /// Warns of a configuration that is valid and lets nobody connect.
-    #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        let none = self.auth.keys.is_empty() && self.auth.jwks.is_empty();
-        none.then(|| {
-            format!(
-                "tenant {} has no keys (auth.keys, auth.jwks): nobody can connect to it",
-                self.name
-            )
-        })
+    /// Settings of a tenant that are right one by one and make no sense together.
+    fn check_together(&self, limits: &TenantLimits, errors: &mut Errors) {
+        let mut at_most = |small: &str, large: &str, holds: bool| {
+            if !holds {
+                errors.push(ConfigError::new(small, format!("must not be larger than {large}")));
+            }
+        };
+        let (client, guest) = (&limits.call.client, &limits.guest);
+        at_most("limits.content", "limits.packet", client.content <= client.packet);
+        at_most("limits.metadata", "limits.packet", client.metadata <= client.packet);
+        at_most(
+            "limits.packet",
+            "limits.queue_bytes",
+            client.packet <= client.queue_bytes,
+        );
+        at_most("limits.packet", "limits.byte_burst", client.packet <= client.byte_burst);
+        let outbound = self.connections.outbound_bytes;
+        at_most("limits.packet", "limits.outbound_bytes", client.packet <= outbound);
+        at_most(
+            "limits.history_page",
+            "limits.history_page_max",
+            client.history_page <= client.history_page_max,
+        );
+        at_most(
+            "sandbox.guest_time",
+            "sandbox.wall_time",
+            guest.guest_time <= guest.wall_time,
+        );
+        // A message of the greatest size has to get through the handler.
+        let message = client.content + client.metadata + client.room_id + client.client_id;
+        let what = "limits.content with limits.metadata and the ids";
+        at_most(what, "sandbox.output", message <= limits.call.effects.output);
+        at_most(what, "sandbox.transfer", message <= guest.transfer);
+        at_most(
+            "sandbox.tick",
+            "sandbox.guest_time",
+            self.engine.tick <= guest.guest_time,
+        );
     }
 }
 

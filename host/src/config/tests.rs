@@ -3,7 +3,10 @@
 mod addresses;
 mod handlers;
 mod keys;
+mod pages;
+mod schema;
 mod tenants;
+mod variables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::auth::Algorithm;
+use crate::settings::format_size;
 
 /// A directory with a configuration file in it.
 struct File {
@@ -34,7 +38,7 @@ impl File {
     }
 
     fn load(&self) -> Result<Config, ConfigErrors> {
-        Config::load(Some(&self.path), &|_| None)
+        self.load_with(&[])
     }
 
     fn load_with(&self, env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
@@ -42,13 +46,9 @@ impl File {
     }
 }
 
-fn environment<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
-    |name| {
-        variables
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| (*value).to_owned())
-    }
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Environment::new(variables.iter().map(owned))
 }
 
 fn load_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
@@ -67,12 +67,12 @@ fn nothing_at_all_is_a_configuration() {
     let config = load_environment(&[]).unwrap();
     assert_eq!((config.server.host.as_str(), config.server.port), ("0.0.0.0", 3000));
     assert_eq!(config.store.url, StoreUrl::Sqlite("parlance.db".into()));
-    assert_eq!(config.limits.packet, 64 * 1024);
-    assert_eq!(config.sandbox.guest_time, Duration::from_millis(50));
+    assert_eq!(config.default_tenant.limits.call.client.packet, 64 * 1024);
+    assert_eq!(config.default_tenant.limits.guest.guest_time, Duration::from_millis(50));
     assert_eq!(config.commit.batch, 512);
     assert_eq!(config.log.format, LogFormat::Text);
-    assert!(config.auth.keys.is_empty() && config.warnings.is_empty());
-    for (name, handler) in config.handlers.iter() {
+    assert!(config.default_tenant.auth.keys.is_empty() && config.warnings.is_empty());
+    for (name, handler) in config.default_tenant.handlers.iter() {
         let expected = if ["event", "server_event"].contains(&name) {
             Component::Absent
         } else {
@@ -89,22 +89,25 @@ fn the_printed_defaults_are_the_defaults() {
     let defaults = file("").load().unwrap();
     assert_eq!(read.server, defaults.server);
     assert_eq!(read.log, defaults.log);
-    assert_eq!(read.limits, defaults.limits);
-    let relative = crate::config::Sandbox {
-        cache: defaults.sandbox.cache.clone(),
-        ..read.sandbox.clone()
+    assert_eq!(read.connections, defaults.connections);
+    let relative = EngineLimits {
+        cache: defaults.engine.cache.clone(),
+        ..read.engine.clone()
     };
-    assert_eq!(relative, defaults.sandbox);
+    assert_eq!(relative, defaults.engine);
     assert_eq!(read.commit, defaults.commit);
-    assert_eq!(read.handlers, defaults.handlers);
-    assert_eq!(read.auth.leeway, defaults.auth.leeway);
+    assert_eq!(read.redis, defaults.redis);
+    let (read_tenant, default_tenant) = (read.default_tenant, defaults.default_tenant);
+    assert_eq!(read_tenant.limits, default_tenant.limits);
+    assert_eq!(read_tenant.handlers, default_tenant.handlers);
+    assert_eq!(read_tenant.auth.rules, default_tenant.auth.rules);
     // Each path is relative to its own file.
     assert_eq!(
         read.store.url,
         StoreUrl::Sqlite(printed.directory.path().join("parlance.db"))
     );
     assert_eq!(
-        read.sandbox.cache,
+        read.engine.cache,
         Some(printed.directory.path().join(".parlance/cache"))
     );
 }
@@ -152,11 +155,11 @@ fn five_errors_are_reported_at_once_each_with_its_key() {
     assert!(text.starts_with("5 errors in the configuration ("), "{text}");
     assert!(text.contains("parlance.toml and the environment):\n"), "{text}");
     for block in [
-        "\n  server.port = 70000: is not a port\n    allowed: a whole number from 0 to 65535",
-        "\n  auth.leeway = \"1h\": is too large\n    allowed: a duration from 0s to 5m, in ms, s, m or h",
-        "\n  auth.keys[0].algorithm = \"HS265\": is no algorithm\n    allowed: HS256, HS384, HS512, RS256,",
-        "\n  limits.content = \"a lot\": is not a size\n    allowed: a size from 1B to 1MiB in B, KiB, MiB or GiB",
-        "\n  limits.pakcet: is unknown\n    did you mean `packet`?",
+        "\n  server.port = 70000 (line 2): is not a port\n    allowed: a whole number from 0 to 65535",
+        "\n  auth.leeway = \"1h\" (line 7): is too large\n    allowed: a duration from 0s to 5m, in ms, s, m or h",
+        "\n  auth.keys[0].algorithm = \"HS265\" (line 9): is not an algorithm\n    allowed: HS256, HS384, HS512, RS256,",
+        "\n  limits.content = \"a lot\" (line 5): is not a size\n    allowed: a size from 1B to 1MiB in B, KiB, MiB or GiB",
+        "\n  limits.pakcet (line 4): is unknown\n    did you mean `packet`?",
     ] {
         assert!(text.contains(block), "{block}\nis not in\n{text}");
     }
@@ -225,7 +228,11 @@ fn sizes_and_durations_have_units() {
         ("\"2KiB\"", 2048),
         ("\"1 MiB\"", 1 << 20),
     ] {
-        assert_eq!(packet(text).unwrap().limits.packet, bytes, "{text}");
+        assert_eq!(
+            packet(text).unwrap().default_tenant.limits.call.client.packet,
+            bytes,
+            "{text}"
+        );
     }
     for text in [
         "\"2K\"",
@@ -308,10 +315,10 @@ fn wrong_variables_are_named_all_at_once() {
     let text = errors.to_string();
     for part in [
         "server.port = \"http\" (from PORT): is not a whole number",
-        "server.cors_origins = [\"localhost:5173\"] (from FRONTEND_URL): has \"localhost:5173\", which is no origin",
-        "store.url (from DATABASE_URL): is no URL of PostgreSQL",
+        "server.cors_origins = [\"localhost:5173\"] (from FRONTEND_URL): has \"localhost:5173\", which is not an origin",
+        "store.url (from DATABASE_URL): is not a URL of PostgreSQL",
         "redis.url (from REDIS_URL): is not a URL of Redis",
-        "log.level = \"a=b=c\" (from RUST_LOG): is no log filter",
+        "log.level = \"a=b=c\" (from RUST_LOG): is not a log filter",
         "JWT_SECRET: has 4 bytes, which can be guessed",
         "openssl rand -hex 32",
     ] {
@@ -409,7 +416,13 @@ fn grants_are_servers() {
     let config = file("[grants]\nhttp = [\"api.example.org\", \"http://127.0.0.1:8080\"]")
         .load()
         .unwrap();
-    let granted: Vec<String> = config.grants.http.iter().map(ToString::to_string).collect();
+    let granted: Vec<String> = config
+        .default_tenant
+        .grants
+        .http
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(granted, ["https://api.example.org", "http://127.0.0.1:8080"]);
     let error = only_error("[grants]\nhttp = [\"*\"]");
     assert_eq!(error.key, "grants.http");

@@ -158,16 +158,16 @@ fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> ControlR
         why: error.message.into_owned(),
     })?;
     let arguments = serde_json::to_string(arguments).map_err(|error| ControlError::invalid(error.to_string()))?;
-    let limits = tenant.settings().call_limits.clone();
+    let limits = tenant.settings().limits.call.clone();
     // The limit is that of a handler's emit, since each client may have many of them waiting.
-    if arguments.len() > limits.emit {
+    if arguments.len() > limits.effects.emit {
         return Err(ControlError::TooLarge(format!(
             "the arguments have {} bytes; at most {} are allowed (sandbox.emit)",
             arguments.len(),
-            limits.emit
+            limits.effects.emit
         )));
     }
-    Packet::new(event, &arguments, Vec::new(), limits.event_name).map_err(|fault| match fault {
+    Packet::new(event, &arguments, Vec::new(), limits.client.event_name).map_err(|fault| match fault {
         Fault::Invalid(why) => ControlError::invalid(why),
         other => ControlError::invalid(other.to_string()),
     })

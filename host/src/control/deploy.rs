@@ -114,7 +114,7 @@ impl Control {
     pub async fn deploy_permit(&self, tenant: &str) -> ControlResult<DeployPermit> {
         let component_size = {
             let state = self.state.lock().await;
-            state.actual(tenant)?.tenant.settings().quota.component_size
+            state.actual(tenant)?.tenant.settings().limits.guest.component_size
         };
         let permit = self.deploy_permits.clone().try_acquire_owned().map_err(|_| {
             ControlError::TooMany(format!(
@@ -158,10 +158,9 @@ impl Control {
             ),
         };
         // Checked before the component is compiled, and again below, since others deploy in the meantime.
-        let (initial_tenant, quota, limits, grants) = {
+        let (initial_tenant, limits, grants) = {
             let state = self.state.lock().await;
             let actual = state.actual(tenant)?;
-            let quota = actual.tenant.settings().quota.clone();
             let document = state
                 .desired
                 .handler(tenant, &handler)
@@ -173,11 +172,11 @@ impl Control {
                 actual,
             };
             check_limits(&document, canary, &validator)?;
-            let limits = actual.tenant.settings().guest_limits.clone();
-            (Arc::downgrade(&actual.tenant), quota, limits, actual.grants.clone())
+            let limits = actual.tenant.settings().limits.guest.clone();
+            (Arc::downgrade(&actual.tenant), limits, actual.grants.clone())
         };
-        if component.len() > quota.component_size {
-            return Err(too_large(quota.component_size));
+        if component.len() > limits.component_size {
+            return Err(too_large(limits.component_size));
         }
         let hash: [u8; 32] = Sha256::digest(&component).into();
         let sha256 = hex(&hash);
@@ -291,7 +290,7 @@ fn too_large(most: usize) -> ControlError {
 
 /// Checks that the tenant may have one more handler, if this one is new, and a canary, if one is requested.
 fn check_limits(document: &HandlerDocument, canary: Option<u8>, validator: &HandlerValidator<'_>) -> ControlResult<()> {
-    let (others, limit) = (validator.other_handlers().count(), validator.settings().quota.handlers);
+    let (others, limit) = (validator.other_handlers().count(), validator.settings().limits.quota.handlers);
     if document.is_removed() && others >= limit {
         return Err(ControlError::Conflict(format!(
             "the tenant has {others} deployed handlers and may have {limit} (quota.handlers); remove one first"

@@ -27,7 +27,6 @@ mod readiness;
 mod reconcile;
 mod revocations;
 mod rollback;
-mod settings;
 mod storage_usage;
 mod sync;
 mod tasks;
@@ -49,7 +48,6 @@ pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
 pub use handlers::load_component;
 pub use purge::PurgeProgress;
-pub use settings::guest_limits;
 
 use crate::capability::{RandomSource as _, SystemRandom};
 use crate::cluster::bus::RedisBus;

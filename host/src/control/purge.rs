@@ -224,14 +224,7 @@ fn taken_over(name: &str) -> ControlError {
 
 /// The id of a tenant that this node does not serve.
 fn id_of(name: &str) -> ControlResult<TenantId> {
-    let nobody = Policy {
-        keys: Vec::new(),
-        jwks: Vec::new(),
-        audience: Vec::new(),
-        issuer: Vec::new(),
-        leeway: Duration::ZERO,
-        expiring_notice: Duration::ZERO,
-    };
+    let nobody = Policy::default();
     let authenticator = Authenticator::new(name, &nobody).map_err(|error| ControlError::invalid(error.to_string()))?;
     Ok(authenticator.tenant().clone())
 }

@@ -34,7 +34,7 @@ impl Control {
 }
 
 async fn probe_tenant(tenant: &Arc<Tenant>, probed: &mut BTreeSet<String>, most: usize) -> Result<(), LoadError> {
-    let limits = &tenant.settings().guest_limits;
+    let limits = &tenant.settings().limits.guest;
     for (interface, handler) in tenant.routes().iter().take(most) {
         if !probed.insert(handler.sha256()) {
             continue;

@@ -17,7 +17,6 @@ use super::api::Source;
 use super::desired::{DesiredState, Stored};
 use super::document::{TenantDocument, VersionDocument};
 use super::handlers::load_routes;
-use super::settings::settings;
 use super::{Control, ControlState};
 use crate::auth::Authenticator;
 use crate::capability::{Grants, HandlerInfo};
@@ -281,7 +280,7 @@ impl Control {
 
     pub(super) async fn load_configured(&self, config: &TenantConfig) -> anyhow::Result<Routes> {
         let (handlers, grants) = (config.handlers.clone(), config.grants.clone());
-        let limits = super::guest_limits(&config.sandbox);
+        let limits = config.limits.guest.clone();
         self.deps
             .sandbox
             .load_blocking(move |sandbox| load_routes(sandbox, &handlers, &grants, &limits))
@@ -342,7 +341,14 @@ fn settings_with_revocations(
     desired: &DesiredState,
     before: Option<&Authenticator>,
 ) -> anyhow::Result<Settings> {
-    let settings = settings(config, before)?;
+    if let Some(warning) = config.warning() {
+        tracing::warn!("{warning}");
+    }
+    let authenticator = match before {
+        Some(before) => before.with_policy(&config.auth),
+        None => Authenticator::new(&config.name, &config.auth)?,
+    };
+    let settings = Settings::new(authenticator, config.limits.clone());
     let revocations = desired.revocations(&config.name).map(|(_, stored)| &stored.document);
     settings.authenticator.set_revocations(revocations);
     Ok(settings)

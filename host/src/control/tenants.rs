@@ -281,13 +281,13 @@ impl Control {
         };
         let usage = self.deps.maintenance.usage(tenant.id()).await?;
         let settings = tenant.settings();
-        let quota = &settings.quota;
+        let (quota, storage) = (&settings.limits.quota, &settings.limits.storage);
         let measure = |used, limit| Measure { used, limit };
         Ok(UsageView {
             connections: measure(tenant.connections() as u64, quota.connections as u64),
-            message_bytes: measure(usage.message_bytes, quota.storage.message_bytes),
-            kv_bytes: measure(usage.kv_bytes, quota.storage.kv_bytes),
-            rooms: measure(usage.rooms, quota.storage.rooms),
+            message_bytes: measure(usage.message_bytes, storage.message_bytes),
+            kv_bytes: measure(usage.kv_bytes, storage.kv_bytes),
+            rooms: measure(usage.rooms, storage.rooms),
             component_bytes: measure(component_bytes, quota.component_bytes as u64),
         })
     }

@@ -23,9 +23,9 @@ use crate::commit::{self, Committer};
 use crate::dispatch::{self, Services};
 use crate::logs::LogHub;
 use crate::metrics::Registry;
-use crate::sandbox::{EngineLimits, Handler, Interface, hex};
+use crate::sandbox::{EngineLimits, GuestLimits, Handler, Interface, hex};
 use crate::shipped::component;
-use crate::socket::{self, HandshakeLimits, ServerLimits};
+use crate::socket::{self, ServerLimits};
 use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
 use crate::store::memory::{MemoryCatalog, MemoryStore};
 use crate::store::{OutageLog, StoreError, WriteSet};
@@ -148,26 +148,7 @@ impl Node {
         });
         let limits = ServerLimits {
             packet: 1024,
-            outbound_packets: 16,
-            outbound_bytes: 1024,
-            write_stall: Duration::from_secs(1),
-            connects_per_second: 10,
-            connect_burst: 10,
-            connections: 10,
-            connections_per_address: 10,
-            unauthenticated: 10,
-            unauthenticated_per_address: 10,
-            handshakes_per_second: 10,
-            handshakes_per_second_per_address: 10,
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            connect_timeout: Duration::from_secs(45),
-            path: "/socket.io".to_owned(),
-            compression: false,
-            handshake: HandshakeLimits {
-                headers: Vec::new(),
-                bytes: 1024,
-            },
+            ..ServerLimits::default()
         };
         let engine = EngineLimits {
             instances: 4,
@@ -178,7 +159,7 @@ impl Node {
             catalog: catalog.clone(),
             reader: store.clone(),
             maintenance: store.clone(),
-            sandbox: Arc::new(Sandbox::new(engine).unwrap()),
+            sandbox: Arc::new(Sandbox::new(engine, &GuestLimits::default()).unwrap()),
             server: Arc::new(Server::attach(Default::default(), services, connections, limits).1),
             cluster_metrics: cluster::Metrics::register(registry).unwrap(),
             tenant_metrics: tenant::Metrics::register(registry).unwrap(),

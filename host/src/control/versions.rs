@@ -230,7 +230,7 @@ impl ControlState {
             actual,
         };
         let detail = (change.apply)(&mut document, &validator)?;
-        document.prune(validator.settings().quota.versions);
+        document.prune(validator.settings().limits.quota.versions);
         let is_new = change.component.is_some();
         validator.check_events(&before, &document, is_new)?;
         if is_new {

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::capability::ClientLimits;
 use crate::capability::Status;
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, check_client_id};
-use crate::tenant::ClientLimits;
 use crate::text::json;
 use request::{KnownFields, Object};
 

@@ -1,37 +1,24 @@
 //! Properties that must hold for any event of a client. The unit tests below and the fuzz targets in `tests/fuzz` check
 //! them.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::event::{self, Event};
+use crate::capability::ClientLimits;
 use crate::error::Code;
 use crate::id::RoomId;
-use crate::tenant::ClientLimits;
 use crate::text::{json, without_lone_surrogates};
 
 /// Limits so low that short events exceed them.
 pub(super) fn limits() -> ClientLimits {
     ClientLimits {
         packet: 1024,
-        event_name: 128,
-        room_id: 128,
         content: 16,
         metadata: 16,
         client_id: 8,
         json_depth: 4,
-        history_page: 50,
-        history_page_max: 200,
         presence_users: 2,
-        typing_timeout: Duration::from_secs(1),
-        presence_grace: Duration::ZERO,
-        queue_events: 1,
-        queue_bytes: 1,
-        events_per_second: 1,
-        event_burst: 1,
-        bytes_per_second: 1,
-        byte_burst: 1,
+        ..ClientLimits::default()
     }
 }
 

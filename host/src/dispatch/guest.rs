@@ -218,7 +218,7 @@ async fn read_past(session: &Session, room: &RoomId, asked: PastRequest) -> Resu
         };
         return Ok((last_seq, nothing));
     }
-    let most = session.tenant.settings().client_limits.history_page_max;
+    let most = session.tenant.settings().limits.call.client.history_page_max;
     let range = Range {
         after,
         // Later messages than the last one of now are delivered to the client anyway.
@@ -337,8 +337,9 @@ pub(super) async fn run_handler(
     // Other events may have used up the processor time since this one was admitted.
     session.tenant.collect_charges();
     session.tenant.check_cpu_budget()?;
-    let limits = &settings.call_limits;
+    let limits = &settings.limits.call;
     let running = settings
+        .limits
         .quota
         .instances
         .saturating_sub(settings.instances.available_permits());
@@ -356,14 +357,14 @@ pub(super) async fn run_handler(
         store: session.tenant.store.clone(),
         host_context: session.clone(),
         limits: limits.clone(),
-        effects: Effects::with_allowance(limits.effects, limits.output),
-        logs: Logs::with_allowance(limits.log_bytes),
+        effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
+        logs: Logs::with_allowance(limits.effects.log_bytes),
         retry_after: None,
         not_joined: AtomicBool::new(false),
     };
     let running = session.tenant.count_running();
     let outcome = handler
-        .call(input, call, &settings.guest_limits, &context.quantum)
+        .call(input, call, &settings.limits.guest, &context.quantum)
         .await;
     drop(running);
     session.tenant.charge_cpu(outcome.usage.cpu);

@@ -84,7 +84,7 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
     } = request;
     wait_for_earlier_events(session).await;
     let settings = session.tenant.settings();
-    let limits = &settings.client_limits;
+    let limits = &settings.limits.call.client;
     let id = match RoomId::new(&room) {
         Ok(id) if session.connection.is_in(&room) => id,
         Ok(_) => {

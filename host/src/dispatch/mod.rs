@@ -88,7 +88,7 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
         responder,
     };
 
-    let event = match Event::parse(text, attachments, &session.tenant.settings().client_limits) {
+    let event = match Event::parse(text, attachments, &session.tenant.settings().limits.call.client) {
         Ok(parsed) => {
             context.responder.unknown = parsed.unknown;
             parsed.event
@@ -249,7 +249,7 @@ async fn submit(
     if delivery.writes() || connection.has_in_flight() {
         session.services.committer.submit(CommitJob {
             hub,
-            quota: session.tenant.settings().quota.storage,
+            quota: session.tenant.settings().limits.storage,
             delivery,
         });
         return wait;

@@ -50,7 +50,7 @@ async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Op
     if !handled || tenant.is_suspended() {
         return Ok(None);
     }
-    let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
+    let (name, arguments) = read(text, session.tenant.settings().limits.call.client.event_name)?;
     let context = host::event_context(session, "server-event", ConnectionPhase::Connected, quantum);
     let input = HandlerInput::ServerEvent {
         name: &name,

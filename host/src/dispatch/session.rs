@@ -97,7 +97,7 @@ struct ConnectionRates {
 
 impl ConnectionRates {
     fn of(settings: Arc<Settings>) -> Self {
-        let limits = &settings.client_limits;
+        let limits = &settings.limits.call.client;
         Self {
             events: TokenBucket::new(limits.events_per_second, limits.event_burst),
             bytes: TokenBucket::new(limits.bytes_per_second, limits.byte_burst),
@@ -177,7 +177,7 @@ impl Session {
     /// Queues an event of the client without waiting, or sends an error when the session or its tenant cannot take it.
     pub fn receive(self: &Arc<Self>, packet: ClientPacket) {
         let settings = self.tenant.settings();
-        let limits = &settings.client_limits;
+        let limits = &settings.limits.call.client;
         let mut queue = self.queue.lock();
         if queue.closed {
             return;
@@ -402,7 +402,7 @@ impl Session {
             self.typing.lock().end(room);
             return None;
         }
-        let until = tokio::time::Instant::now() + self.tenant.settings().client_limits.typing_timeout;
+        let until = tokio::time::Instant::now() + self.tenant.settings().limits.call.client.typing_timeout;
         let given_up = self.typing.lock().begin(room, until);
         if !self.typing_timer_runs.swap(true, Ordering::AcqRel) {
             tokio::spawn(run_typing_timer(Arc::downgrade(self)));

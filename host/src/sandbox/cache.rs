@@ -18,7 +18,6 @@ use wasmtime::Engine;
 
 pub use directory::CacheError;
 
-use super::engine::EngineLimits;
 use super::load::hex;
 use super::trusted_code::TrustedCode;
 
@@ -33,11 +32,11 @@ const TAG_BYTES: usize = 32;
 pub(super) struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    pub(super) fn of(engine: &Engine, limits: &EngineLimits, component: &[u8; 32]) -> Self {
+    pub(super) fn of(engine: &Engine, memory: usize, component: &[u8; 32]) -> Self {
         let mut digest = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut digest);
         // The engine's hash does not cover these, but another release or memory limit links and refuses differently.
-        (env!("CARGO_PKG_VERSION"), limits.memory).hash(&mut digest);
+        (env!("CARGO_PKG_VERSION"), memory).hash(&mut digest);
         component.hash(&mut digest);
         Self(digest.0.finalize().into())
     }

@@ -157,7 +157,7 @@ impl Handler {
         let meter = &mut pooled.guest.store.data_mut().meter;
         meter.begin_event(limits, timer.clone(), self.stats.profile.clone(), quantum.clone());
         let running = self.sandbox.ticker.guest_started();
-        let (output, interface) = (call.limits.output, input.interface());
+        let (output, interface) = (call.limits.effects.output, input.interface());
 
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
@@ -209,7 +209,7 @@ impl Handler {
         quantum.return_to_foreground().await;
         drop(slot);
         if let Some((pool, pooled)) = reusable {
-            usage.retired = pool.put_back(pooled, &self.sandbox.limits.warm);
+            usage.retired = pool.put_back(pooled, &self.sandbox.limits);
         }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),

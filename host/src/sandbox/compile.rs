@@ -11,7 +11,6 @@ mod confinement;
 mod negative_cache;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use wasmtime::Engine;
 
@@ -39,26 +38,7 @@ pub enum Compiler {
     Child(PathBuf),
 }
 
-/// Limits for compiling one component.
-#[derive(Debug, Clone)]
-pub struct CompileLimits {
-    /// Processor time. The wall-clock limit is four times as long, since the compiler has a lower priority than the
-    /// server.
-    pub time: Duration,
-    /// Bytes of the compiler's address space.
-    pub memory: usize,
-}
-
-impl Default for CompileLimits {
-    fn default() -> Self {
-        Self {
-            time: Duration::from_secs(60),
-            memory: 2 * 1024 * 1024 * 1024,
-        }
-    }
-}
-
-/// Compiles a component whose header has been checked.
+/// Compiles a component whose header has been checked, to at most `code_max` bytes.
 ///
 /// # Errors
 /// When it does not compile, or not within the limits.
@@ -66,6 +46,7 @@ pub(super) fn compile(
     engine: &Engine,
     compiler: &Compiler,
     limits: &EngineLimits,
+    code_max: usize,
     bytes: &[u8],
 ) -> Result<TrustedCode, LoadError> {
     let code = match compiler {
@@ -76,7 +57,7 @@ pub(super) fn compile(
                 .map_err(|error| LoadError::Compile(message(&format!("{error:#}"))))?
         }
         Compiler::Child(program) => {
-            let compiled = child::compile(program, limits, compiled_max(limits), bytes);
+            let compiled = child::compile(program, limits, code_max, bytes);
             super::block_on::block_on(compiled).map_err(LoadError::Compiler)??
         }
     };
@@ -89,9 +70,9 @@ pub(super) fn keeps_limits(bytes: &[u8]) -> bool {
     component_limits::check(bytes).is_ok()
 }
 
-/// Most bytes of compiled code.
-pub(super) fn compiled_max(limits: &EngineLimits) -> usize {
-    limits.component_size.saturating_mul(COMPILED_PER_BYTE)
+/// Most bytes of compiled code, of a component of this size.
+pub(super) fn compiled_max(component_size: usize) -> usize {
+    component_size.saturating_mul(COMPILED_PER_BYTE)
 }
 
 /// A compiler's message as one line. It may contain names from the component.

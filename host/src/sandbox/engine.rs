@@ -1,7 +1,7 @@
 //! The engine: its settings, the instance pool, the ticker, and the linkers with all capabilities.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 use super::bindings;
 use super::cache::{CacheError, CodeCache};
 use super::call::CallState;
-use super::compile::{CompileLimits, CompileQueue, Compiler, NegativeCache, compiled_max};
+use super::compile::{CompileQueue, Compiler, NegativeCache, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
 use super::slots::InstanceSlots;
 use super::ticker::Ticker;
-use super::warm::WarmLimits;
 use super::wasi;
 use crate::scheduler::{Background, BackgroundPool};
+use crate::settings::{Count, Directory, GIB, KIB, MIB, Size, Time, millis, secs, settings};
 
 /// Bytes of an instance's stack that WebAssembly code may use.
 const WASM_STACK: usize = 256 * 1024;
@@ -38,36 +38,29 @@ const HANDLES: usize = 1000;
 /// Bytes of each memory that stay resident between two uses: enough for the whole memory of a small handler.
 const KEEP_RESIDENT: usize = 256 * 1024;
 
-/// Limits that are fixed for the lifetime of the engine.
-#[derive(Debug, Clone)]
-pub struct EngineLimits {
-    /// Most instances at a time. Further events wait.
-    pub instances: u32,
-    /// Most bytes of one linear memory.
-    pub memory: usize,
-    /// Time between two checks of the guests' processor time.
-    pub tick: Duration,
-    /// Most bytes of a component's file.
-    pub component_size: usize,
-    /// Limits for compiling one component.
-    pub compile: CompileLimits,
-    /// Most bytes of compiled components on disk.
-    pub cache_size: usize,
-    /// Limits for warm instances.
-    pub warm: WarmLimits,
-}
-
-impl Default for EngineLimits {
-    fn default() -> Self {
-        Self {
-            instances: 256,
-            memory: 16 * 1024 * 1024,
-            tick: Duration::from_millis(1),
-            component_size: 32 * 1024 * 1024,
-            compile: CompileLimits::default(),
-            cache_size: 512 * 1024 * 1024,
-            warm: WarmLimits::default(),
-        }
+settings! {
+    /// What all handlers share.
+    pub struct EngineLimits of the server in "sandbox" {
+        /// Instances at once, in the whole server, a quarter of them for tenants that have few. Further events wait.
+        instances: u32 = 256, Count(1, 10_000);
+        /// Processor time that compiling a component may take; of the clock, four times as much.
+        compile_time: Duration = secs(60), Time(secs(1), secs(600));
+        /// Bytes of address space of the process that compiles.
+        compile_memory: usize = 4 * GIB, Size(256 * MIB, 64 * GIB);
+        /// The directory of compiled components, which is made when it is not there; "none" for no cache.
+        cache: Option<PathBuf> = Some(".parlance/cache".into()), Directory;
+        /// Bytes of compiled components in it; those that were not used for longest go first.
+        cache_size: usize = 512 * MIB, Size(MIB, 64 * GIB);
+        /// Instances of one handler with `isolation = "warm"` that wait for its next event. More run when more events do.
+        warm_kept: usize = 8, Count(1, 1024);
+        /// Events that such an instance handles at most.
+        warm_uses: u32 = 10_000, Count(1, 1_000_000_000);
+        /// Bytes of memory past which it is not used again.
+        warm_memory: usize = 8 * MIB, Size(64 * KIB, GIB);
+        /// How long it waits for its next event.
+        warm_idle: Duration = secs(60), Time(secs(1), secs(3600));
+        /// How often running handlers are looked at, hence how exactly times are kept.
+        tick: Duration = millis(1), Time(millis(1), millis(100));
     }
 }
 
@@ -91,6 +84,10 @@ pub struct Sandbox {
     /// The client for outgoing HTTP. Created when the first component with a grant for it is loaded.
     pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
+    /// Bytes of an instance's memory, whichever tenant's.
+    pub(super) memory: usize,
+    /// Bytes of a component's file, whichever tenant's.
+    pub(super) component_size: usize,
     /// Permits for instances.
     pub(super) slots: Arc<InstanceSlots>,
     pub(super) background: BackgroundPool,
@@ -107,12 +104,14 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets up the engine with an instance pool, or without one if the address space does not suffice.
+    /// Sets up the engine with an instance pool, or without one if the address space does not suffice. `largest` has the
+    /// limits of the file's top level: no tenant's instance has more memory, and no tenant's component is larger.
     ///
     /// # Errors
     /// When neither works.
-    pub fn new(limits: EngineLimits) -> Result<Self, EngineError> {
-        let engine = match Engine::new(&config(Some(&limits))) {
+    pub fn new(limits: EngineLimits, largest: &GuestLimits) -> Result<Self, EngineError> {
+        let pool = pooling(limits.instances, largest.memory);
+        let engine = match Engine::new(&config(Some(pool))) {
             Ok(engine) => engine,
             Err(error) => {
                 tracing::warn!(
@@ -135,6 +134,8 @@ impl Sandbox {
             wasi_linker,
             http: OnceLock::new(),
             limits,
+            memory: largest.memory,
+            component_size: largest.component_size,
             slots,
             compiled: Mutex::default(),
             background: BackgroundPool::start(background_threads())?,
@@ -182,7 +183,7 @@ impl Sandbox {
     /// # Errors
     /// When another user owns or may access the directory or its key.
     pub fn open_cache(&mut self, directory: &Path) -> Result<(), CacheError> {
-        let max = compiled_max(&self.limits);
+        let max = compiled_max(self.component_size);
         self.cache = Some(CodeCache::open(directory, self.limits.cache_size, max)?);
         Ok(())
     }
@@ -195,7 +196,7 @@ impl Sandbox {
 
     /// Drops warm instances that have been idle for longer than `sandbox.warm_idle`. To be called from time to time.
     pub fn retire_idle(&self) {
-        self.slots.evict_idle(self.limits.warm.idle);
+        self.slots.evict_idle(self.limits.warm_idle);
     }
 
     /// The threads on which long events continue.
@@ -215,12 +216,6 @@ impl Sandbox {
         store.set_epoch_deadline(1);
         store
     }
-
-    /// The limits that the engine was set up with.
-    #[must_use]
-    pub fn limits(&self) -> &EngineLimits {
-        &self.limits
-    }
 }
 
 /// The number of background threads: half as many as the machine has processors, so that the other half is always free
@@ -234,7 +229,7 @@ pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
     Engine::new(&config(None))
 }
 
-fn config(pool: Option<&EngineLimits>) -> Config {
+fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -244,15 +239,15 @@ fn config(pool: Option<&EngineLimits>) -> Config {
         .wasm_memory64(false)
         .cranelift_opt_level(OptLevel::Speed)
         .native_unwind_info(false);
-    if let Some(limits) = pool {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(limits)));
+    if let Some(pool) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
 }
 
-fn pooling(limits: &EngineLimits) -> PoolingAllocationConfig {
+fn pooling(instances: u32, memory: usize) -> PoolingAllocationConfig {
     // An instance that is being dropped still has its slot in the pool when the next one starts.
-    let slots = limits.instances.saturating_add(limits.instances / 4).saturating_add(4);
+    let slots = instances.saturating_add(instances / 4).saturating_add(4);
     // Enough of everything, so that an instance with a slot gets all that a component may have.
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
@@ -263,7 +258,7 @@ fn pooling(limits: &EngineLimits) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
-        .max_memory_size(limits.memory)
+        .max_memory_size(memory)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(64 * 1024)
         .async_stack_keep_resident(16 * 1024)

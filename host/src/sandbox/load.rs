@@ -18,7 +18,7 @@ use super::bindings::exports::parlance::chat as exports;
 use super::cache::{CacheKey, CodeCache};
 use super::call::CallState;
 use super::classify::is_host_exhausted;
-use super::compile::{Compiler, compile};
+use super::compile::{Compiler, compile, compiled_max};
 use super::engine::Sandbox;
 use super::http::HttpClient;
 use super::interface::Interface;
@@ -237,10 +237,10 @@ impl Sandbox {
         bytes: &[u8],
         may_import_http: bool,
     ) -> Result<Handler, LoadError> {
-        if bytes.len() > self.limits.component_size {
+        if bytes.len() > self.component_size {
             return Err(LoadError::TooLarge {
                 got: bytes.len(),
-                max: self.limits.component_size,
+                max: self.component_size,
             });
         }
         check_header(bytes)?;
@@ -264,7 +264,7 @@ impl Sandbox {
             return known;
         }
         let cache = self.cache.as_ref();
-        let cache = cache.map(|cache| (cache, CacheKey::of(&self.engine, &self.limits, &sha256)));
+        let cache = cache.map(|cache| (cache, CacheKey::of(&self.engine, self.memory, &sha256)));
         if let Some((cache, key)) = &cache
             && let Some(compiled) = self.load_cached(cache, key, sha256, may_import_http)?
         {
@@ -293,7 +293,13 @@ impl Sandbox {
         may_import_http: bool,
     ) -> Result<(Compiled, TrustedCode), LoadError> {
         let begun = Instant::now();
-        let code = compile(&self.engine, compiler, &self.limits, bytes)?;
+        let code = compile(
+            &self.engine,
+            compiler,
+            &self.limits,
+            compiled_max(self.component_size),
+            bytes,
+        )?;
         // The code comes from this server's compiler, for an engine with the same settings, so an error is the
         // component's fault.
         let component = code.load(&self.engine).map_err(|error| {

@@ -8,40 +8,30 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use super::call::CallState;
 use super::classify;
 use crate::scheduler::{CpuProfile, CpuTimer, Quantum, yield_now};
+use crate::settings::{Count, GIB, KIB, MIB, Size, Time, millis, secs, settings};
 
-/// Limits of one event. Each has a key under `[sandbox]` in the configuration.
-#[derive(Debug, Clone)]
-pub struct GuestLimits {
-    /// Processor time, checked at each tick of the engine.
-    pub guest_time: Duration,
-    /// Wall-clock time from the first step to the last, waiting included.
-    pub wall_time: Duration,
-    /// Most bytes of all linear memories together.
-    pub memory: usize,
-    /// Most calls of the host.
-    pub host_calls: u32,
-    /// Most bytes that the guest passes to the host in one call.
-    pub transfer: usize,
-    /// Most bytes passed in both directions in all calls of the host together.
-    pub transfer_total: usize,
-    /// Most HTTP requests, if the operator grants any.
-    pub http_requests: u32,
-    /// Most bytes of the bodies of all HTTP requests and responses, and of the responses' headers, together.
-    pub http_bytes: usize,
-}
-
-impl Default for GuestLimits {
-    fn default() -> Self {
-        Self {
-            guest_time: Duration::from_millis(50),
-            wall_time: Duration::from_secs(2),
-            memory: 16 * 1024 * 1024,
-            host_calls: 1000,
-            transfer: 2 * 1024 * 1024,
-            transfer_total: 16 * 1024 * 1024,
-            http_requests: 8,
-            http_bytes: 1024 * 1024,
-        }
+settings! {
+    /// What one event may cost inside a handler.
+    pub struct GuestLimits of each tenant in "sandbox" {
+        /// CPU time.
+        guest_time: Duration = millis(50), Time(millis(1), secs(10));
+        /// Time from the start of the handler to its end, waiting for the host included.
+        wall_time: Duration = secs(2), Time(millis(1), secs(60));
+        /// Bytes of the handler's memory. The server reserves addresses for `instances` of the top level's size, 4 GiB for
+        /// each.
+        memory: usize = 16 * MIB, Size(256 * KIB, GIB);
+        /// Calls to the host.
+        host_calls: u32 = 1000, Count(8, 1_000_000);
+        /// Bytes that the handler passes to the host in one call.
+        transfer: usize = 2 * MIB, Size(64 * KIB, 256 * MIB);
+        /// Bytes that the handler passes to the host and gets from it in all calls together.
+        transfer_total: usize = 16 * MIB, Size(64 * KIB, 4 * GIB);
+        /// HTTP requests, where a grant lets the handler send any. Those that no grant covers count too.
+        http_requests: u32 = 8, Count(1, 1000);
+        /// Bytes of the bodies of all its HTTP requests and responses, and of the responses' headers.
+        http_bytes: usize = MIB, Size(KIB, 256 * MIB);
+        /// Bytes of a component's file.
+        component_size: usize = 32 * MIB, Size(64 * KIB, 512 * MIB);
     }
 }
 

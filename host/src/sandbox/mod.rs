@@ -33,7 +33,7 @@ mod warm;
 mod wasi;
 
 pub use cache::CacheError;
-pub use compile::{ChildError, CompileLimits, Compiler, compile_component};
+pub use compile::{ChildError, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
 pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};
@@ -41,6 +41,5 @@ pub use interface::Interface;
 pub use load::{Handler, HandlerStats, LoadError, hex};
 pub use meter::GuestLimits;
 pub use outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
-pub use warm::WarmLimits;
 
 pub use bindings::exports::parlance::chat::on_presence::Change;

@@ -14,7 +14,7 @@ fn compiled_code_is_never_taken_from_a_file() {
         instances: 1,
         ..EngineLimits::default()
     };
-    let sandbox = Arc::new(Sandbox::new(limits).unwrap());
+    let sandbox = Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap());
     // Code from the same engine is the likeliest to be accepted.
     let compiled = sandbox.engine.precompile_component(EMPTY).unwrap();
     let refused = |bytes: &[u8]| {
@@ -45,10 +45,11 @@ fn a_component_that_exceeded_the_compile_time_is_not_compiled_again_soon() {
     let write = r#"printf %s "$0" > "$1" && chmod +x "$1""#;
     let written = Command::new("sh").args(["-c", write, &text]).arg(&program).status();
     assert!(written.unwrap().success());
-    let sandbox = Sandbox::new(EngineLimits {
+    let limits = EngineLimits {
         instances: 1,
         ..EngineLimits::default()
-    });
+    };
+    let sandbox = Sandbox::new(limits, &GuestLimits::default());
     let sandbox = Arc::new(sandbox.unwrap().with_compiler(Compiler::Child(program)));
     for _ in 0..3 {
         let loaded = sandbox.load(Arc::default(), EMPTY, &GuestLimits::default());

@@ -6,32 +6,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::call::PooledGuest;
+use super::engine::EngineLimits;
 use super::outcome::RetireReason;
 use super::slots::InstanceSlots;
-
-/// Limits for warm instances.
-#[derive(Debug, Clone)]
-pub struct WarmLimits {
-    /// Most idle instances of one handler. More may run at a time.
-    pub instances: usize,
-    /// Most events that one instance handles.
-    pub uses: u32,
-    /// An instance with more bytes of memory than this is not used again.
-    pub memory: usize,
-    /// How long an instance may be idle.
-    pub idle: Duration,
-}
-
-impl Default for WarmLimits {
-    fn default() -> Self {
-        Self {
-            instances: 8,
-            uses: 10_000,
-            memory: 8 * 1024 * 1024,
-            idle: Duration::from_secs(60),
-        }
-    }
-}
 
 /// A warm instance between two events. It keeps its slot.
 struct IdleGuest {
@@ -62,15 +39,15 @@ impl WarmPool {
 
     /// Takes back an instance whose event succeeded, unless there are enough or it reached a limit. Returns the reason
     /// if it is not kept.
-    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &WarmLimits) -> Option<RetireReason> {
-        if pooled.guest.uses() >= limits.uses {
+    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &EngineLimits) -> Option<RetireReason> {
+        if pooled.guest.uses() >= limits.warm_uses {
             return Some(RetireReason::Uses);
         }
-        if pooled.guest.memory() > limits.memory {
+        if pooled.guest.memory() > limits.warm_memory {
             return Some(RetireReason::Memory);
         }
         let mut idle = self.idle.lock();
-        if idle.len() >= limits.instances {
+        if idle.len() >= limits.warm_kept {
             // Freeing an instance takes long, so release the lock first.
             drop(idle);
             drop(pooled);

@@ -9,6 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::address::ClientAddress;
+use super::settings::ServerLimits;
 use crate::capability::HandshakeData;
 use crate::error::{Code, EventError};
 use crate::text::json::{DEPTH_MAX, exceeds_depth};
@@ -17,27 +18,18 @@ use crate::text::without_lone_surrogates;
 /// Query parameters that belong to Engine.IO (protocol 4). Handlers do not get them.
 const PROTOCOL: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];
 
-/// What is kept of a handshake, and how large it may be.
-#[derive(Debug, Clone)]
-pub struct HandshakeLimits {
-    /// Names of the headers that handlers get, in lower case.
-    pub headers: Vec<String>,
-    /// The largest size of `auth` without the token, query and kept headers together, in bytes.
-    pub bytes: usize,
-}
-
 /// The token of a handshake, and the rest that handlers get.
 pub(super) struct ParsedHandshake {
     pub(super) token: String,
     pub(super) handshake: HandshakeData,
 }
 
-impl HandshakeLimits {
+impl ParsedHandshake {
     /// Reads the client's `auth` and the request that opened its transport.
     ///
     /// # Errors
     /// The handshake is too large, or `auth` nests too deep.
-    pub(super) fn read(&self, auth: Option<&RawValue>, request: &Parts) -> Result<ParsedHandshake, EventError> {
+    pub(super) fn read(limits: &ServerLimits, auth: Option<&RawValue>, request: &Parts) -> Result<Self, EventError> {
         let text = without_lone_surrogates(auth.map_or("{}", RawValue::get));
         if exceeds_depth(&text, DEPTH_MAX) {
             let deep = format!("auth must not nest deeper than {DEPTH_MAX}");
@@ -63,14 +55,13 @@ impl HandshakeLimits {
                 .copied()
                 .map(ClientAddress::ip),
             transport: if polling { "polling" } else { "websocket" },
-            headers: self.headers.iter().filter_map(header).collect(),
+            headers: limits.protocol.handshake_headers.iter().filter_map(header).collect(),
         };
         let bytes = handshake.bytes();
-        if bytes > self.bytes {
-            let large = format!(
-                "auth (without the token), query and headers have {bytes} bytes; at most {} are allowed",
-                self.bytes
-            );
+        let max = limits.connections.handshake;
+        if bytes > max {
+            let large =
+                format!("auth (without the token), query and headers have {bytes} bytes; at most {max} are allowed");
             return Err(EventError::new(Code::TooLarge, large));
         }
         Ok(ParsedHandshake { token, handshake })
@@ -138,8 +129,9 @@ mod tests {
             .header("user-agent", "one")
             .header("cookie", "secret");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let headers = ["accept-language", "user-agent"].map(str::to_owned).to_vec();
-        HandshakeLimits { headers, bytes }.read(Some(&auth), &parts)
+        let mut limits = ServerLimits::default();
+        limits.connections.handshake = bytes;
+        ParsedHandshake::read(&limits, Some(&auth), &parts)
     }
 
     #[test]

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::{ClientAddress, TrustedProxies};
 use super::serve::HttpServer;
-use super::transports::{Transport, TransportLimits, Transports};
+use super::settings::TransportLimits;
+use super::transports::{Transport, Transports};
 
 /// Pause after a failed accept, which usually means a lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -45,6 +46,7 @@ impl Listener {
     pub fn new(
         tcp: TcpListener,
         write_stall: Duration,
+        busy_max: usize,
         limits: TransportLimits,
         descriptors: usize,
         proxies: TrustedProxies,
@@ -54,7 +56,7 @@ impl Listener {
             descriptors: Arc::new(Semaphore::new(descriptors.min(Semaphore::MAX_PERMITS))),
             last_warning: None,
             write_stall,
-            transports: Transports::new(limits),
+            transports: Transports::new(busy_max, limits),
             proxies,
         }
     }

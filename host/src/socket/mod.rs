@@ -19,11 +19,12 @@ mod namespace;
 mod serve;
 mod server;
 mod session_limits;
+mod settings;
 mod transports;
 
 pub use address::{ClientAddress, TrustedProxies};
-pub use handshake::HandshakeLimits;
 pub use listener::Listener;
 pub use metrics::Metrics;
-pub use server::{ClosingNamespace, Server, ServerLimits};
-pub use transports::{TransportLimits, Transports};
+pub use server::{ClosingNamespace, Server};
+pub use settings::{ConnectionLimits, ProtocolSettings, ServerLimits, TransportLimits};
+pub use transports::Transports;

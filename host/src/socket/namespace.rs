@@ -19,10 +19,10 @@ use super::adapter::{Adapter, Adapters};
 use super::address::ClientAddress;
 use super::client_sink::{NamespaceSender, SocketSink};
 use super::connect_rate::ConnectRateLimiter;
-use super::handshake::{HandshakeLimits, ParsedHandshake};
+use super::handshake::ParsedHandshake;
 use super::ingress::{Ingress, RemoveOnDisconnect};
 use super::metrics::Metrics;
-use super::server::ServerLimits;
+use super::settings::ServerLimits;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
@@ -127,8 +127,7 @@ struct ConnectMiddleware {
     sessions: SessionRegistry,
     connect_rate: ConnectRateLimiter,
     sender: Arc<NamespaceSender>,
-    handshake: HandshakeLimits,
-    connections: usize,
+    limits: Arc<ServerLimits>,
     log: RefusalLog,
     /// The session that handles events of other servers. It lives as long as the namespace.
     _server_session: Option<Arc<Session>>,
@@ -152,7 +151,7 @@ pub(super) fn register(
     services: Arc<Services>,
     sessions: SessionRegistry,
     connect_rate: ConnectRateLimiter,
-    limits: &ServerLimits,
+    limits: &Arc<ServerLimits>,
 ) {
     let path = tenant.id().namespace();
     // The middleware needs the adapter, which exists only once the namespace is registered with its middleware.
@@ -185,8 +184,8 @@ pub(super) fn register(
     let sender = Arc::new(NamespaceSender {
         adapter,
         namespace: Str::from(path),
-        overflow_bytes: limits.outbound_bytes,
-        write_stall: limits.write_stall,
+        overflow_bytes: limits.connections.outbound_bytes,
+        write_stall: limits.connections.write_stall,
         too_slow: sessions.metrics.too_slow.clone(),
     });
     let _ = connect.set(ConnectMiddleware {
@@ -196,8 +195,7 @@ pub(super) fn register(
         sessions,
         connect_rate,
         sender,
-        handshake: limits.handshake.clone(),
-        connections: limits.connections,
+        limits: limits.clone(),
         log: RefusalLog::default(),
     });
 }
@@ -220,15 +218,13 @@ impl ConnectMiddleware {
             self.log_refusal(&self.log.rate, address, &often);
             ConnectError::from(&EventError::limited(Code::RateLimited, often, wait))
         })?;
-        let ParsedHandshake { token, handshake } = self
-            .handshake
-            .read(auth, socket.req_parts())
+        let ParsedHandshake { token, handshake } = ParsedHandshake::read(&self.limits, auth, socket.req_parts())
             .map_err(|error| ConnectError::from(&error))?;
         let settings = self.tenant.settings();
-        self.check_parser(settings.parser, transport.encoding(), address)?;
+        self.check_parser(settings.limits.clients.parser, transport.encoding(), address)?;
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
         let identity = verified.map_err(|error| self.token_error(address, &error))?;
-        if self.sessions.len() >= self.connections {
+        if self.sessions.len() >= self.limits.connections.connections {
             refused.server_full.inc();
             let full = "the server has no room for another connection";
             self.log_refusal(&self.log.server_full, address, &full);

@@ -13,12 +13,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::HandshakeLimits;
 use super::adapter::{Adapter, Adapters};
 use super::connect_rate::ConnectRateLimiter;
 use super::metrics::Metrics;
 use super::namespace::{SessionRegistry, register};
 use super::session_limits::AdmissionReport;
+use super::settings::ServerLimits;
 use super::transports::Transports;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
@@ -43,47 +43,6 @@ const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 /// Time between two checks of a condition that the shutdown waits for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-
-/// The limits and options of the Socket.IO server; mostly `[limits]` in the configuration.
-#[derive(Debug, Clone)]
-pub struct ServerLimits {
-    /// The largest packet, in bytes.
-    pub packet: usize,
-    /// Packets in a socket's own queue.
-    pub outbound_packets: usize,
-    /// Bytes that may wait for one client behind that queue.
-    pub outbound_bytes: usize,
-    /// How long a client may read nothing while something waits for it.
-    pub write_stall: Duration,
-    /// Whether WebSocket messages are compressed for clients that offer it.
-    pub compression: bool,
-    /// CONNECTs a second of one Engine.IO session.
-    pub connects_per_second: usize,
-    /// CONNECTs at once of one Engine.IO session.
-    pub connect_burst: usize,
-    /// Connections to namespaces.
-    pub connections: usize,
-    /// Engine.IO sessions from one address.
-    pub connections_per_address: usize,
-    /// Engine.IO sessions that are in no namespace yet.
-    pub unauthenticated: usize,
-    /// Engine.IO sessions from one address that are in no namespace yet.
-    pub unauthenticated_per_address: usize,
-    /// New Engine.IO sessions a second.
-    pub handshakes_per_second: usize,
-    /// New Engine.IO sessions a second from one address.
-    pub handshakes_per_second_per_address: usize,
-    /// Time between two pings to a client.
-    pub ping_interval: Duration,
-    /// How long a client may take to answer a ping.
-    pub ping_timeout: Duration,
-    /// The HTTP path of Socket.IO, without a slash at its end.
-    pub path: String,
-    /// What handlers get of a handshake.
-    pub handshake: HandshakeLimits,
-    /// How long an Engine.IO session may take to connect to a namespace.
-    pub connect_timeout: Duration,
-}
 
 /// A namespace that is being closed. Another one may be opened at its path only once it is closed, because the close
 /// removes whatever is at the path.
@@ -115,7 +74,7 @@ pub struct Server {
     connect_rate: ConnectRateLimiter,
     admission: Arc<Admission>,
     services: Arc<Services>,
-    limits: ServerLimits,
+    limits: Arc<ServerLimits>,
     /// Tasks that close namespaces.
     closing: Mutex<JoinSet<()>>,
 }
@@ -129,17 +88,18 @@ impl Server {
         limits: ServerLimits,
     ) -> (Router, Self) {
         let adapters = Adapters::default();
+        let (protocol, connections) = (&limits.protocol, &limits.connections);
         let answered = limits.packet.saturating_mul(OVERSIZE_FACTOR);
         let (layer, io) = SocketIo::builder()
-            .req_path(limits.path.clone())
+            .req_path(protocol.path.clone())
             .max_payload(answered as u64)
             .ws_max_message_size(answered)
             .ws_max_frame_size(answered)
             .ws_read_buffer_size(READ_BUFFER)
-            .max_buffer_size(limits.outbound_packets)
-            .ping_interval(limits.ping_interval)
-            .ping_timeout(limits.ping_timeout)
-            .connect_timeout(limits.connect_timeout)
+            .max_buffer_size(connections.outbound_packets)
+            .ping_interval(connections.ping_interval)
+            .ping_timeout(connections.ping_timeout)
+            .connect_timeout(connections.connect_timeout)
             .with_parser(
                 ParserConfig::common()
                     .max_incoming_binaries(ATTACHMENTS_READ_MAX)
@@ -148,11 +108,12 @@ impl Server {
             .with_adapter::<Adapter>(adapters.clone())
             .build_layer();
         router = router.layer(layer);
-        if limits.compression {
+        if protocol.compression {
             router = router.layer(axum::Extension(COMPRESSION));
         }
         let sessions = SessionRegistry::new(metrics);
-        let admission = super::session_limits::admission(&limits);
+        let connect_rate = ConnectRateLimiter::new(connections.connects_per_second, connections.connect_burst);
+        let admission = super::session_limits::admission(connections);
         (
             router
                 .layer(axum::Extension(admission.clone()))
@@ -162,10 +123,10 @@ impl Server {
                 io,
                 adapters,
                 sessions,
-                connect_rate: ConnectRateLimiter::new(limits.connects_per_second, limits.connect_burst),
+                connect_rate,
                 admission,
                 services,
-                limits,
+                limits: Arc::new(limits),
                 closing: Mutex::default(),
             },
         )

@@ -10,7 +10,7 @@ use engineioxide::{Admission, Limits, PeerAddress};
 
 use super::address::ClientAddress;
 use super::metrics::Metrics;
-use super::server::ServerLimits;
+use super::settings::ConnectionLimits;
 
 /// The largest message or body of a client that has not shown a token, in bytes.
 const UNAUTHENTICATED_BYTES: usize = 64 * 1024;
@@ -21,7 +21,7 @@ const PAYLOAD_PACKETS: usize = 16_384;
 const QUEUE_BYTES: usize = 128 * 1024;
 
 /// Builds the limits of the Engine.IO layer from those of the server.
-pub(super) fn admission(limits: &ServerLimits) -> Arc<Admission> {
+pub(super) fn admission(limits: &ConnectionLimits) -> Arc<Admission> {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Admission::new(Limits {
         sessions: limits.connections.saturating_add(limits.unauthenticated),

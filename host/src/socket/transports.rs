@@ -10,37 +10,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::settings::TransportLimits;
 use crate::throttle::LogThrottle;
-
-/// The limits of transports.
-#[derive(Debug, Clone)]
-pub struct TransportLimits {
-    /// Busy transports. The request of a further one is refused.
-    pub busy: usize,
-    /// Silent transports.
-    pub silent: usize,
-    /// Silent transports from one address.
-    pub silent_per_address: usize,
-    /// How long a transport may take to send the head of a request, counted from the opening of the transport or from
-    /// the head's first byte.
-    pub header_timeout: Duration,
-    /// How long a transport may take to send a request's body.
-    pub body_timeout: Duration,
-    /// How long a transport may stay open between two requests.
-    pub idle_timeout: Duration,
-}
 
 /// The transports of a listener.
 #[derive(Clone)]
 pub struct Transports(Arc<Shared>);
 
 struct Shared {
+    /// Transports with a request, or that are WebSockets. The request of a further one is refused.
+    busy_max: usize,
     limits: TransportLimits,
     busy: AtomicUsize,
     silent: Mutex<SilentTransports>,
@@ -95,8 +79,9 @@ impl SilentTransports {
 }
 
 impl Transports {
-    pub(super) fn new(limits: TransportLimits) -> Self {
+    pub(super) fn new(busy_max: usize, limits: TransportLimits) -> Self {
         Self(Arc::new(Shared {
+            busy_max,
             limits,
             busy: AtomicUsize::new(0),
             silent: Mutex::default(),
@@ -142,7 +127,11 @@ impl Transports {
         }
         let key = silent.add(transport.clone());
         let gone = silent
-            .excess(address, limits.silent_per_address, limits.silent)
+            .excess(
+                address,
+                limits.silent_connections_per_address,
+                limits.silent_connections,
+            )
             .and_then(|key| silent.remove(key));
         drop(silent);
         if let Some(gone) = gone {
@@ -250,7 +239,7 @@ impl Transport {
     pub(super) fn begin_request(self: &Arc<Self>, has_body: bool) -> Result<RequestGuard, TooManyBusy> {
         let limits = &self.transports.0.limits;
         let busy = &self.transports.0.busy;
-        if busy.fetch_add(1, Ordering::Relaxed) >= limits.busy {
+        if busy.fetch_add(1, Ordering::Relaxed) >= self.transports.0.busy_max {
             busy.fetch_sub(1, Ordering::Relaxed);
             return Err(TooManyBusy);
         }
@@ -329,20 +318,21 @@ impl Drop for RequestGuard {
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
+    use std::time::Duration;
 
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn transports(busy: usize, silent: usize, silent_per_address: usize) -> Transports {
-        Transports::new(TransportLimits {
-            busy,
-            silent,
-            silent_per_address,
+        let limits = TransportLimits {
+            silent_connections: silent,
+            silent_connections_per_address: silent_per_address,
             header_timeout: SECOND,
             body_timeout: 2 * SECOND,
             idle_timeout: 3 * SECOND,
-        })
+        };
+        Transports::new(busy, limits)
     }
 
     fn is_closed(transport: &Transport) -> bool {

@@ -34,6 +34,7 @@ use super::{
     Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use crate::id::{MessageId, RoomId, TenantId};
+use crate::settings::{Count, Time, millis, secs, settings};
 
 mod batch;
 mod batch_state;
@@ -64,24 +65,15 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Rows over which a tenant's usage is spread. Each node draws one, so that nodes seldom wait for each other's commits.
 const USAGE_SHARDS: u8 = 64;
 
-/// How a database is used.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The most connections; at least 2.
-    pub connections: usize,
-    /// The longest time to connect, and to wait for a connection of the pool.
-    pub connect_time: Duration,
-    /// The longest time that one statement may take, and wait for a lock.
-    pub statement_time: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            connections: 8,
-            connect_time: Duration::from_secs(3),
-            statement_time: Duration::from_secs(5),
-        }
+settings! {
+    /// How PostgreSQL is used.
+    pub struct PostgresSettings of the server in "store" {
+        /// Connections to PostgreSQL, of this node.
+        connections: usize = 8, Count(2, 1000);
+        /// How long connecting to PostgreSQL may take, and waiting for one of its connections.
+        connect_time: Duration = secs(3), Time(millis(100), secs(60));
+        /// How long one statement may take in PostgreSQL, waiting for other nodes included.
+        statement_time: Duration = secs(5), Time(millis(100), secs(600));
     }
 }
 
@@ -105,7 +97,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// Each error names the database, what is wrong with it, and what to do.
-    pub async fn open(url: &str, settings: Settings) -> Result<Self, OpenError> {
+    pub async fn open(url: &str, settings: PostgresSettings) -> Result<Self, OpenError> {
         let target = url::parse(url, &settings)?;
         let address = url::address(&target.config);
         let tls = tls::connector(target.check, target.roots.as_deref()).map_err(|error| OpenError::Url {

@@ -2,15 +2,19 @@
 
 use std::fmt;
 
-/// The most that a tenant may store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StorageQuota {
-    /// Bytes of messages: content, metadata, and 128 for each message.
-    pub message_bytes: u64,
-    /// Bytes of key-value data: keys and values.
-    pub kv_bytes: u64,
-    /// Rooms with a message.
-    pub rooms: u64,
+use crate::settings::{Count, GIB, KIB, MIB, Size, settings};
+
+settings! {
+    /// What a tenant may keep.
+    #[derive(Copy, Eq)]
+    pub struct StorageQuota of each tenant in "quota" {
+        /// Bytes of stored messages: content, metadata, and 128 bytes more for each message.
+        message_bytes: u64 = 10 * GIB as u64, Size(KIB, 1024 * 1024 * GIB);
+        /// Bytes of key-value data: keys and values.
+        kv_bytes: u64 = 256 * MIB as u64, Size(KIB, 1024 * GIB);
+        /// Rooms with a message.
+        rooms: u64 = 100_000, Count(1, 1_000_000_000);
+    }
 }
 
 /// Bytes that each message counts for besides its content and metadata.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::TenantQuota;
+use super::TenantLimits;
 use crate::id::TenantId;
 use crate::metrics::{ByTenant, Counter, Gauge, IntCounter, IntGauge, Registry, Result, Series};
 use crate::store::Usage;
@@ -13,51 +13,51 @@ type Shown<T> = (&'static str, &'static str, fn(&T) -> f64);
 
 /// Gauges of a tenant's limits.
 #[allow(clippy::cast_precision_loss, reason = "nobody reads that many digits")]
-const LIMITS: [Shown<TenantQuota>; 9] = [
+const LIMITS: [Shown<TenantLimits>; 9] = [
     (
         "parlance_tenant_connections_limit",
         "Open connections that a tenant may have, by tenant",
-        |quota| quota.connections as f64,
+        |limits| limits.quota.connections as f64,
     ),
     (
         "parlance_tenant_instances_limit",
         "Events that may be in a tenant's handlers at once, by tenant",
-        |quota| quota.instances as f64,
+        |limits| limits.quota.instances as f64,
     ),
     (
         "parlance_tenant_events_limit_per_second",
         "Events that a tenant's clients may send in a second, by tenant",
-        |quota| quota.events_per_second as f64,
+        |limits| limits.quota.events_per_second as f64,
     ),
     (
         "parlance_tenant_guest_cpu_limit_cores",
         "Seconds of processor time that a tenant's handlers may use in a second, by tenant",
-        |quota| quota.guest_cpu.as_secs_f64(),
+        |limits| limits.quota.guest_cpu.as_secs_f64(),
     ),
     (
         "parlance_tenant_written_limit_bytes_per_second",
         "Bytes that a tenant may write to the store in a second, by tenant",
-        |quota| quota.write_bytes_per_second as f64,
+        |limits| limits.quota.write_bytes_per_second as f64,
     ),
     (
         "parlance_tenant_outbound_limit_bytes_per_second",
         "Bytes that may go out to a tenant's clients in a second, by tenant",
-        |quota| quota.outbound_bytes_per_second as f64,
+        |limits| limits.quota.outbound_bytes_per_second as f64,
     ),
     (
         "parlance_tenant_stored_messages_limit_bytes",
         "Bytes of messages that a tenant may keep in the store, by tenant",
-        |quota| quota.storage.message_bytes as f64,
+        |limits| limits.storage.message_bytes as f64,
     ),
     (
         "parlance_tenant_stored_kv_limit_bytes",
         "Bytes of key-value data that a tenant may keep in the store, by tenant",
-        |quota| quota.storage.kv_bytes as f64,
+        |limits| limits.storage.kv_bytes as f64,
     ),
     (
         "parlance_tenant_stored_rooms_limit",
         "Rooms with messages that a tenant may keep in the store, by tenant",
-        |quota| quota.storage.rooms as f64,
+        |limits| limits.storage.rooms as f64,
     ),
 ];
 
@@ -176,8 +176,8 @@ impl TenantMetrics {
     }
 
     /// Shows its limits.
-    pub(super) fn show_limits(&self, quota: &TenantQuota) {
-        show(&self.limits, &LIMITS, quota);
+    pub(super) fn show_limits(&self, limits: &TenantLimits) {
+        show(&self.limits, &LIMITS, limits);
     }
 
     /// Shows what it keeps in the store.

@@ -32,7 +32,7 @@ pub use log_budget::LogBudget;
 pub use metrics::Metrics;
 pub use rate::{Budget, TokenBucket, nonzero};
 pub use routes::{Canary, Route, RouteKey, Routes};
-pub use settings::{ClientLimits, Parser, Settings, TenantQuota};
+pub use settings::{Clients, Parser, Settings, TenantLimits, TenantQuota};
 
 /// The time after which a client that met a full tenant may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -101,9 +101,9 @@ impl Tenant {
     ) -> Self {
         let id = settings.authenticator.tenant().clone();
         let metrics = metrics.tenant(&id);
-        metrics.show_limits(&settings.quota);
-        hub.set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
-        hub.set_presence_grace(settings.client_limits.presence_grace);
+        metrics.show_limits(&settings.limits);
+        hub.set_outbound_rate(settings.limits.quota.outbound_bytes_per_second as u64);
+        hub.set_presence_grace(settings.limits.call.client.presence_grace);
         Self {
             id,
             hub,
@@ -141,10 +141,10 @@ impl Tenant {
 
     /// Replaces the settings for all events that begin from now on. Budgets start again.
     pub fn set_settings(&self, settings: Settings) {
-        self.metrics.show_limits(&settings.quota);
+        self.metrics.show_limits(&settings.limits);
         self.hub
-            .set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
-        self.hub.set_presence_grace(settings.client_limits.presence_grace);
+            .set_outbound_rate(settings.limits.quota.outbound_bytes_per_second as u64);
+        self.hub.set_presence_grace(settings.limits.call.client.presence_grace);
         self.settings.store(Arc::new(settings));
     }
 
@@ -241,7 +241,7 @@ impl Tenant {
     /// Counts the bytes of an event that is about to be queued. Returns `false`, and counts nothing, when the tenant
     /// would have too many.
     pub fn reserve_queued_bytes(&self, bytes: usize) -> bool {
-        let most = self.settings.load().quota.queued_bytes;
+        let most = self.settings.load().limits.quota.queued_bytes;
         let fits = |queued: usize| queued.checked_add(bytes).filter(|queued| *queued <= most);
         self.queued_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
@@ -294,7 +294,7 @@ impl Tenant {
             .store(usize::try_from(connections).unwrap_or(usize::MAX), Ordering::Relaxed);
         if events > 0 && nodes > 1 {
             let settings = self.settings.load();
-            let rate = settings.quota.events_per_second as u64;
+            let rate = settings.limits.quota.events_per_second as u64;
             let others = rate - rate / u64::from(nodes);
             settings.events.spend(events.min(others));
         }
@@ -340,7 +340,7 @@ impl Tenant {
     /// The tenant or the user has as many connections as allowed.
     pub fn connection_permit(self: &Arc<Self>, user: &UserId) -> Result<ConnectionPermit, EventError> {
         let settings = self.settings.load();
-        let quota = &settings.quota;
+        let quota = &settings.limits.quota;
         let full = |what| EventError::limited(Code::QuotaExceeded, what, FULL_RETRY);
         let mut users = self.connections_by_user.lock();
         let everywhere = self.connections.load(Ordering::Relaxed) + self.remote_connections.load(Ordering::Relaxed);

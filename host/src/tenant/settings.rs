@@ -10,112 +10,87 @@ use super::rate::{Budget, TokenBucket};
 use crate::auth::Authenticator;
 use crate::capability::CallLimits;
 use crate::sandbox::GuestLimits;
+use crate::settings::{Choice, Count, GIB, KIB, MIB, Size, Time, millis, secs, settings};
 use crate::store::StorageQuota;
 
-/// The limits of a tenant's clients, which are checked before a handler runs; `[limits]` in the configuration.
-#[derive(Debug, Clone)]
-pub struct ClientLimits {
-    /// Bytes of a packet.
-    pub packet: usize,
-    /// Bytes of an event name.
-    pub event_name: usize,
-    /// Bytes of a room id.
-    pub room_id: usize,
-    /// Bytes of a message's content.
-    pub content: usize,
-    /// Bytes of a message's metadata.
-    pub metadata: usize,
-    /// Bytes of a client id.
-    pub client_id: usize,
-    /// Nesting of JSON.
-    pub json_depth: usize,
-    /// Messages of a history page when the client asks for no number.
-    pub history_page: u32,
-    /// Messages of a history page at most.
-    pub history_page_max: u32,
-    /// User ids in one `get-presence`.
-    pub presence_users: usize,
-    /// How long typing lasts without being renewed.
-    pub typing_timeout: Duration,
-    /// How long a user whose last connection has gone is still shown as before.
-    pub presence_grace: Duration,
-    /// Waiting events of one connection.
-    pub queue_events: usize,
-    /// Bytes of the waiting events of one connection.
-    pub queue_bytes: usize,
-    /// Events of one connection in a second.
-    pub events_per_second: usize,
-    /// Events of one connection at once.
-    pub event_burst: usize,
-    /// Bytes of events of one connection in a second.
-    pub bytes_per_second: usize,
-    /// Bytes of events of one connection at once.
-    pub byte_burst: usize,
+settings! {
+    /// What a tenant may cost in all, on this node. Each tenant has the whole of it.
+    pub struct TenantQuota of each tenant in "quota" {
+        /// Connections, to all nodes together.
+        connections: usize = 10_000, Count(1, 10_000_000);
+        /// Connections of one user.
+        connections_per_user: usize = 100, Count(1, 1_000_000);
+        /// Events in a second, on average, on all nodes together.
+        events_per_second: usize = 5000, Count(1, 10_000_000);
+        /// Events at once.
+        event_burst: usize = 10_000, Count(1, 10_000_000);
+        /// Processor time in a second, of its handlers and of sending what they have sent: more than 1s is more than one
+        /// processor.
+        guest_cpu: Duration = millis(500), Time(millis(1), secs(1000));
+        /// Handlers that run at once; further events wait.
+        instances: usize = 32, Count(1, 10_000);
+        /// Bytes of what its handlers log, and of the traces of those that are stopped, in a second; the rest is left out,
+        /// and how much that was is said.
+        log_bytes_per_second: usize = 64 * KIB, Size(KIB, GIB);
+        /// Bytes that its events write to the store in a second; each write counts as 512 bytes more.
+        write_bytes_per_second: usize = 4 * MIB, Size(KIB, GIB);
+        /// Bytes that go out to its clients in a second, each client's counted, and 512 bytes more for each packet.
+        outbound_bytes_per_second: usize = 32 * MIB, Size(KIB, GIB);
+        /// HTTP requests that its handlers send in a second, on average; twice as many may come at once.
+        http_requests_per_second: usize = 100, Count(1, 1_000_000);
+        /// Bytes of its events that wait for their handlers or are being handled.
+        queued_bytes: usize = 64 * MIB, Size(MIB, 64 * GIB);
+        /// Bytes of what its events do that are on the way to the store and to clients; further events wait.
+        in_flight_bytes: usize = 8 * MIB, Size(64 * KIB, GIB);
+        /// Deployed handlers.
+        handlers: usize = 16, Count(1, 1000);
+        /// Versions of a deployed handler that are kept, ready to go back to.
+        versions: usize = 5, Count(2, 100);
+        /// Bytes of the components of all versions that are kept, each component counted once.
+        component_bytes: usize = 256 * MIB, Size(MIB, 64 * GIB);
+    }
 }
 
-/// What a tenant may use in total; `[quota]` in the configuration.
-#[derive(Debug, Clone)]
-pub struct TenantQuota {
-    /// Connections, to all nodes together.
-    pub connections: usize,
-    /// Connections of one user to this node.
-    pub connections_per_user: usize,
-    /// Events in a second, on all nodes together.
-    pub events_per_second: usize,
-    /// Events at once, on each node.
-    pub event_burst: usize,
-    /// Processor time of handlers in a second, on each node.
-    pub guest_cpu: Duration,
-    /// Handlers that run at once.
-    pub instances: usize,
-    /// Bytes that its handlers log in a second, on each node.
-    pub log_bytes_per_second: usize,
-    /// Bytes that its events write to the store in a second, on each node.
-    pub write_bytes_per_second: usize,
-    /// Bytes that go out to its clients in a second, on each node.
-    pub outbound_bytes_per_second: usize,
-    /// HTTP requests that its handlers send in a second, on each node.
-    pub http_requests_per_second: usize,
-    /// Bytes of events that wait for their handlers or are being handled, on each node.
-    pub queued_bytes: usize,
-    /// Bytes of events' effects that are in flight to the store and to clients, on each node.
-    pub in_flight_bytes: usize,
-    /// What it may store.
-    pub storage: StorageQuota,
-    /// Deployed handlers.
-    pub handlers: usize,
-    /// Versions of each that are kept.
-    pub versions: usize,
-    /// Bytes of all kept versions' components, each component counted once.
-    pub component_bytes: usize,
-    /// Bytes of a component.
-    pub component_size: usize,
+settings! {
+    /// How a tenant's clients speak.
+    #[derive(Eq)]
+    pub struct Clients of each tenant in "clients" {
+        /// The encoding of packets: "default", or "msgpack" for clients with the option `parser` of
+        /// socket.io-msgpack-parser. A client that speaks the other is refused.
+        parser: Parser = Parser::Default, Choice(&[("default", Parser::Default), ("msgpack", Parser::MessagePack)]);
+    }
 }
 
 /// The parser that a tenant's clients use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parser {
     /// Text with binary attachments: Socket.IO's default.
-    #[default]
     Default,
     /// MessagePack: `socket.io-msgpack-parser`.
     MessagePack,
+}
+
+/// All that a tenant's tables say of limits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TenantLimits {
+    /// How its clients speak.
+    pub clients: Clients,
+    /// What its clients and the effects of its events are held to.
+    pub call: Arc<CallLimits>,
+    /// What its handlers are held to, by the sandbox.
+    pub guest: GuestLimits,
+    /// What it may cost in all.
+    pub quota: TenantQuota,
+    /// What it may keep.
+    pub storage: StorageQuota,
 }
 
 /// A tenant's settings and budgets. They are replaced as a whole.
 pub struct Settings {
     /// Verifies its clients' tokens.
     pub authenticator: Authenticator,
-    /// The parser that its clients use.
-    pub parser: Parser,
-    /// The limits of its clients.
-    pub client_limits: ClientLimits,
-    /// The limits of its handlers that the capabilities check.
-    pub call_limits: Arc<CallLimits>,
-    /// The limits of its handlers that the sandbox checks.
-    pub guest_limits: GuestLimits,
-    /// What it may use in total.
-    pub quota: TenantQuota,
+    /// What it is held to.
+    pub limits: TenantLimits,
     /// The budget of events.
     pub(super) events: Budget,
     /// The budget of processor time.
@@ -141,23 +116,13 @@ const IN_FLIGHT_UNIT: usize = 1024;
 impl Settings {
     /// Creates the settings, with full budgets.
     #[must_use]
-    pub fn new(
-        authenticator: Authenticator,
-        parser: Parser,
-        client_limits: ClientLimits,
-        call_limits: CallLimits,
-        guest_limits: GuestLimits,
-        quota: TenantQuota,
-    ) -> Self {
+    pub fn new(authenticator: Authenticator, limits: TenantLimits) -> Self {
+        let quota = &limits.quota;
         let in_flight_units = u32::try_from(quota.in_flight_bytes / IN_FLIGHT_UNIT)
             .unwrap_or(u32::MAX)
             .max(1);
         Self {
             authenticator,
-            parser,
-            client_limits,
-            call_limits: Arc::new(call_limits),
-            guest_limits,
             events: Budget::new(quota.events_per_second, quota.event_burst),
             cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
@@ -170,7 +135,7 @@ impl Settings {
             outbound: Budget::of_bytes(quota.outbound_bytes_per_second),
             in_flight_slots: Arc::new(Semaphore::new(in_flight_units as usize)),
             in_flight_units,
-            quota,
+            limits,
         }
     }
 

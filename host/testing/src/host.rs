@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parlance::capability::{CallLimits, Effect, Grants, HandlerInfo, PresenceState, RandomSource as _};
+use parlance::capability::{
+    CallLimits, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
+};
 use parlance::id::{MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::shipped;
@@ -86,10 +88,11 @@ impl TestHost {
     pub fn granted(bytes: &[u8], grants: Grants) -> Result<Self> {
         let grants = Arc::new(grants);
         // Tests run one event at a time, so a small pool is enough and saves address space.
-        let sandbox = Arc::new(Sandbox::new(EngineLimits {
+        let engine = EngineLimits {
             instances: 4,
             ..EngineLimits::default()
-        })?);
+        };
+        let sandbox = Arc::new(Sandbox::new(engine, &GuestLimits::default())?);
         let info = Arc::new(HandlerInfo {
             name: "handler".into(),
             grants: grants.clone(),
@@ -210,10 +213,17 @@ impl TestHost {
         self
     }
 
-    /// Sets the limits of the capabilities.
+    /// Holds the clients of events that follow to these limits, the `[limits]` of a server's configuration.
     #[must_use]
-    pub fn call_limits(mut self, limits: CallLimits) -> Self {
-        self.call_limits = limits;
+    pub fn client_limits(mut self, limits: ClientLimits) -> Self {
+        self.call_limits.client = limits;
+        self
+    }
+
+    /// Holds the effects of events that follow to these limits, part of the `[sandbox]` of a server's configuration.
+    #[must_use]
+    pub fn effect_limits(mut self, limits: EffectLimits) -> Self {
+        self.call_limits.effects = limits;
         self
     }
 

@@ -45,7 +45,7 @@ pub use outcome::{Acknowledged, Emitted, Outcome};
 pub use user::{Received, User};
 
 pub use parlance::capability::{
-    Audience, CallLimits, Effect, Grants, HostPattern, Level, LogLine, PresenceState, Status,
+    Audience, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level, LogLine, PresenceState, Status,
 };
 pub use parlance::error::Code;
 pub use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
+use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
 use parlance::capability::{
     Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
@@ -74,11 +74,11 @@ impl TestServer {
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
         let policy = Policy {
             keys,
-            audience: Vec::new(),
-            issuer: Vec::new(),
-            leeway: Duration::ZERO,
             jwks: Vec::new(),
-            expiring_notice: std::time::Duration::from_secs(60),
+            rules: TokenRules {
+                leeway: Duration::ZERO,
+                ..TokenRules::default()
+            },
         };
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
         let tenant = authenticator.tenant().clone();
@@ -258,8 +258,8 @@ impl TestServer {
             is_server_event: matches!(kind, EventKind::Server { .. }),
             takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
             retry_after: None,
-            effects: Effects::with_allowance(limits.effects, limits.output),
-            logs: Logs::with_allowance(limits.log_bytes),
+            effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
+            logs: Logs::with_allowance(limits.effects.log_bytes),
             not_joined: AtomicBool::new(false),
         };
         let ran = self

@@ -124,6 +124,10 @@ impl Launcher {
         let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
         let (reader, writer) = std::io::pipe()?;
         let mut command = self.command(subject);
+        // Those of its own, and those of the tests, which it would refuse as misspelt.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PARLANCE_")) {
+            command.env_remove(name);
+        }
         command
             .current_dir(data.path())
             .env("PORT", "0")
@@ -135,7 +139,6 @@ impl Launcher {
             // Variables of the shell must not affect the measured server.
             .env_remove("REDIS_URL")
             .env_remove("FRONTEND_URL")
-            .env_remove("PARLANCE_ADMIN_TOKEN")
             .env_remove("RUST_LOG")
             // It is not used, and another server may have the usual port.
             .env("PARLANCE_ADMIN_ADDRESS", "off")

@@ -16,15 +16,13 @@ export const SECRET = 'a secret for tests only, longer than 32 bytes';
 const START_MS = 600_000;
 const LOG_LINES_SHOWN = 80;
 
-// A test's server must not depend on variables of the caller's shell.
-const OURS = ['PORT', 'HOST', 'JWT_SECRET', 'FRONTEND_URL', 'REDIS_URL', 'DATABASE_URL', 'PARLANCE_ADMIN_TOKEN', 'PARLANCE_ADMIN_ADDRESS',
-  'RUST_LOG'];
+// A test's server must not depend on variables of the caller's shell. It would refuse the tests' own `PARLANCE_…` as
+// unknown.
+const OURS = /^(PARLANCE_.*|(PORT|HOST|JWT_SECRET|FRONTEND_URL|REDIS_URL|DATABASE_URL|RUST_LOG)(_FILE)?)$/;
 
 /** The caller's environment without the server's variables. */
 export function cleanEnvironment() {
-  const env = { ...process.env };
-  for (const name of OURS) delete env[name];
-  return env;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !OURS.test(name)));
 }
 
 /** A temporary directory that is removed when the test is over. */

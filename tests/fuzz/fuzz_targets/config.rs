@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use parlance::config::Config;
+use parlance::config::{Config, Environment};
 use tempfile::TempDir;
 
 /// Stands in the place of `SECRET` in the variables that have secrets. No other text of the input is this one.
@@ -22,16 +22,19 @@ fuzz_target!(|input: &str| {
     if fs::write(&path, file).is_err() {
         return;
     }
-    let environment = |name: &str| {
-        let mut variables = variables.lines().filter_map(|line| line.split_once('='));
-        let (_, value) = variables.find(|(variable, _)| *variable == name)?;
+    let variables = variables.lines().filter_map(|line| line.split_once('='));
+    let environment = Environment::new(variables.map(|(name, value)| {
         let is_secret = SECRET_VARIABLES.contains(&name);
-        Some(value.replace("SECRET", if is_secret { SECRET } else { "" }))
-    };
+        (
+            name.to_owned(),
+            value.replace("SECRET", if is_secret { SECRET } else { "" }),
+        )
+    }));
     match Config::load(Some(&path), &environment) {
         Ok(config) => {
-            assert!(config.limits.packet <= config.limits.queue_bytes);
-            assert!(config.sandbox.tick <= config.sandbox.guest_time);
+            let limits = &config.default_tenant.limits;
+            assert!(limits.call.client.packet <= limits.call.client.queue_bytes);
+            assert!(config.engine.tick <= limits.guest.guest_time);
             assert!(!format!("{config:?}").contains(SECRET), "a secret is shown");
         }
         Err(errors) => assert!(!errors.to_string().contains(SECRET), "a secret is shown: {errors}"),

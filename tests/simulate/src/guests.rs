@@ -27,12 +27,13 @@ pub(crate) struct Guests {
 impl Guests {
     /// `components` is the directory with the tests' own components, `cache` the one for compiled code.
     pub(crate) fn load(components: &Path, cache: &Path) -> Result<Self> {
-        let mut sandbox = Sandbox::new(EngineLimits {
+        let engine = EngineLimits {
             instances: 64,
             // Simulated time passes only when all tasks wait, so a guest never runs for any time.
             tick: Duration::from_secs(24 * 60 * 60),
             ..EngineLimits::default()
-        })?;
+        };
+        let mut sandbox = Sandbox::new(engine, &GuestLimits::default())?;
         sandbox.open_cache(cache)?;
         let sandbox = Arc::new(sandbox.loading_in_place());
         let own = |name: &str| -> Result<Arc<[u8]>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
-use parlance::cluster::{self, Fleet, FleetLimits};
+use parlance::cluster::{self, CatchUpPace, Fleet, FleetLimits};
 use parlance::commit::{self, Committer};
 use parlance::config::{Deploy, TenantDefaults};
 use parlance::control::{Actor, Control, Dependencies, Deployment};
@@ -14,7 +14,7 @@ use parlance::dispatch::{self, Services};
 use parlance::logs::LogHub;
 use parlance::metrics::Registry;
 use parlance::sandbox::Sandbox;
-use parlance::socket::{self, HandshakeLimits, Server, ServerLimits};
+use parlance::socket::{self, Server, ServerLimits};
 use parlance::store::OutageLog;
 use parlance::tenant::{self, Tenant};
 use serde_json::{Value, json};
@@ -86,8 +86,7 @@ impl Node {
                 bus: ground.net.join(life.clone()),
                 store: way,
                 limits: FleetLimits {
-                    sweep: Duration::from_secs(5),
-                    poll: Duration::from_secs(1),
+                    pace: CatchUpPace::default(),
                     rooms_per_connection: 100,
                 },
             },
@@ -164,25 +163,6 @@ fn configuration() -> Value {
 fn limits() -> ServerLimits {
     ServerLimits {
         packet: 64 * 1024,
-        outbound_packets: 64,
-        outbound_bytes: 64 * 1024,
-        write_stall: Duration::from_secs(30),
-        connects_per_second: 100,
-        connect_burst: 100,
-        connections: 1000,
-        connections_per_address: 1000,
-        unauthenticated: 1000,
-        unauthenticated_per_address: 1000,
-        handshakes_per_second: 1000,
-        handshakes_per_second_per_address: 1000,
-        ping_interval: Duration::from_secs(25),
-        ping_timeout: Duration::from_secs(20),
-        connect_timeout: Duration::from_secs(45),
-        path: "/socket.io".to_owned(),
-        compression: false,
-        handshake: HandshakeLimits {
-            headers: Vec::new(),
-            bytes: 1024,
-        },
+        ..ServerLimits::default()
     }
 }

@@ -62,9 +62,11 @@ fn reading(file: &Path) -> Policy {
     let mut policy = policy(vec![]);
     policy.jwks.push(JwksSource {
         location: JwksLocation::File(file.to_owned()),
-        private_addresses: false,
-        refresh: Duration::from_secs(3600),
-        unknown_key_refresh: Duration::from_millis(1),
+        rules: JwksRules {
+            refresh: Duration::from_secs(3600),
+            unknown_key_refresh: Duration::from_millis(1),
+            ..JwksRules::default()
+        },
     });
     policy
 }
@@ -222,7 +224,7 @@ async fn another_policy_keeps_the_keys_of_the_same_source() {
     std::fs::remove_file(&issuer.file).unwrap();
     let same = reading(&issuer.file);
     let mut slower = same.clone();
-    slower.jwks[0].refresh *= 2;
+    slower.jwks[0].rules.refresh *= 2;
     let mut elsewhere = same.clone();
     elsewhere.jwks[0].location = JwksLocation::File(issuer.file.with_extension("other"));
     let mut without = same.clone();
@@ -263,9 +265,9 @@ fn another_policy_keeps_revocations() {
         id: "lost".to_owned(),
         expires_at: u64::MAX,
     }]);
-    policy.expiring_notice *= 2;
+    policy.rules.expiring_notice *= 2;
     let renewed = authenticator.with_policy(&policy);
-    assert_eq!(renewed.expiring_notice(), policy.expiring_notice);
+    assert_eq!(renewed.expiring_notice(), policy.rules.expiring_notice);
     assert_eq!(renewed.verify(&token, NOW).unwrap_err(), AuthError::Revoked);
     renewed.set_revocations(&[]);
     assert!(renewed.verify(&token, NOW).is_ok());

@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn a_minted_token_satisfies_its_policy() {
     let mut policy = policy(vec![secret_key().with_id("dev")]);
-    policy.audience = vec!["chat".to_owned()];
-    policy.issuer = vec!["here".to_owned()];
+    policy.rules.audience = vec!["chat".to_owned()];
+    policy.rules.issuer = vec!["here".to_owned()];
     let minter = Minter::new(&policy.keys[0], &policy).unwrap();
     let token = minter
         .mint("alice", Some("Alice"), Duration::from_secs(60), NOW + 999)

@@ -17,7 +17,7 @@ struct Missed {
     tenant: String,
 }
 
-impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
+impl Terminal<'_> {
     /// `parlance logs`
     ///
     /// # Errors

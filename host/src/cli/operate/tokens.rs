@@ -9,7 +9,7 @@ use crate::cli::operate_args::{AuditArgs, RevocationsArgs, RevokeArgs, UnrevokeA
 use crate::cli::table::{Table, ago, moment};
 use crate::control::api::{AuditView, RevocationView, RevokeRequest};
 
-impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
+impl Terminal<'_> {
     /// `parlance revoke`
     ///
     /// # Errors

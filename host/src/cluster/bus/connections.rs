@@ -66,13 +66,14 @@ impl RedisClients {
         let nodes = match &sentinels {
             Some(_) => Vec::new(),
             None => settings
-                .urls
+                .url
+                .as_slice()
                 .iter()
                 .map(|url| Client::open(url.as_str()))
                 .collect::<RedisResult<_>>()?,
         };
-        let cluster = if settings.cluster {
-            let urls: Vec<&str> = settings.urls.iter().map(String::as_str).collect();
+        let cluster = if settings.is_cluster() {
+            let urls: Vec<&str> = settings.url.as_slice().iter().map(String::as_str).collect();
             let client = ClusterClient::builder(urls)
                 .connection_timeout(settings.connect_timeout)
                 .response_timeout(settings.response_timeout);

@@ -21,20 +21,15 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 fn settings(url: &str) -> RedisSettings {
     RedisSettings {
-        urls: url.split(',').map(str::to_owned).collect(),
-        sentinels: Vec::new(),
-        cluster: url.contains(','),
-        adapter: Adapter::Classic,
-        key: "socket.io".to_owned(),
+        url: RedisUrls::of(url),
         heartbeat: Duration::from_millis(200),
         lease: Duration::from_secs(2),
-        queue_messages: 1000,
-        queue_bytes: 1 << 24,
         message_bytes: 1 << 20,
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(2),
         reconnect_pause: Duration::from_millis(200),
         request_timeout: Duration::from_secs(10),
+        ..RedisSettings::default()
     }
 }
 

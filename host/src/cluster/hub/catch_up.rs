@@ -135,7 +135,11 @@ impl Hub {
 
     /// Handles that the connection to the other nodes is there, or is lost.
     pub(super) fn set_bus_connected(&mut self, connected: bool) {
-        let pause = if connected { Duration::ZERO } else { self.limits.poll };
+        let pause = if connected {
+            Duration::ZERO
+        } else {
+            self.limits.pace.poll
+        };
         self.catch_up.is_disconnected = !connected;
         self.catch_up.sweep_at = Some(self.now.instant + pause);
     }
@@ -147,7 +151,7 @@ impl Hub {
 
     /// Has a sweep begin soon, since a commit that was reported as failed may have succeeded.
     pub(super) fn sweep_after_failed_commit(&mut self) {
-        let at = self.now.instant + self.limits.poll;
+        let at = self.now.instant + self.limits.pace.poll;
         let sweep_at = self.catch_up.sweep_at.get_or_insert(at);
         *sweep_at = at.min(*sweep_at);
     }
@@ -231,9 +235,9 @@ impl Hub {
     pub(super) fn end_sweep(&mut self, complete: bool) {
         let catch_up = &mut self.catch_up;
         let pause = if catch_up.is_disconnected || !complete {
-            self.limits.poll
+            self.limits.pace.poll
         } else {
-            self.limits.sweep
+            self.limits.pace.sweep
         };
         catch_up.sweeping = false;
         catch_up.sweep_at.get_or_insert(self.now.instant + pause);

@@ -111,6 +111,7 @@ fn limits_of_transports_are_not_a_tenants() {
         "connects_per_second = 1",
         "header_timeout = \"1s\"",
         "silent_connections = 100",
+        "handshake = 100",
     ] {
         let error = only_error(&format!("[tenants.acme.limits]\n{key}\n"));
         assert_eq!(error.problem, "is the same for all tenants", "{key}");

@@ -9,7 +9,7 @@ fn handlers_are_files_beside_the_configuration() {
          [handlers.typing]\nsettings = { rate = \"2\" }\n",
     )
     .with("m.wasm", "");
-    let handlers = config.load().unwrap().handlers;
+    let handlers = config.load().unwrap().default_tenant.handlers;
     assert_eq!(
         handlers.message.component,
         Component::File(config.directory.path().join("m.wasm"))
@@ -41,7 +41,7 @@ fn handlers_are_files_beside_the_configuration() {
 fn a_component_under_two_events_may_have_one_name_and_two_components_may_not() {
     let one = "[handlers.message]\ncomponent = \"m.wasm\"\nname = \"chat\"\n\
                [handlers.event]\ncomponent = \"m.wasm\"\nname = \"chat\"\n";
-    let handlers = file(one).with("m.wasm", "").load().unwrap().handlers;
+    let handlers = file(one).with("m.wasm", "").load().unwrap().default_tenant.handlers;
     assert_eq!((&*handlers.message.name, &*handlers.event.name), ("chat", "chat"));
     assert_eq!(&*handlers.typing.name, "typing", "the table's key");
 

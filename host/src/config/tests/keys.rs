@@ -1,7 +1,7 @@
 //! The keys that verify tokens.
 
 use super::*;
-use crate::auth::{JwksLocation, JwksSource};
+use crate::auth::{JwksLocation, JwksRules, JwksSource};
 
 #[test]
 fn a_short_secret_of_the_environment_is_a_warning_and_a_shorter_one_an_error() {
@@ -10,10 +10,10 @@ fn a_short_secret_of_the_environment_is_a_warning_and_a_shorter_one_an_error() {
     for (bytes, warnings) in [(16, 1), (31, 1), (32, 0)] {
         let config = secret(bytes).unwrap();
         assert_eq!(config.warnings.len(), warnings, "{bytes}");
-        assert_eq!(config.auth.keys.len(), 1);
-        assert_eq!(config.auth.keys[0].algorithm(), Algorithm::Hs256);
+        assert_eq!(config.default_tenant.auth.keys.len(), 1);
+        assert_eq!(config.default_tenant.auth.keys[0].algorithm(), Algorithm::Hs256);
     }
-    assert!(secret(0).unwrap().auth.keys.is_empty());
+    assert!(secret(0).unwrap().default_tenant.auth.keys.is_empty());
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn a_secret_of_the_file_is_long_or_refused() {
     let error = only_error(&text(31));
     assert_eq!((error.key.as_str(), &error.value), ("auth.keys[0].secret", &None));
     assert!(error.help.unwrap().contains("openssl rand -hex 32"));
-    let keys = file(&text(32)).load().unwrap().auth.keys;
+    let keys = file(&text(32)).load().unwrap().default_tenant.auth.keys;
     assert_eq!(keys[0].algorithm(), Algorithm::Hs512);
 }
 
@@ -40,18 +40,18 @@ fn keys_come_from_files_beside_the_configuration() {
     )
     .with("secret", &format!("{}\n", "s".repeat(32)))
     .with("public.pem", ED25519);
-    let auth = config.load().unwrap().auth;
+    let auth = config.load().unwrap().default_tenant.auth;
     assert_eq!(
         auth.keys.iter().map(|key| key.id()).collect::<Vec<_>>(),
         [Some("a"), None]
     );
     assert_eq!(
-        (auth.audience, auth.issuer),
+        (auth.rules.audience, auth.rules.issuer),
         (vec!["chat".to_owned()], vec!["https://login.example".to_owned()])
     );
 
     let over = config.load_with(&[("JWT_SECRET", &*"e".repeat(32))]).unwrap();
-    assert_eq!(over.auth.keys.len(), 1);
+    assert_eq!(over.default_tenant.auth.keys.len(), 1);
     assert!(
         over.warnings[0].contains("auth.keys of the file is not used"),
         "{:?}",
@@ -84,15 +84,16 @@ fn every_wrong_key_is_named() {
         .iter()
         .map(|error| (error.key.as_str(), error.problem.as_str()))
         .collect();
+    let one_key = "must have exactly one of secret, secret_file, public_key, public_key_file";
     let expected = [
         ("auth.keys[0].algorithm", "is missing"),
-        ("auth.keys[0].kid", "is no text"),
+        ("auth.keys[0].kid", "is empty"),
         (
             "auth.keys[1].secret_file",
             "names a file that cannot be read (No such file or directory (os error 2))",
         ),
-        ("auth.keys[2].secret", "has more than one key"),
-        ("auth.keys[3].secret", "has no key"),
+        ("auth.keys[2]", one_key),
+        ("auth.keys[3]", one_key),
         (
             "auth.keys[4].public_key",
             "this is not a PEM public key for RS256 (expected RSA)",
@@ -114,15 +115,17 @@ fn key_sets_come_from_a_file_beside_the_configuration_or_from_an_address() {
          allow_private_addresses = true\n",
     );
     let beside = config.path.with_file_name("set.json");
-    let source = |location, private_addresses, refresh, unknown| JwksSource {
+    let source = |location, allow_private_addresses, refresh, unknown| JwksSource {
         location,
-        private_addresses,
-        refresh: Duration::from_secs(refresh),
-        unknown_key_refresh: Duration::from_secs(unknown),
+        rules: JwksRules {
+            allow_private_addresses,
+            refresh: Duration::from_secs(refresh),
+            unknown_key_refresh: Duration::from_secs(unknown),
+        },
     };
     let url = |url: &str| JwksLocation::Url(url.to_owned());
     assert_eq!(
-        config.load().unwrap().auth.jwks,
+        config.load().unwrap().default_tenant.auth.jwks,
         [
             source(JwksLocation::File(beside), false, 600, 30),
             source(url("https://issuer.example/jwks"), false, 3600, 5),
@@ -138,10 +141,13 @@ fn every_wrong_key_set_is_named() {
         (error.key, error.problem)
     };
     let url = "url = \"https://issuer.example/jwks\"";
-    let one_of = ("auth.jwks[0].url".to_owned(), "is the set, or file is".to_owned());
+    let one_of = (
+        "auth.jwks[0]".to_owned(),
+        "must have exactly one of url, file".to_owned(),
+    );
     assert_eq!(wrong(&format!("{url}\nfile = \"set.json\"")), one_of);
     assert_eq!(wrong("refresh = \"10m\""), one_of);
-    let no_https = ("auth.jwks[0].url".to_owned(), "is no address of https".to_owned());
+    let no_https = ("auth.jwks[0].url".to_owned(), "is not an https address".to_owned());
     for plain in ["http://issuer.example/jwks", "file:///jwks", "issuer.example"] {
         assert_eq!(wrong(&format!("url = \"{plain}\"")), no_https, "{plain}");
     }

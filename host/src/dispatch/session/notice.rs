@@ -42,14 +42,14 @@ impl Session {
     /// Checks whether the client may send this answer now, and charges it. The client is not told of a refusal, because
     /// an acknowledgement has no reply.
     fn admits(&self, queue: &EventQueue, answer: &Packet) -> bool {
-        let small = answer.bytes() <= self.tenant.settings().client_limits.packet;
+        let small = answer.bytes() <= self.tenant.settings().limits.call.client.packet;
         small && answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
     }
 
     /// Checks whether an event of this size fits the queue and the rates, and charges it.
     fn admits_bytes(&self, queue: &EventQueue, bytes: usize) -> bool {
         let settings = self.tenant.settings();
-        let limits = &settings.client_limits;
+        let limits = &settings.limits.call.client;
         let fits = bytes <= limits.packet
             && queue.events.len() < limits.queue_events
             && queue.bytes.saturating_add(bytes) <= limits.queue_bytes;

@@ -32,12 +32,11 @@ pub(super) async fn compile(
     output_max: usize,
     bytes: &[u8],
 ) -> Result<Vec<u8>, LoadError> {
-    let allowed = &limits.compile;
-    let seconds = allowed.time.as_secs_f64().ceil();
+    let seconds = limits.compile_time.as_secs_f64().ceil();
     let mut command = Command::new(program);
     command
         .arg("compile-component")
-        .args(["--memory", &allowed.memory.to_string()])
+        .args(["--memory", &limits.compile_memory.to_string()])
         .args(["--seconds", &format!("{seconds:.0}")])
         // The child needs no variables, and the server's may hold secrets.
         .env_clear()
@@ -60,7 +59,7 @@ pub(super) async fn compile(
         let status = child.wait().await.map_err(failed)?;
         Ok((code, messages, status))
     };
-    let clock = allowed.time.saturating_mul(WALL_CLOCK_FACTOR);
+    let clock = limits.compile_time.saturating_mul(WALL_CLOCK_FACTOR);
     let talked = tokio::time::timeout(clock, talk).await;
     let (code, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
     if status.success() {
@@ -97,7 +96,7 @@ async fn read_stderr(stderr: Option<impl AsyncRead + Unpin>) -> Result<String, L
 }
 
 fn failure(limits: &EngineLimits, status: ExitStatus, messages: &str) -> LoadError {
-    let max = limits.compile.memory;
+    let max = limits.compile_memory;
     if OUT_OF_MEMORY_TEXTS.iter().any(|words| messages.contains(words))
         && (status.signal() == Some(SIGABRT) || status.code().is_some())
     {
@@ -110,7 +109,7 @@ fn failure(limits: &EngineLimits, status: ExitStatus, messages: &str) -> LoadErr
         (Some(1), _) => LoadError::Compile(message(last_message(messages))),
         // SIGXCPU: the kernel sends it past RLIMIT_CPU.
         (_, Some(24)) => LoadError::CompileTime {
-            max: limits.compile.time,
+            max: limits.compile_time,
         },
         _ => LoadError::Compiler(message(&format!("{status} {messages}"))),
     }

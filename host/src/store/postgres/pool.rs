@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::Settings;
+use super::PostgresSettings;
 use super::error::{PostgresError, Recovery};
 
 /// How much longer the client waits for a statement than the server may take, so that the server's own error arrives
@@ -27,13 +27,17 @@ pub(super) enum Statement<'a> {
 #[derive(Clone)]
 pub(super) struct ConnectionPool {
     pool: Pool,
-    settings: Settings,
+    settings: PostgresSettings,
     #[cfg(test)]
     round_trips: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl ConnectionPool {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, settings: Settings) -> Result<Self, PostgresError> {
+    pub(super) fn new(
+        config: Config,
+        tls: MakeRustlsConnect,
+        settings: PostgresSettings,
+    ) -> Result<Self, PostgresError> {
         let manager = ManagerConfig {
             // Checking a connection would cost a round trip each time. One that is dead is replaced when a statement fails.
             recycling_method: RecyclingMethod::Fast,
@@ -59,7 +63,7 @@ impl ConnectionPool {
         })
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &PostgresSettings {
         &self.settings
     }
 
@@ -119,7 +123,7 @@ impl ConnectionPool {
 /// - A timeout for idle transactions: a node that hangs in a transaction must not hold its locks for longer than
 ///   `statement_time`.
 /// - `synchronous_commit`, where the server's default is off: a commit must survive the loss of power.
-fn session_settings(settings: &Settings) -> String {
+fn session_settings(settings: &PostgresSettings) -> String {
     let ms = settings.statement_time.as_millis();
     format!(
         "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms};

@@ -25,7 +25,7 @@ mod two_nodes;
 use server::Server;
 
 async fn open(url: &str) -> Arc<PostgresStore> {
-    Arc::new(PostgresStore::open(url, Settings::default()).await.unwrap())
+    Arc::new(PostgresStore::open(url, PostgresSettings::default()).await.unwrap())
 }
 
 async fn empty() -> (Arc<dyn Store>, ()) {

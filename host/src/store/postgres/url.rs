@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::{OpenError, Settings};
+use super::{OpenError, PostgresSettings};
 
 /// How long a connection is idle before the first TCP keepalive, unless the URL says otherwise.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(super) struct Target {
 
 /// Parses a URL. Handles `sslmode` and `sslrootcert` itself, since the driver supports only some of libpq's values, and
 /// leaves everything else to the driver.
-pub(super) fn parse(url: &str, settings: &Settings) -> Result<Target, OpenError> {
+pub(super) fn parse(url: &str, settings: &PostgresSettings) -> Result<Target, OpenError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (mut own, mut for_driver) = (Vec::new(), Vec::new());
     for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -90,7 +90,7 @@ fn decoded(value: &str) -> Result<String, OpenError> {
 }
 
 /// Sets what the URL leaves open.
-fn apply_defaults(config: &mut Config, settings: &Settings) {
+fn apply_defaults(config: &mut Config, settings: &PostgresSettings) {
     if config.get_application_name().is_none() {
         config.application_name("parlance");
     }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn target(url: &str) -> Target {
-        parse(url, &Settings::default()).unwrap()
+        parse(url, &PostgresSettings::default()).unwrap()
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
             "postgres://db/?sslrootcert=%ff",
             "postgres://db:port/",
         ] {
-            assert!(super::parse(wrong, &Settings::default()).is_err(), "{wrong}");
+            assert!(super::parse(wrong, &PostgresSettings::default()).is_err(), "{wrong}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(address(&target.config), "a.example:5432,b.example:5433/chat");
         assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(4)));
         assert_eq!(target.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
-        let Err(error) = parse("postgres://parlance:swordfish@db/?port=x", &Settings::default()) else {
+        let Err(error) = parse("postgres://parlance:swordfish@db/?port=x", &PostgresSettings::default()) else {
             panic!("it was read")
         };
         assert!(!format!("{error:?} {error}").contains("swordfish"), "{error:?}");

@@ -56,7 +56,7 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn new(limits: EngineLimits, isolation: Isolation) -> Self {
-        let sandbox = Arc::new(Sandbox::new(limits).unwrap());
+        let sandbox = Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap());
         let bytes = std::fs::read(hostile_file()).unwrap();
         let handler = Arc::new(sandbox.load(info(isolation), &bytes, &GuestLimits::default()).unwrap());
         Self { sandbox, handler }
@@ -106,8 +106,8 @@ pub(crate) async fn run_with(
         has_reserved_slot: true,
         takes_answers: false,
         is_server_event: false,
-        effects: Effects::with_allowance(allowed.effects, allowed.output),
-        logs: Logs::with_allowance(allowed.log_bytes),
+        effects: Effects::with_allowance(allowed.effects.effects, allowed.effects.output),
+        logs: Logs::with_allowance(allowed.effects.log_bytes),
         retry_after: None,
         sent: None,
         not_joined: std::sync::atomic::AtomicBool::new(false),

@@ -1,6 +1,6 @@
 //! The limits of the capabilities, at their edges.
 
-use parlance_testing::{CallLimits, Event, Outcome, TestHost};
+use parlance_testing::{ClientLimits, EffectLimits, Event, Outcome, TestHost};
 use serde_json::json;
 
 use crate::built::hostile;
@@ -20,7 +20,7 @@ fn fault(host: &mut TestHost, what: &str, count: usize) -> String {
 
 #[test]
 fn the_number_of_effects_is_limited() {
-    let limit = CallLimits::default().effects;
+    let limit = EffectLimits::default().effects;
     assert_eq!(fault(&mut host(), "effects", limit), "conflict");
     assert_eq!(fault(&mut host(), "effects", limit + 1), "quota-exceeded");
 }
@@ -28,7 +28,7 @@ fn the_number_of_effects_is_limited() {
 #[test]
 fn the_bytes_of_effects_are_limited() {
     // Each has 16 KiB and the key's three bytes.
-    let count = CallLimits::default().output / (16 * 1024 + 3);
+    let count = EffectLimits::default().output / (16 * 1024 + 3);
     assert_eq!(fault(&mut host(), "output", count), "conflict");
     assert_eq!(fault(&mut host(), "output", count + 1), "quota-exceeded");
 }
@@ -36,7 +36,7 @@ fn the_bytes_of_effects_are_limited() {
 #[test]
 fn the_size_of_an_emitted_event_is_limited() {
     // The quotes and brackets add four bytes.
-    let most = CallLimits::default().emit - 4;
+    let most = EffectLimits::default().emit - 4;
     let mut host = host();
     let mut emit = |count: usize| {
         host.dispatch(Event::custom(
@@ -68,9 +68,9 @@ fn the_size_of_content_is_limited() {
 
 #[test]
 fn the_number_of_a_connections_rooms_is_limited() {
-    let mut host = host().call_limits(CallLimits {
+    let mut host = host().client_limits(ClientLimits {
         rooms_per_connection: 5,
-        ..CallLimits::default()
+        ..ClientLimits::default()
     });
     assert_eq!(fault(&mut host, "joins", 4), "conflict", "and one the user is in");
     assert_eq!(fault(&mut host, "joins", 5), "quota-exceeded");

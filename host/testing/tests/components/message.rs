@@ -1,6 +1,6 @@
 //! The shipped message handler.
 
-use parlance_testing::{CallLimits, Code, Event, START_MS, TestHost};
+use parlance_testing::{Code, EffectLimits, Event, START_MS, TestHost};
 use serde_json::json;
 
 use crate::built::initial_memory;
@@ -130,9 +130,9 @@ fn the_longest_room_id_works() {
 
 #[test]
 fn an_exceeded_allowance_is_reported() {
-    let mut host = host().call_limits(CallLimits {
+    let mut host = host().effect_limits(EffectLimits {
         output: 10,
-        ..CallLimits::default()
+        ..EffectLimits::default()
     });
     host.dispatch(Event::message("general", "too much"))
         .assert_rejected(Code::QuotaExceeded);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlance_testing::{CallLimits, Code, Effect, Event, START_MS, Status, TestHost};
+use parlance_testing::{Code, Effect, EffectLimits, Event, START_MS, Status, TestHost};
 use serde_json::json;
 
 use crate::built::initial_memory;
@@ -64,9 +64,9 @@ fn a_connection_that_closes_is_offline_and_in_no_room() {
 
 #[test]
 fn a_failing_handler_does_not_keep_a_user_online() {
-    let mut host = host().call_limits(CallLimits {
+    let mut host = host().effect_limits(EffectLimits {
         effects: 0,
-        ..CallLimits::default()
+        ..EffectLimits::default()
     });
     host.dispatch(Event::set_presence(Status::Away))
         .assert_rejected(Code::QuotaExceeded);

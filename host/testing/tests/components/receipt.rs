@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlance_testing::{CallLimits, Code, Event, START_MS, TestHost, Write};
+use parlance_testing::{Code, EffectLimits, Event, START_MS, TestHost, Write};
 use serde_json::json;
 
 use crate::built::initial_memory;
@@ -94,9 +94,9 @@ fn a_store_outage_is_reported() {
 #[test]
 fn an_exceeded_allowance_is_reported() {
     let (host, id) = host();
-    let mut host = host.call_limits(CallLimits {
+    let mut host = host.effect_limits(EffectLimits {
         effects: 0,
-        ..CallLimits::default()
+        ..EffectLimits::default()
     });
     host.dispatch(Event::read(&id)).assert_rejected(Code::QuotaExceeded);
     assert!(host.received("bob").is_empty());

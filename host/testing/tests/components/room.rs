@@ -1,6 +1,6 @@
 //! The shipped room handler.
 
-use parlance_testing::{CallLimits, Code, Effect, Event, TestHost};
+use parlance_testing::{ClientLimits, Code, Effect, Event, TestHost};
 use serde_json::json;
 
 use crate::built::initial_memory;
@@ -72,9 +72,9 @@ fn an_invalid_room_id_is_refused() {
 
 #[test]
 fn the_number_of_rooms_is_limited() {
-    let mut host = host().call_limits(CallLimits {
+    let mut host = host().client_limits(ClientLimits {
         rooms_per_connection: 2,
-        ..CallLimits::default()
+        ..ClientLimits::default()
     });
     host.dispatch(Event::join("one")).assert_ok();
     host.dispatch(Event::join("two")).assert_ok();

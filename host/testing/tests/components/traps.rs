@@ -182,7 +182,7 @@ fn a_reply_is_held_to_the_limit_of_the_output() {
     let mut reply = |count: usize| host.dispatch(Event::custom("reply", &json!([{"count": count}])));
     // The JSON around the value: {"ok":true,"value":"","bytes":0}.
     let around = json!({"ok": true, "value": "", "bytes": 0}).to_string().len();
-    let max = parlance_testing::CallLimits::default().output;
+    let max = parlance_testing::EffectLimits::default().output;
     reply(max - around).assert_ok();
     reply(max - around + 1).assert_trapped(TrapKind::Transfer);
 }

@@ -1,6 +1,6 @@
 //! The shipped typing handler.
 
-use parlance_testing::{Audience, CallLimits, Code, Emitted, Event, TestHost, User};
+use parlance_testing::{Audience, Code, EffectLimits, Emitted, Event, TestHost, User};
 use serde_json::json;
 
 use crate::built::initial_memory;
@@ -75,9 +75,9 @@ fn a_user_outside_the_room_is_denied() {
 
 #[test]
 fn an_exceeded_allowance_is_reported() {
-    let mut host = host().call_limits(CallLimits {
+    let mut host = host().effect_limits(EffectLimits {
         effects: 0,
-        ..CallLimits::default()
+        ..EffectLimits::default()
     });
     host.dispatch(Event::typing("general", true))
         .assert_rejected(Code::QuotaExceeded);

@@ -7,23 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance::capability::Isolation;
-use parlance::sandbox::{EngineLimits, GuestLimits, HandlerReply, TrapKind, WarmLimits};
+use parlance::sandbox::{EngineLimits, GuestLimits, HandlerReply, TrapKind};
 
 use crate::calls::{Bare, assert_trapped, info, run};
 
 /// More blocks of 64 KiB than fit a handler's initial memory.
 const MUCH: u32 = 40;
 
-fn limits(warm: WarmLimits) -> EngineLimits {
+fn four() -> EngineLimits {
     EngineLimits {
         instances: 4,
-        warm,
         ..EngineLimits::default()
     }
 }
 
-fn warm(limits_of: WarmLimits) -> Bare {
-    Bare::new(limits(limits_of), Isolation::Warm)
+fn warm(limits: EngineLimits) -> Bare {
+    Bare::new(limits, Isolation::Warm)
 }
 
 async fn ok(bare: &Bare, name: &str, count: u32) -> usize {
@@ -34,13 +33,13 @@ async fn ok(bare: &Bare, name: &str, count: u32) -> usize {
 
 #[tokio::test]
 async fn a_warm_instance_keeps_its_memory_and_a_fresh_one_does_not() {
-    let fresh = Bare::new(limits(WarmLimits::default()), Isolation::Fresh);
+    let fresh = Bare::new(four(), Isolation::Fresh);
     let initial = ok(&fresh, "nothing-then-ok", 0).await;
     assert!(ok(&fresh, "grow", MUCH).await > initial);
     assert_eq!(ok(&fresh, "nothing-then-ok", 0).await, initial);
     assert_eq!(fresh.sandbox.free_instances(), 4);
 
-    let warm = warm(WarmLimits::default());
+    let warm = warm(four());
     let grown = ok(&warm, "grow", MUCH).await;
     assert_eq!(ok(&warm, "nothing-then-ok", 0).await, grown);
     assert_eq!(warm.sandbox.free_instances(), 3, "it keeps its place");
@@ -48,7 +47,7 @@ async fn a_warm_instance_keeps_its_memory_and_a_fresh_one_does_not() {
 
 #[tokio::test]
 async fn limits_are_reset_for_each_event() {
-    let bare = warm(WarmLimits::default());
+    let bare = warm(four());
     let few = GuestLimits {
         host_calls: 10,
         ..GuestLimits::default()
@@ -77,7 +76,7 @@ async fn limits_are_reset_for_each_event() {
 
 #[tokio::test]
 async fn an_instance_is_dropped_after_any_error() {
-    let initial = ok(&warm(WarmLimits::default()), "nothing-then-ok", 0).await;
+    let initial = ok(&warm(four()), "nothing-then-ok", 0).await;
     let short = GuestLimits {
         guest_time: Duration::from_millis(5),
         host_calls: 100,
@@ -101,14 +100,14 @@ async fn an_instance_is_dropped_after_any_error() {
         ("nothing-then-memory", 0, &patient, TrapKind::Memory),
     ];
     for (name, count, limits, kind) in ends {
-        let bare = warm(WarmLimits::default());
+        let bare = warm(four());
         assert!(ok(&bare, "grow", MUCH).await > initial);
         assert_trapped(&bare.run(name, count, limits).await, kind);
         assert_eq!(bare.sandbox.free_instances(), 4, "{name}");
         assert_eq!(ok(&bare, "nothing-then-ok", 0).await, initial, "{name}");
     }
     // A rejection is a regular reply.
-    let bare = warm(WarmLimits::default());
+    let bare = warm(four());
     let grown = ok(&bare, "grow", MUCH).await;
     assert!(bare.run("nothing-then-reject", 0, &short).await.result.is_err());
     assert_eq!(ok(&bare, "nothing-then-ok", 0).await, grown);
@@ -116,26 +115,23 @@ async fn an_instance_is_dropped_after_any_error() {
 
 #[tokio::test]
 async fn an_instance_is_retired_by_uses_memory_and_idle_time() {
-    let bare = warm(WarmLimits {
-        uses: 2,
-        ..WarmLimits::default()
-    });
+    let bare = warm(EngineLimits { warm_uses: 2, ..four() });
     let grown = ok(&bare, "grow", MUCH).await;
     assert_eq!(ok(&bare, "nothing-then-ok", 0).await, grown, "the second");
     assert!(ok(&bare, "nothing-then-ok", 0).await < grown, "another instance");
 
-    let bare = warm(WarmLimits {
-        memory: 1024 * 1024,
-        ..WarmLimits::default()
+    let bare = warm(EngineLimits {
+        warm_memory: 1024 * 1024,
+        ..four()
     });
     ok(&bare, "nothing-then-ok", 0).await;
     assert_eq!(bare.sandbox.free_instances(), 3);
     ok(&bare, "grow", MUCH).await;
     assert_eq!(bare.sandbox.free_instances(), 4, "past the mark");
 
-    let bare = warm(WarmLimits {
-        idle: Duration::from_millis(10),
-        ..WarmLimits::default()
+    let bare = warm(EngineLimits {
+        warm_idle: Duration::from_millis(10),
+        ..four()
     });
     ok(&bare, "nothing-then-ok", 0).await;
     let gone = async {
@@ -149,7 +145,7 @@ async fn an_instance_is_retired_by_uses_memory_and_idle_time() {
 
 #[tokio::test]
 async fn handlers_share_no_instance() {
-    let bare = warm(WarmLimits::default());
+    let bare = warm(four());
     let other = Arc::new(bare.handler.with_info(info(Isolation::Warm)));
     let grown = ok(&bare, "grow", MUCH).await;
     let outcome = run(&other, "nothing-then-ok", 0, &GuestLimits::default()).await;
@@ -165,7 +161,7 @@ async fn handlers_share_no_instance() {
 
 #[tokio::test]
 async fn idle_instances_give_way_when_slots_are_short() {
-    let bare = warm(WarmLimits::default());
+    let bare = warm(four());
     // Four slots, each with an idle instance of another handler.
     let mut others = Vec::new();
     for _ in 0..4 {

@@ -203,7 +203,7 @@ async fn grants_change_without_loading_the_component_again() {
         instances: 4,
         ..EngineLimits::default()
     };
-    let sandbox = Arc::new(Sandbox::new(limits).unwrap());
+    let sandbox = Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap());
     let info = |patterns: &[String]| {
         let http = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
         Arc::new(HandlerInfo {

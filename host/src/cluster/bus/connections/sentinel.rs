@@ -17,11 +17,12 @@ pub(super) struct Sentinels {
 impl Sentinels {
     /// Parses the URLs. Does not connect. `None` when no sentinel is configured.
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Option<Self>> {
-        if settings.sentinels.is_empty() {
+        let sentinels = settings.sentinels.as_slice();
+        if sentinels.is_empty() {
             return Ok(None);
         }
         let misuse = |what| Err((ErrorKind::InvalidClientConfig, what).into());
-        let [url] = settings.urls.as_slice() else {
+        let [url] = settings.url.as_slice() else {
             return misuse("with sentinels there is one URL, whose host is the primary's name");
         };
         let url = url.as_str().into_connection_info()?;
@@ -34,7 +35,7 @@ impl Sentinels {
             }
             _ => return misuse("with sentinels the URL has the primary's name, and no path of a socket"),
         };
-        let sentinels = settings.sentinels.iter().map(|url| url.as_str().into_connection_info());
+        let sentinels = sentinels.iter().map(|url| url.as_str().into_connection_info());
         Ok(Some(Self {
             sentinels: sentinels.collect::<RedisResult<_>>()?,
             name,

@@ -108,10 +108,10 @@ impl SentinelSetup {
         let sentinel = self.ports.last().unwrap();
         RedisSettings {
             // A sentinel that cannot be reached does no harm.
-            sentinels: vec![
-                format!("redis://127.0.0.1:{}", free_port()),
-                format!("redis://127.0.0.1:{sentinel}"),
-            ],
+            sentinels: RedisUrls::of(&format!(
+                "redis://127.0.0.1:{},redis://127.0.0.1:{sentinel}",
+                free_port()
+            )),
             ..settings(&format!("redis://:{PASSWORD}@{NAME}"))
         }
     }
@@ -152,7 +152,7 @@ async fn sentinels_lead_to_the_primary_and_after_a_failover_to_the_next_one() {
 async fn a_name_that_the_sentinels_do_not_know_is_an_error_and_no_connection() {
     let redis = SentinelSetup::start().await;
     let settings = RedisSettings {
-        urls: vec!["redis://another".to_owned()],
+        url: RedisUrls::of("redis://another"),
         ..redis.settings()
     };
     let node = Node::with(settings, "default");
@@ -162,7 +162,7 @@ async fn a_name_that_the_sentinels_do_not_know_is_an_error_and_no_connection() {
 
 #[tokio::test]
 async fn with_sentinels_there_is_one_url_with_a_name() {
-    let sentinels = vec!["redis://127.0.0.1:26379".to_owned()];
+    let sentinels = RedisUrls::of("redis://127.0.0.1:26379");
     for urls in ["redis://one,redis://two", "unix:///run/redis.sock", ""] {
         let settings = RedisSettings {
             sentinels: sentinels.clone(),

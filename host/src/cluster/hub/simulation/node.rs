@@ -10,7 +10,7 @@ use super::{SimEvent, World, tenant};
 use crate::cluster::bus::TargetRoom;
 use crate::cluster::connection::Connection;
 use crate::cluster::delivery::Delivery;
-use crate::cluster::hub::{FleetLimits, Hub, Input, Output};
+use crate::cluster::hub::{CatchUpPace, FleetLimits, Hub, Input, Output};
 use crate::cluster::tests::delivery;
 use crate::cluster::wire;
 use crate::error::{Code, EventError};
@@ -63,18 +63,15 @@ impl Node {
 
 impl World {
     pub(super) fn begin_node(&mut self, index: usize) {
-        let limits = FleetLimits {
-            sweep: Duration::from_millis(400),
-            poll: Duration::from_millis(100),
-            rooms_per_connection: 10,
-        };
-        let limits = match self.nodes[index].single_node {
+        let sweep = match self.nodes[index].single_node {
             // As `Fleet::single_node` sets it.
-            true => FleetLimits {
-                sweep: Duration::from_secs(1 << 32),
-                ..limits
-            },
-            false => limits,
+            true => Duration::from_secs(1 << 32),
+            false => Duration::from_millis(400),
+        };
+        let poll = Duration::from_millis(100);
+        let limits = FleetLimits {
+            pace: CatchUpPace { sweep, poll },
+            rooms_per_connection: 10,
         };
         let mut hub = Hub::new(self.nodes[index].single_node, limits, self.time());
         hub.set_presence_grace(PRESENCE_GRACE);

@@ -5,9 +5,9 @@ use std::process::Command;
 use super::*;
 
 async fn why(url: &str) -> OpenError {
-    let settings = Settings {
+    let settings = PostgresSettings {
         connect_time: Duration::from_secs(10),
-        ..Settings::default()
+        ..PostgresSettings::default()
     };
     match PostgresStore::open(url, settings).await {
         Ok(store) => panic!("{} was opened", store.address()),
@@ -190,7 +190,7 @@ async fn tls_trusts_as_sslmode_says() {
     let (ca, other) = (directory.join("server.crt"), directory.join("other.crt"));
     let named = url.replace("127.0.0.1", "localhost");
     let encrypted = async |url: String| {
-        let store = PostgresStore::open(&url, Settings::default()).await?;
+        let store = PostgresStore::open(&url, PostgresSettings::default()).await?;
         let rows = store
             .pool
             .query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])

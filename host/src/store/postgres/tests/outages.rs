@@ -208,9 +208,9 @@ async fn without_a_server_everything_is_unavailable_and_goes_on_when_it_is_back(
 async fn a_lock_that_is_not_let_go_makes_it_unavailable_and_no_more() {
     let server = Server::shared();
     let url = server.database();
-    let settings = Settings {
+    let settings = PostgresSettings {
         statement_time: Duration::from_millis(300),
-        ..Settings::default()
+        ..PostgresSettings::default()
     };
     let store = PostgresStore::open(&url, settings).await.unwrap();
     store.commit(vec![write_set(vec![append(1, "lobby")])]).await.unwrap();

@@ -100,7 +100,7 @@ fn sandbox() -> Arc<Sandbox> {
         instances: 4,
         ..EngineLimits::default()
     };
-    Arc::new(Sandbox::new(limits).unwrap())
+    Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap())
 }
 
 fn taken(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> bool {

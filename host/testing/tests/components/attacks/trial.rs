@@ -18,7 +18,7 @@ fn sandbox(instances: u32) -> Arc<Sandbox> {
         instances,
         ..EngineLimits::default()
     };
-    Arc::new(Sandbox::new(limits).unwrap())
+    Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap())
 }
 
 fn limited(memory: usize, guest_time: Duration) -> GuestLimits {

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: all of it, each with its key.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,10 @@ const SHOWN_CHARS: usize = 80;
 pub struct ConfigError {
     /// The key's path, such as `limits.packet`, or the variable, or the file and line.
     pub key: String,
+    /// Its line in the file, or that of the table or item that it is missing in.
+    pub line: Option<usize>,
     /// The variable that set it, when the environment did.
-    pub variable: Option<&'static str>,
+    pub variable: Option<String>,
     /// The value as TOML, shortened; never a secret.
     pub value: Option<String>,
     /// What is wrong, in words that follow the value.
@@ -24,9 +27,11 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(key: impl fmt::Display, problem: impl Into<String>) -> Self {
+    /// Something that is wrong with this key.
+    pub fn new(key: impl fmt::Display, problem: impl Into<String>) -> Self {
         Self {
             key: key.to_string(),
+            line: None,
             variable: None,
             value: None,
             problem: problem.into(),
@@ -34,21 +39,29 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn value(mut self, value: &Value) -> Self {
+    /// Shows the value, shortened. A value that may be a secret must not be shown.
+    #[must_use]
+    pub fn value(mut self, value: &Value) -> Self {
         self.value = Some(shown(value));
         self
     }
 
-    pub(super) fn variable(mut self, variable: Option<&'static str>) -> Self {
-        self.variable = variable;
+    /// Says which variable has set the value.
+    #[must_use]
+    pub fn variable(mut self, variable: Option<&String>) -> Self {
+        self.variable = variable.cloned();
         self
     }
 
-    pub(super) fn allowed(self, allowed: impl fmt::Display) -> Self {
+    /// Says what is allowed.
+    #[must_use]
+    pub fn allowed(self, allowed: impl fmt::Display) -> Self {
         self.help(format!("allowed: {allowed}"))
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -71,8 +84,10 @@ impl fmt::Display for ConfigError {
         if let Some(value) = &self.value {
             write!(f, " = {value}")?;
         }
-        if let Some(variable) = self.variable {
+        if let Some(variable) = &self.variable {
             write!(f, " (from {variable})")?;
+        } else if let Some(line) = self.line {
+            write!(f, " (line {line})")?;
         }
         write!(f, ": {}", self.problem)?;
         match &self.help {
@@ -84,15 +99,18 @@ impl fmt::Display for ConfigError {
 
 /// Where errors are collected.
 #[derive(Debug, Default)]
-pub(super) struct Errors(Vec<ConfigError>);
+pub struct Errors(Vec<ConfigError>);
 
 impl Errors {
-    pub(super) fn push(&mut self, error: ConfigError) {
-        self.0.push(error);
+    /// Collects one more. What is wrong with a whole table is found once for each struct of settings in it, and told once.
+    pub fn push(&mut self, error: ConfigError) {
+        if !self.0.contains(&error) {
+            self.0.push(error);
+        }
     }
 
     /// Takes over errors of a table inside, which were read as if it were the top.
-    pub(super) fn extend_below(&mut self, path: &str, errors: Self) {
+    pub fn extend_below(&mut self, path: &str, errors: Self) {
         self.0.extend(errors.0.into_iter().map(|mut error| {
             error.key = if error.key.is_empty() {
                 path.to_owned()
@@ -103,11 +121,24 @@ impl Errors {
         }));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Says on which line of the file each key is.
+    pub fn locate(&mut self, lines: &BTreeMap<String, usize>) {
+        for error in self.0.iter_mut().filter(|error| error.variable.is_none()) {
+            let above = error.key.rsplit_once('.').map(|(table, _)| table);
+            let line = lines.get(&error.key).or_else(|| lines.get(above?));
+            error.line = line.copied();
+        }
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn into_report(self, file: Option<&Path>) -> ConfigErrors {
+    /// All of them, found in this file or, without one, in the environment.
+    #[must_use]
+    pub fn into_report(self, file: Option<&Path>) -> ConfigErrors {
         ConfigErrors {
             file: file.map(Path::to_path_buf),
             errors: self.0,
@@ -123,7 +154,7 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// The errors, in the order of the sections.
+    /// The errors, in the order in which they were found.
     #[must_use]
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors
