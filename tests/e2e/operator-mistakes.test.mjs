@@ -65,7 +65,7 @@ test('check-config reports an impossible path of the database', async () => {
 test('restore reports a file that is not a backup', async () => {
   const { code, output } = await run(['restore', file('notes.txt', 'x'.repeat(2000))], { cwd: directory });
   assert.equal(code, 1);
-  assert.match(output, /notes.txt is no backup: it is not an SQLite database.*nothing was changed/);
+  assert.match(output, /notes.txt is not a backup: it is not an SQLite database.*nothing was changed/);
 });
 
 test('inspect lists the grants that a component needs', async () => {
