@@ -62,10 +62,10 @@ function actionsOf(server, ids) {
   return {
     emit: (names) => {
       const [event] = JSON.parse(names);
-      return api.askOk('POST', `${tenant}/clients/emit`, { body: { event, arguments: [event], to: { users: [ids.ann] } } });
+      return api.requestOk('POST', `${tenant}/clients/emit`, { body: { event, arguments: [event], to: { users: [ids.ann] } } });
     },
-    disconnect: (user) => api.askOk('POST', `${tenant}/clients/disconnect`, { body: { users: [ids[user]] } }),
-    revoke: (user) => api.askOk('POST', `${tenant}/revocations`, { body: { user: ids[user] } }),
+    disconnect: (user) => api.requestOk('POST', `${tenant}/clients/disconnect`, { body: { users: [ids[user]] } }),
+    revoke: (user) => api.requestOk('POST', `${tenant}/revocations`, { body: { user: ids[user] } }),
     kill: () => server.restart(),
     stop: async () => {
       await server.stop();

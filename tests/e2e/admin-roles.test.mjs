@@ -20,11 +20,11 @@ const server = await startServer({
   },
 });
 const [operator, acme, busy] = [admin(server), admin(server, TOKEN), admin(server, BUSY_TOKEN)];
-await operator.askOk('POST', '/tenants', { body: { name: 'globex', configuration: configurationOf('globex') } });
+await operator.requestOk('POST', '/tenants', { body: { name: 'globex', configuration: configurationOf('globex') } });
 for (const tenant of ['acme', 'globex']) {
   await operator.deploy(tenant, 'stamped', guest('stamped'));
   await operator.deploy(tenant, 'stamped', guest('stamped'), '?canary=10');
-  await operator.askOk('POST', `/tenants/${tenant}/revocations`, { body: { tokenId: 'known' } });
+  await operator.requestOk('POST', `/tenants/${tenant}/revocations`, { body: { tokenId: 'known' } });
 }
 // A tenant of the admin API cannot name files.
 await operator.deploy('globex', 'hostile', guest('hostile'));
@@ -70,11 +70,11 @@ test('every route belongs to one tenant or is listed here', () => {
 test('another tenant is refused on every route like a missing one, and nothing happens to it', async () => {
   const ann = await connect(server, 'ann', at('globex', 'ann'));
   const state = async () => {
-    const [view, ...lists] = await Promise.all(['', '/handlers', '/revocations'].map((path) => operator.askOk('GET', `/tenants/globex${path}`)));
+    const [view, ...lists] = await Promise.all(['', '/handlers', '/revocations'].map((path) => operator.requestOk('GET', `/tenants/globex${path}`)));
     return JSON.stringify([view, lists]);
   };
   const before = await state();
-  const entries = await operator.askOk('GET', '/audit?tenant=globex&limit=500');
+  const entries = await operator.requestOk('GET', '/audit?tenant=globex&limit=500');
   for (const name of ofTenants) {
     const refusal = await ask(acme, name, 'globex');
     const absent = await ask(acme, name, 'nobody');
@@ -82,7 +82,7 @@ test('another tenant is refused on every route like a missing one, and nothing h
     assert.equal(refusal.text.replaceAll('globex', 'nobody'), absent.text, name);
   }
   assert.equal(await state(), before);
-  assert.deepEqual(await operator.askOk('GET', '/audit?tenant=globex&limit=500'), entries);
+  assert.deepEqual(await operator.requestOk('GET', '/audit?tenant=globex&limit=500'), entries);
   assert.deepEqual([ann.disconnects, ann.received.map(({ event }) => event).filter((event) => event === 'x')], [[], []]);
 });
 
@@ -105,9 +105,9 @@ test('its own tenant is served on every route but those of operators', async () 
 
 test('of data about all tenants it sees only its own', async () => {
   assert.equal((await ask(acme, 'POST /tenants')).status, 403);
-  assert.deepEqual((await acme.askOk('GET', '/tenants')).map(({ name }) => name), ['acme']);
+  assert.deepEqual((await acme.requestOk('GET', '/tenants')).map(({ name }) => name), ['acme']);
   for (const path of ['/audit?tenant=globex', '/logs?tenant=globex']) assert.equal((await acme.request('GET', path)).status, 404, path);
-  const entries = await acme.askOk('GET', '/audit?limit=500');
+  const entries = await acme.requestOk('GET', '/audit?limit=500');
   assert.ok(entries.length > 0);
   assert.deepEqual([...new Set(entries.map(({ tenant }) => tenant))], ['acme']);
 
@@ -136,8 +136,8 @@ test('a tenant’s tokens change so much in a second, and read and send events b
 
   const emit = () => busy.request('POST', '/tenants/busy/clients/emit', { body: { event: 'x', to: { users: ['ann'] } } });
   assert.deepEqual([...new Set((await many(emit, 60)).map(({ status }) => status))], [204]);
-  await busy.askOk('GET', '/tenants/busy');
-  await operator.askOk('POST', '/tenants/busy/clients/find', { body: { users: ['ann'] } });
+  await busy.requestOk('GET', '/tenants/busy');
+  await operator.requestOk('POST', '/tenants/busy/clients/find', { body: { users: ['ann'] } });
 });
 
 test('the number of followers of a tenant’s log is limited, and operators do not count', async () => {

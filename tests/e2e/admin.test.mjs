@@ -11,13 +11,13 @@ import { eventually } from './lib/wait.mjs';
 
 const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 const api = admin(server);
-const audit = async () => (await api.askOk('GET', '/audit?limit=500')).map((entry) => `${entry.tenant}:${entry.action}`);
+const audit = async () => (await api.requestOk('GET', '/audit?limit=500')).map((entry) => `${entry.tenant}:${entry.action}`);
 
 let tenants = 0;
 async function freshTenant(more) {
   tenants += 1;
   const name = `tenant-${tenants}`;
-  await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
+  await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
   return name;
 }
 
@@ -52,10 +52,10 @@ test('a tenant is served as soon as it is made, and after a restart', async () =
   const room = freshRoom();
   await ann.join(room);
   await ann.post(room, 'hello');
-  const view = await api.askOk('GET', `/tenants/${name}`);
+  const view = await api.requestOk('GET', `/tenants/${name}`);
   assert.deepEqual([view.namespace, view.source, view.suspended, view.connections], [`/${name}`, 'store', false, 1]);
   assert.ok(!JSON.stringify(view).includes(secretOf(name)), 'secrets are not shown');
-  const usage = await api.askOk('GET', `/tenants/${name}/usage`);
+  const usage = await api.requestOk('GET', `/tenants/${name}/usage`);
   assert.equal(usage.rooms.used, 1);
   assert.equal(usage.messageBytes.used, 'hello'.length + 128);
 
@@ -70,7 +70,7 @@ test('a change of the limits counts for clients that are connected', async () =>
   const room = freshRoom();
   await ann.join(room);
   await ann.post(room, 'x'.repeat(100));
-  const view = await api.askOk('PUT', `/tenants/${name}`, {
+  const view = await api.requestOk('PUT', `/tenants/${name}`, {
     body: configurationOf(name, { limits: { content: 10, events_per_second: 1, event_burst: 2 } }),
   });
   assert.ok(view.revision > 0);
@@ -90,11 +90,11 @@ test('a change of the limits counts for clients that are connected', async () =>
 test('a suspended tenant’s clients get the reason and can connect again later', async () => {
   const name = await freshTenant();
   const ann = await connect(server, 'ann', at(name, 'ann'));
-  await api.askOk('POST', `/tenants/${name}/suspend`);
+  await api.requestOk('POST', `/tenants/${name}/suspend`);
   await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
   assert.equal(ann.all('error-event')[0].message, 'the tenant is suspended');
   assert.match((await refused(server, at(name, 'ann'))).message, /suspended/);
-  await api.askOk('POST', `/tenants/${name}/resume`);
+  await api.requestOk('POST', `/tenants/${name}/resume`);
   await ann.back();
 });
 
@@ -105,11 +105,11 @@ test('deleting a tenant ends its sockets with a reason and, when asked, its data
     const ann = await connect(server, 'ann', at(name, 'ann'));
     await ann.join(room);
     if (query === '') await ann.post(room, 'hello');
-    await api.askOk('DELETE', `/tenants/${name}${query}`);
+    await api.requestOk('DELETE', `/tenants/${name}${query}`);
     await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
     assert.equal(ann.all('error-event').at(-1).message, 'the tenant was deleted');
     assert.equal((await api.request('GET', `/tenants/${name}`)).status, 404);
-    await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+    await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
     const again = await connect(server, 'bob', at(name, 'bob'));
     assert.equal((await again.join(room, { after: 0 })).lastSeq, left, `after delete${query}`);
     again.close();
@@ -122,8 +122,8 @@ test('a tenant that is deleted and made again at once is not closed with the one
   const more = { limits: many, quota: { ...many, guest_cpu: '100s' } };
   const name = await freshTenant(more);
   const ann = await connect(server, 'ann', at(name, 'ann'));
-  await api.askOk('DELETE', `/tenants/${name}`);
-  await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
+  await api.requestOk('DELETE', `/tenants/${name}`);
+  await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
   await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
   const bob = await connect(server, 'bob', at(name, 'bob'));
   const room = freshRoom();
@@ -264,7 +264,7 @@ test('a revoked token is refused, and clients connected with it are notified and
   const one = await connected('ann', { jti: 'token-1' });
   const other = await connected('ann', { jti: 'token-2' });
   const bob = await connected('bob', {});
-  const made = await api.askOk('POST', `/tenants/${name}/revocations`, { body: { tokenId: 'token-1' } });
+  const made = await api.requestOk('POST', `/tenants/${name}/revocations`, { body: { tokenId: 'token-1' } });
   await one.until(() => one.disconnects.length > 0, 'the disconnect');
   assert.deepEqual(one.all('error-event').map((event) => [event.event, event.code, event.message]), [
     ['token', 'denied', 'the token has been revoked'],
@@ -272,17 +272,17 @@ test('a revoked token is refused, and clients connected with it are notified and
   assert.match((await refused(server, at(name, 'ann', { jti: 'token-1' }))).message, /revoked/);
   assert.deepEqual(other.disconnects, []);
 
-  await api.askOk('POST', `/tenants/${name}/revocations`, { body: { user: 'ann' } });
+  await api.requestOk('POST', `/tenants/${name}/revocations`, { body: { user: 'ann' } });
   await other.until(() => other.disconnects.length > 0, 'the disconnect');
   assert.deepEqual(bob.disconnects, []);
   await connected('ann', { iat: seconds(5) });
 
-  await api.askOk('POST', `/tenants/${name}/revocations`, { body: { issuedBefore: Date.now() + 60_000 } });
+  await api.requestOk('POST', `/tenants/${name}/revocations`, { body: { issuedBefore: Date.now() + 60_000 } });
   await bob.until(() => bob.disconnects.length > 0, 'the disconnect');
-  assert.equal((await api.askOk('GET', `/tenants/${name}/revocations`)).length, 3);
+  assert.equal((await api.requestOk('GET', `/tenants/${name}/revocations`)).length, 3);
   await server.restart();
   assert.match((await refused(server, at(name, 'bob'))).message, /revoked/, 'after a restart');
-  await api.askOk('DELETE', `/tenants/${name}/revocations/all`);
+  await api.requestOk('DELETE', `/tenants/${name}/revocations/all`);
   await connected('bob', {});
   assert.equal((await refused(server, at(name, 'ann', { jti: 'token-1' }))).message.includes('revoked'), true, made.id);
 });
@@ -378,16 +378,16 @@ test('every change is in the audit log, once', async () => {
   const name = await freshTenant();
   await api.deploy(name, 'h', guest('stamped'));
   await api.deploy(name, 'h', guest('stamped'), '?canary=10');
-  await api.askOk('POST', `/tenants/${name}/handlers/h/canary`, { body: { percent: 20 } });
-  await api.askOk('POST', `/tenants/${name}/handlers/h/promote`);
-  await api.askOk('POST', `/tenants/${name}/handlers/h/rollback`, { body: {} });
-  await api.askOk('DELETE', `/tenants/${name}/handlers/h`);
-  await api.askOk('POST', `/tenants/${name}/revocations`, { body: { tokenId: 't' } });
-  await api.askOk('DELETE', `/tenants/${name}/revocations/token:t`);
-  await api.askOk('PUT', `/tenants/${name}`, { body: configurationOf(name) });
-  await api.askOk('POST', `/tenants/${name}/suspend`);
-  await api.askOk('POST', `/tenants/${name}/resume`);
-  await api.askOk('DELETE', `/tenants/${name}`);
+  await api.requestOk('POST', `/tenants/${name}/handlers/h/canary`, { body: { percent: 20 } });
+  await api.requestOk('POST', `/tenants/${name}/handlers/h/promote`);
+  await api.requestOk('POST', `/tenants/${name}/handlers/h/rollback`, { body: {} });
+  await api.requestOk('DELETE', `/tenants/${name}/handlers/h`);
+  await api.requestOk('POST', `/tenants/${name}/revocations`, { body: { tokenId: 't' } });
+  await api.requestOk('DELETE', `/tenants/${name}/revocations/token:t`);
+  await api.requestOk('PUT', `/tenants/${name}`, { body: configurationOf(name) });
+  await api.requestOk('POST', `/tenants/${name}/suspend`);
+  await api.requestOk('POST', `/tenants/${name}/resume`);
+  await api.requestOk('DELETE', `/tenants/${name}`);
   const own = (await audit()).filter((entry) => entry.startsWith(`${name}:`)).map((entry) => entry.split(':')[1]);
   assert.deepEqual(own.reverse(), [
     'tenant.create', 'handler.deploy', 'handler.deploy', 'handler.canary', 'handler.promote', 'handler.rollback',
@@ -403,7 +403,7 @@ test('events for clients: without other nodes too, in bounds, and within the ten
   const emit = (body) => api.request('POST', `${clients}/emit`, { body });
   assert.equal((await emit({ event: 'hello', arguments: ['you'], to: { rooms: [room] } })).status, 204);
   await client.until(() => client.received.some(({ event, args }) => event === 'hello' && args[0] === 'you'), 'the event');
-  const { sockets, complete } = await api.askOk('POST', `${clients}/find`, { body: { users: ['reached'] } });
+  const { sockets, complete } = await api.requestOk('POST', `${clients}/find`, { body: { users: ['reached'] } });
   assert.deepEqual([sockets.length, complete, sockets[0].rooms, sockets[0].data.userId], [1, true, [room], 'reached']);
 
   for (const [body, status, words] of [

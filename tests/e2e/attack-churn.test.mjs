@@ -27,7 +27,7 @@ test('churn: a disconnected client keeps its connection permit until its last ev
     grants: { http: [`http://${web.authority}`] },
     quota: { connections_per_user: 1 },
   });
-  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'acme', configuration } });
   await api.deploy('acme', 'web', guest('web'));
   const connections = async () => {
     const text = await (await fetch(`${server.adminUrl}/metrics`)).text();

@@ -64,7 +64,7 @@ for (const [what, [shape, sandbox, words]] of Object.entries(BOMBS)) {
     const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN }, config: { sandbox, limits: UNLIMITED, quota: UNLIMITED } });
     const api = admin(server);
     for (const name of ['evil', 'good']) {
-      await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+      await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
     }
     const victim = await connect(server, 'victim', at('good', 'victim'));
     const [room, other] = [freshRoom(), freshRoom()];
@@ -115,7 +115,7 @@ for (const [what, component, words] of [
   test(`attack: a component with too many ${what} is refused, as its own fault, and remembered`, async () => {
     const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
     const api = admin(server);
-    await api.askOk('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
+    await api.requestOk('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
     const before = residentBytes(server);
     for (let n = 0; n < 3; n += 1) {
       const answer = await deploy(api, component);
@@ -130,7 +130,7 @@ for (const [what, component, words] of [
 test('attack: the compiling process uses only its standard input and output', async () => {
   const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const api = admin(server);
-  await api.askOk('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
   const attack = deploy(api, bomb({ functions: 20 }));
   attack.catch(() => {});
   let confined;

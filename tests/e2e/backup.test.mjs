@@ -107,7 +107,7 @@ test('a restore needs the server to be stopped, and neither command overwrites a
   assert.equal((await parlance(database, 'backup', copy)).code, 0);
   const again = await parlance(database, 'backup', copy);
   assert.equal(again.code, 1);
-  assert.match(again.output, /copy\.db is there already.*--force/);
+  assert.match(again.output, /copy\.db exists already.*--force/);
   assert.equal((await parlance(database, 'backup', '--force', copy)).code, 0);
   for (const own of [database, `${database}-wal`]) {
     const refused = await parlance(database, 'backup', '--force', own);
@@ -126,7 +126,7 @@ test('a restore needs the server to be stopped, and neither command overwrites a
   assert.equal((await parlance(database, 'restore', copy)).code, 0);
   const kept = await parlance(database, 'restore', copy);
   assert.equal(kept.code, 1);
-  assert.match(kept.output, /before-restore is there already/);
+  assert.match(kept.output, /before-restore exists already/);
 
   const env = { DATABASE_URL: 'postgres://parlance:secret@127.0.0.1:1/chat' };
   for (const [args, tool] of [[['backup', copy, '--force'], /pg_dump/], [['restore', copy], /pg_restore/]]) {
@@ -152,7 +152,7 @@ for (const [what, copied] of [['an older copy with its log', ['', '-wal']], ['a 
     await post(30);
     const refused = await parlance(database, 'backup', file);
     assert.equal(refused.code, 1, refused.output);
-    assert.match(refused.output, /is there already; choose another name, or use --force/);
+    assert.match(refused.output, /exists already; choose another name, or use --force/);
     const made = await parlance(database, 'backup', '--force', file);
     assert.equal(made.code, 0, made.output);
     assert.deepEqual(['-wal', '-shm', '-journal'].filter((end) => existsSync(file + end)), []);
@@ -170,7 +170,7 @@ for (const [what, copied] of [['an older copy with its log', ['', '-wal']], ['a 
 test('a backup replaces only regular files', async () => {
   const server = await startServer();
   const database = join(server.dir, 'chat.db');
-  for (const [path, why] of [[server.dir, /is a directory/], ['/dev/null', /is no file that can be replaced/]]) {
+  for (const [path, why] of [[server.dir, /is a directory/], ['/dev/null', /is not a file that can be replaced/]]) {
     const { code, output } = await parlance(database, 'backup', '--force', path);
     assert.equal(code, 1, output);
     assert.match(output, why);

@@ -15,7 +15,7 @@ let tenants = 0;
 async function freshTenant(configuration) {
   tenants += 1;
   const name = `tenant-${tenants}`;
-  await api.askOk('POST', '/tenants', { body: { name, configuration } });
+  await api.requestOk('POST', '/tenants', { body: { name, configuration } });
   return name;
 }
 
@@ -27,7 +27,7 @@ async function tenantOf(from, first, more = {}) {
   return { name, configuration, of: (key, user, claims) => ({ namespace: `/${name}`, ...as(key, user, claims) }) };
 }
 
-const put = (name, configuration) => api.askOk('PUT', `/tenants/${name}`, { body: configuration });
+const put = (name, configuration) => api.requestOk('PUT', `/tenants/${name}`, { body: configuration });
 
 async function metric(pattern) {
   const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
@@ -40,11 +40,11 @@ const refusals = (reason) => metric(`parlance_refused_total{reason="${reason}"}`
 // The user's token is valid, except for what is decided while its key is being fetched.
 const decisions = {
   'the tenant is suspended': {
-    decide: ({ name }) => api.askOk('POST', `/tenants/${name}/suspend`),
+    decide: ({ name }) => api.requestOk('POST', `/tenants/${name}/suspend`),
     told: 'denied: the tenant is suspended',
   },
   'the tenant is deleted': {
-    decide: ({ name }) => api.askOk('DELETE', `/tenants/${name}`),
+    decide: ({ name }) => api.requestOk('DELETE', `/tenants/${name}`),
     told: 'denied: the tenant is suspended',
   },
   'the tenant gets another audience': {
@@ -54,7 +54,7 @@ const decisions = {
   'the tenant is changed and then the token revoked': {
     decide: async ({ name, configuration }) => {
       await put(name, configuration({ leeway: '1s' }));
-      await api.askOk('POST', `/tenants/${name}/revocations`, { body: { tokenId: 'lost' } });
+      await api.requestOk('POST', `/tenants/${name}/revocations`, { body: { tokenId: 'lost' } });
     },
     told: 'Authentication error: the token has been revoked',
   },
@@ -105,8 +105,8 @@ test('a client that disconnects while its key is being fetched keeps no connecti
 test('a tenant that is deleted and made again at once can be connected to, then and later', async () => {
   const name = await freshTenant(configurationOf(`tenant-${tenants + 1}`));
   const ann = await connect(server, 'ann', { ...at(name, 'ann'), reconnection: false });
-  await api.askOk('DELETE', `/tenants/${name}`);
-  await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+  await api.requestOk('DELETE', `/tenants/${name}`);
+  await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
   await ann.until(() => ann.disconnects.length > 0, 'the end of the old tenant');
   // The old namespace is removed within two seconds after its last client has left.
   const end = performance.now() + 2500;
@@ -125,7 +125,7 @@ test('a change of the tenant keeps the keys that were read, and asks the issuer 
     await put(name, { ...configuration(), quota: { connections } });
   }
   from.answer = (response) => response.destroy();
-  for (const change of ['suspend', 'resume']) await api.askOk('POST', `/tenants/${name}/${change}`);
+  for (const change of ['suspend', 'resume']) await api.requestOk('POST', `/tenants/${name}/${change}`);
   await put(name, { ...configuration(), quota: { connections: 50 } });
   await connect(server, 'ann', of(good, 'ann'));
   assert.equal(from.requests, before);
@@ -165,7 +165,7 @@ test('limits of connections are reported in a machine-readable form, and each re
   assert.equal(await full(at(name, 'eve')), 'quota-exceeded: the tenant has no room for another connection');
   assert.equal(await refusals('quota'), quota + 2);
   await refused(server, { namespace: `/${name}`, auth: { token: 'garbage' } });
-  await api.askOk('POST', `/tenants/${name}/suspend`);
+  await api.requestOk('POST', `/tenants/${name}/suspend`);
   assert.equal((await refused(server, at(name, 'ann'))).message, 'denied: the tenant is suspended');
   assert.deepEqual([await refusals('token'), await refusals('closed')], [token + 1, closed + 1]);
   assert.equal(await refusals('quota'), quota + 2);

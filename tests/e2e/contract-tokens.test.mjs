@@ -64,8 +64,8 @@ test('a tenant’s own keys rotate under live sockets', async () => {
   const [first, second] = ['the first secret, longer than 32 bytes', 'the second secret, longer than 32 bytes'];
   const keys = (...secrets) => ({ auth: { keys: secrets.map((secret) => ({ algorithm: 'HS256', secret })) } });
   const as = (user, secret) => ({ namespace: '/acme', auth: { token: token(user, {}, { secret }) } });
-  const put = (configuration) => api.askOk('PUT', '/tenants/acme', { body: configuration });
-  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme', keys(first)) } });
+  const put = (configuration) => api.requestOk('PUT', '/tenants/acme', { body: configuration });
+  await api.requestOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme', keys(first)) } });
   const room = freshRoom();
   const ann = await connect(rotating, 'ann', as('ann', first));
   await ann.join(room);

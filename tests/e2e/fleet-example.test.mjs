@@ -64,7 +64,7 @@ class Example {
     return this;
   }
 
-  sees(pattern, ms) {
+  waitForOutput(pattern, ms) {
     return this.#conditions.until(() => {
       if (pattern.test(this.output)) return true;
       if (this.ended) throw new Error(`it ended with ${this.ended.code}:\n${this.output}`);

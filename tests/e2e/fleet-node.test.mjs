@@ -164,12 +164,12 @@ test('through the admin API a back end finds, reaches and disconnects clients of
   const clients = `/tenants/default/clients`;
   const api = admin(FIRST);
 
-  const found = await api.askOk('POST', `${clients}/find`, { body: { rooms: [room] } });
+  const found = await api.requestOk('POST', `${clients}/find`, { body: { rooms: [room] } });
   assert.equal(found.complete, true);
   assert.deepEqual(found.sockets.map(({ data }) => data.userId ?? 'at the Node server').sort(), ['ann', 'at the Node server', 'bob']);
   assert.ok(found.sockets.every(({ rooms }) => rooms.includes(room)));
 
-  const emit = (event, to, except) => api.askOk('POST', `${clients}/emit`, { body: { event, arguments: [{ n: 1 }, 'two'], to, except } });
+  const emit = (event, to, except) => api.requestOk('POST', `${clients}/emit`, { body: { event, arguments: [{ n: 1 }, 'two'], to, except } });
   await emit('to-room', { rooms: [room] });
   for (const client of [ann, bob, local]) assert.deepEqual(await got(client, 'to-room'), [{ n: 1 }, 'two']);
   await emit('to-others', { rooms: [room] }, { users: ['bob'] });
@@ -180,7 +180,7 @@ test('through the admin API a back end finds, reaches and disconnects clients of
   assert.deepEqual([ann, bob, local].map((client) => names(client, ...all)),
     [['to-room', 'to-others'], ['to-room', 'to-user'], ['to-room', 'to-others']]);
 
-  await api.askOk('POST', `${clients}/disconnect`, { body: { users: ['bob'] } });
+  await api.requestOk('POST', `${clients}/disconnect`, { body: { users: ['bob'] } });
   await bob.until(() => bob.disconnects.length === 1, 'being disconnected');
   assert.deepEqual([ann.disconnects, local.disconnects], [[], []]);
 });
@@ -192,7 +192,7 @@ test('through the admin API a back end emits to the servers, and has their answe
     answer?.('reloaded');
   });
   const api = admin(SECOND);
-  const emit = (body) => api.askOk('POST', '/tenants/default/servers/emit', { body: { event: 'reload', arguments: ['prices'], ...body } });
+  const emit = (body) => api.requestOk('POST', '/tenants/default/servers/emit', { body: { event: 'reload', arguments: ['prices'], ...body } });
   assert.deepEqual(await emit({}), { answers: [], complete: false });
   await eventually(() => seen.length === 1, 'the event at the Node server');
   const { answers, complete } = await emit({ answers: true });
@@ -215,7 +215,7 @@ test("a room named like a connection's id reaches its members alone; events of a
   peer.emitter.to(id).emit('of-emitter');
   await got(ann, 'of-emitter');
   assert.deepEqual(names(ann, 'user-typing', 'new-message', 'message-read', 'user-joined'), []);
-  await admin(SECOND).askOk('POST', '/tenants/default/clients/emit', { body: { event: 'of-back-end', arguments: [], to: { rooms: [id] } } });
+  await admin(SECOND).requestOk('POST', '/tenants/default/clients/emit', { body: { event: 'of-back-end', arguments: [], to: { rooms: [id] } } });
   for (const client of [ann, bob, eve]) await got(client, 'of-back-end');
 });
 
@@ -257,7 +257,7 @@ test('events of back ends reach the other node byte for byte', async () => {
   const bob = await rawConnect(SECOND, 'bob');
   await bob.ask(1, `["join-room","${room}"]`);
   const argument = '{"z":12345678901234567890123,"a":1.0,"m":"\\u00e9"}';
-  await admin(FIRST).askOk('POST', '/tenants/default/clients/emit', {
+  await admin(FIRST).requestOk('POST', '/tenants/default/clients/emit', {
     raw: `{"event":"price","arguments":[${argument}],"to":{"rooms":["${room}"]}}`,
     headers: { 'content-type': 'application/json' },
   });

@@ -120,10 +120,10 @@ test('through the admin API a back end finds and reaches clients of all servers'
   const local = await owned(new Client(peers.static.url, 'local', { auth: { rooms: [room] } })).connected();
   const clients = '/tenants/default/clients';
   const api = admin(FIRST);
-  const found = await api.askOk('POST', `${clients}/find`, { body: { rooms: [room] } });
+  const found = await api.requestOk('POST', `${clients}/find`, { body: { rooms: [room] } });
   assert.equal(found.complete, true);
   assert.equal(found.sockets.length, 3);
-  await api.askOk('POST', `${clients}/emit`, { body: { event: 'to-room', arguments: [1], to: { rooms: [room] } } });
+  await api.requestOk('POST', `${clients}/emit`, { body: { event: 'to-room', arguments: [1], to: { rooms: [room] } } });
   for (const client of [ann, bob, local]) assert.deepEqual(await got(client, 'to-room'), [1]);
 });
 

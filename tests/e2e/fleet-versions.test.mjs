@@ -46,7 +46,7 @@ test('a canary has the same rooms on every node, also on one that was down when 
   assert.ok(ann.includes('old') && ann.includes('new'), `a part of them: ${ann}`);
 
   await two.stop();
-  await api.askOk('POST', '/tenants/default/handlers/stamper/promote');
+  await api.requestOk('POST', '/tenants/default/handlers/stamper/promote');
   await api.deploy('default', 'stamper', guest('stamped'), stamped('newest', '&canary=50'));
   await two.start();
   await clients[1].connected(2);
@@ -78,7 +78,7 @@ test('a version that fails too often on one node goes back on all of them', asyn
   const seen = Date.now();
   going = false;
   await load;
-  const [entry] = await here.askOk('GET', '/audit?limit=1');
+  const [entry] = await here.requestOk('GET', '/audit?limit=1');
   assert.deepEqual([entry.actor, entry.action, entry.detail.from, entry.detail.to], ['server', 'handler.rollback', 2, 1]);
   assert.ok(seen - entry.at < 2000, `${seen - entry.at} ms until every node had gone back`);
   for (let n = 0; n < 5; n += 1) assert.equal(await stampOf(ann, room), 'stamped', 'what the node that saw no failure runs');
@@ -88,7 +88,7 @@ test('a tenant deleted with its data disappears from every node, and can be crea
   const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const [here, there] = [admin(one), admin(two)];
   const tenant = { name: 'acme', configuration: configurationOf('acme') };
-  await here.askOk('POST', '/tenants', { body: tenant });
+  await here.requestOk('POST', '/tenants', { body: tenant });
   await eventually(async () => (await there.request('GET', '/tenants/acme')).status === 200, 'the tenant elsewhere');
   const bob = await connect(two, 'bob', at('acme', 'bob'));
   const room = freshRoom();
@@ -118,7 +118,7 @@ test('of two handlers of the same events that are deployed on two nodes at once,
     assert.match(refused[0].reason.message, /409 .*message events are handled by/);
     const deployed = names[answers.findIndex(({ status }) => status === 'fulfilled')];
     await eventually(async () => (await there.handler('default', deployed)) && (await here.handler('default', deployed)), 'it everywhere');
-    await here.askOk('DELETE', `/tenants/default/handlers/${deployed}`);
+    await here.requestOk('DELETE', `/tenants/default/handlers/${deployed}`);
     await eventually(async () => !(await there.handler('default', deployed)), 'its end elsewhere');
   }
 });

@@ -137,13 +137,13 @@ test('a version that is deployed on one node is in service on the other', async 
     const { id } = await bob.post(room, 'x');
     return (await bob.next('new-message', (message) => message.id === id)).metadata?.by === 'stamped';
   }, 'the version on the other node');
-  await api[1].askOk('DELETE', '/tenants/default/handlers/stamper');
-  await eventually(async () => (await api[0].askOk('GET', '/tenants/default/handlers')).length === 0, 'the removal');
+  await api[1].requestOk('DELETE', '/tenants/default/handlers/stamper');
+  await eventually(async () => (await api[0].requestOk('GET', '/tenants/default/handlers')).length === 0, 'the removal');
 });
 
 test('the limits of a tenant count connections on all nodes', async () => {
   const configuration = configurationOf('small', { quota: { connections: 3 } });
-  await admin(one).askOk('POST', '/tenants', { body: { name: 'small', configuration } });
+  await admin(one).requestOk('POST', '/tenants', { body: { name: 'small', configuration } });
   await eventually(async () => (await admin(two).request('GET', '/tenants/small')).status === 200, 'the tenant on the other node');
   for (const user of ['a', 'b', 'c']) await connect(one, user, at('small', user));
   // The other node learns of them with the next heartbeat.

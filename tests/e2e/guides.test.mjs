@@ -82,7 +82,7 @@ test('the commands of the guide make a tenant, revoke tokens, and change its han
   const env = { PARLANCE_SERVER: server.adminUrl };
   const said = shell(shown('host/README.md', '## Host many tenants', 'sh'), dir, env);
   assert.match(said, /mallory/);
-  assert.equal((await admin(server).askOk('GET', '/tenants')).filter(({ name }) => name === 'acme').length, 1);
+  assert.equal((await admin(server).requestOk('GET', '/tenants')).filter(({ name }) => name === 'acme').length, 1);
 
   // Any message handler is suitable.
   mkdirSync(join(dir, 'target/components'), { recursive: true });
@@ -91,5 +91,5 @@ test('the commands of the guide make a tenant, revoke tokens, and change its han
   const ending = changes.filter((line) => !line.includes('logs -f'));
   assert.equal(ending.length, changes.length - 1);
   shell(ending.join('\n'), dir, { ...env, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN });
-  assert.deepEqual(await admin(server).askOk('GET', '/tenants/acme/handlers'), []);
+  assert.deepEqual(await admin(server).requestOk('GET', '/tenants/acme/handlers'), []);
 });

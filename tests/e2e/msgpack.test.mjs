@@ -52,7 +52,7 @@ test('a client with another parser than its tenant’s is refused once with the 
 
 test('each tenant has its own parser', async () => {
   const configuration = configurationOf('acme', { clients: { parser: 'default' } });
-  await admin(server).askOk('POST', '/tenants', { body: { name: 'acme', configuration } });
+  await admin(server).requestOk('POST', '/tenants', { body: { name: 'acme', configuration } });
   const options = at('acme', 'ann');
   const { message } = await refused(server, { ...options, parser });
   assert.match(message, /default parser/);

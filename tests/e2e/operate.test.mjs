@@ -12,7 +12,7 @@ import { guest, Process, startServer, temporaryDirectory } from './lib/server.mj
 import { eventually } from './lib/wait.mjs';
 
 const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
-const must = async (...args) => {
+const operateOk = async (...args) => {
   const { code, output, stdout } = await operate(server, args);
   assert.equal(code, 0, `parlance ${args.join(' ')}:\n${output}`);
   return { output, stdout };
@@ -48,16 +48,16 @@ async function pretend(respond) {
 test('a tenant is made from a file, shown, listed, suspended, resumed and deleted', async () => {
   const file = join(temporaryDirectory(), 'acme.toml');
   writeFileSync(file, stringify(configurationOf('acme')));
-  assert.match((await must('tenants', 'create', 'acme', file)).stdout, /acme\s+\/acme\s+served/);
+  assert.match((await operateOk('tenants', 'create', 'acme', file)).stdout, /acme\s+\/acme\s+served/);
   await connect(server, 'ann', at('acme', 'ann'));
-  assert.match((await must('tenants')).stdout, /TENANT\s+NAMESPACE.*acme\s+\/acme\s+served\s+1\s+store.*default\s+\/\s+served/s);
-  assert.equal(JSON.parse((await must('tenants', 'show', 'acme')).stdout).usage.connections.used, 1);
-  await must('tenants', 'set', 'acme', file);
-  assert.match((await must('tenants', 'suspend', 'acme')).stdout, /suspended/);
-  await must('tenants', 'resume', 'acme');
-  assert.match((await must('revoke', '--user', 'ann', '--tenant', 'acme')).stdout, /revoked user:ann/);
-  assert.match((await must('tenants', 'delete', 'acme', '--data')).stdout, /deleted acme with its data/);
-  assert.match((await must('audit', '--tenant', 'acme')).stdout, /environment\s+acme\s+tenant\.delete/);
+  assert.match((await operateOk('tenants')).stdout, /TENANT\s+NAMESPACE.*acme\s+\/acme\s+served\s+1\s+store.*default\s+\/\s+served/s);
+  assert.equal(JSON.parse((await operateOk('tenants', 'show', 'acme')).stdout).usage.connections.used, 1);
+  await operateOk('tenants', 'set', 'acme', file);
+  assert.match((await operateOk('tenants', 'suspend', 'acme')).stdout, /suspended/);
+  await operateOk('tenants', 'resume', 'acme');
+  assert.match((await operateOk('revoke', '--user', 'ann', '--tenant', 'acme')).stdout, /revoked user:ann/);
+  assert.match((await operateOk('tenants', 'delete', 'acme', '--data')).stdout, /deleted acme with its data/);
+  assert.match((await operateOk('audit', '--tenant', 'acme')).stdout, /environment\s+acme\s+tenant\.delete/);
 });
 
 test('a tenant that is not served is listed and shown with the reason', async () => {
@@ -72,45 +72,45 @@ test('a tenant that is not served is listed and shown with the reason', async ()
     const [status, body] = answers[url];
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
-  const listed = await must('tenants', '--server', url);
+  const listed = await operateOk('tenants', '--server', url);
   assert.match(listed.stdout, /odd\s+\/odd\s+not served\s.*older\s+\/odd\s+not as configured\s/s);
   assert.match(listed.output, /^odd: quotas is unknown$/m);
-  const shown = JSON.parse((await must('tenants', 'show', 'odd', '--server', url)).stdout);
+  const shown = JSON.parse((await operateOk('tenants', 'show', 'odd', '--server', url)).stdout);
   assert.deepEqual([shown.tenant.problem, shown.usage], [problem, null]);
   assert.match(shown.usageProblem, /not served here: quotas is unknown/);
 });
 
 test('a component is deployed, tried, promoted and taken back', async () => {
-  const first = await must('deploy', guest('stamped'));
+  const first = await operateOk('deploy', guest('stamped'));
   for (const step of ['sending', 'received', 'compiling', 'storing', 'activating', 'version 1 is in service']) {
     assert.ok(first.output.includes(step), first.output);
   }
   assert.match(first.stdout, /stamped\s+1\s+active\s+message/);
-  assert.match((await must('deploy', guest('flaky'), '--handler', 'stamped', '--canary', '10%', '--note', 'a try')).stdout, /2\s+canary 10%.*a try/s);
-  assert.match((await must('canary', '50%')).stdout, /2\s+canary 50%/);
-  assert.match((await must('promote')).stdout, /2\s+active/);
-  assert.match((await must('rollback', 'stamped')).stdout, /2\s+kept.*1\s+active/s);
-  const [view] = JSON.parse((await must('versions', '--json')).stdout);
+  assert.match((await operateOk('deploy', guest('flaky'), '--handler', 'stamped', '--canary', '10%', '--note', 'a try')).stdout, /2\s+canary 10%.*a try/s);
+  assert.match((await operateOk('canary', '50%')).stdout, /2\s+canary 50%/);
+  assert.match((await operateOk('promote')).stdout, /2\s+active/);
+  assert.match((await operateOk('rollback', 'stamped')).stdout, /2\s+kept.*1\s+active/s);
+  const [view] = JSON.parse((await operateOk('versions', '--json')).stdout);
   assert.equal(view.active, 1);
-  assert.match((await must('rollback', '--to', '2')).stdout, /2\s+active/);
-  const shown = await must('versions');
+  assert.match((await operateOk('rollback', '--to', '2')).stdout, /2\s+active/);
+  const shown = await operateOk('versions');
   assert.ok(!shown.stdout.includes('node') && /of the node that was asked/.test(shown.output), shown.output);
-  assert.match((await must('remove', 'stamped')).stdout, /removed stamped/);
-  assert.match((await must('versions')).stdout, /nothing is deployed/);
+  assert.match((await operateOk('remove', 'stamped')).stdout, /removed stamped/);
+  assert.match((await operateOk('versions')).stdout, /nothing is deployed/);
 });
 
 test('a component is tried under the limits of each tenant, known or not, and the refusal names the limit', async () => {
   const api = admin(server);
   const small = { sandbox: { memory: '256KiB' } };
-  await api.askOk('POST', '/tenants', { body: { name: 'roomy', configuration: configurationOf('roomy') } });
-  await api.askOk('POST', '/tenants', { body: { name: 'small', configuration: configurationOf('small', small) } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'roomy', configuration: configurationOf('roomy') } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'small', configuration: configurationOf('small', small) } });
   const file = join(temporaryDirectory(), 'hungry.wasm');
   writeFileSync(file, withMoreMemory(readFileSync(guest('stamped'))));
-  await must('deploy', file, '--tenant', 'roomy');
+  await operateOk('deploy', file, '--tenant', 'roomy');
   const { code, output } = await operate(server, ['deploy', file, '--tenant', 'small']);
   assert.equal(code, 1, output);
   assert.match(output, /more than 262144 bytes of memory to be instantiated \(sandbox\.memory of the tenant\)/);
-  await must('deploy', guest('stamped'), '--tenant', 'small');
+  await operateOk('deploy', guest('stamped'), '--tenant', 'small');
 });
 
 test('a deployment that has to wait for the server says so', async () => {
@@ -139,8 +139,8 @@ test('the options for server and format work before and after a subcommand', asy
     assert.equal(code, 0, output);
     assert.equal(JSON.parse(stdout).name, 'after');
   }
-  assert.ok(JSON.parse((await must('tenants', 'list', '--json')).stdout).some(({ name }) => name === 'after'));
-  assert.deepEqual(JSON.parse((await must('tenants', 'delete', 'after', '--json')).stdout), {
+  assert.ok(JSON.parse((await operateOk('tenants', 'list', '--json')).stdout).some(({ name }) => name === 'after'));
+  assert.deepEqual(JSON.parse((await operateOk('tenants', 'delete', 'after', '--json')).stdout), {
     deleted: 'after', data: false, dataBeingRemoved: false,
   });
 });
@@ -148,25 +148,25 @@ test('the options for server and format work before and after a subcommand', asy
 test('tokens are revoked by when they were issued, listed, and let in again', async () => {
   const file = join(temporaryDirectory(), 'revoking.toml');
   writeFileSync(file, stringify(configurationOf('revoking')));
-  await must('tenants', 'create', 'revoking', file);
+  await operateOk('tenants', 'create', 'revoking', file);
   const of = ['--tenant', 'revoking'];
-  assert.match((await must('revoke', '--issued-before', 'now', ...of)).stdout, /revoked all/);
-  assert.match((await must('revoke', '--issued-before', '2026-03-01 12:00:00', '--user', 'ann', ...of)).stdout, /revoked user:ann/);
-  const listed = (await must('revocations', ...of)).stdout;
+  assert.match((await operateOk('revoke', '--issued-before', 'now', ...of)).stdout, /revoked all/);
+  assert.match((await operateOk('revoke', '--issued-before', '2026-03-01 12:00:00', '--user', 'ann', ...of)).stdout, /revoked user:ann/);
+  const listed = (await operateOk('revocations', ...of)).stdout;
   assert.match(listed, /ID\s+ISSUED BEFORE.*all\s+20\d\d-.*user:ann\s+2026-03-01T12:00:00/s);
-  await must('unrevoke', 'all', ...of);
-  assert.doesNotMatch((await must('revocations', ...of)).stdout, /^all/m);
+  await operateOk('unrevoke', 'all', ...of);
+  assert.doesNotMatch((await operateOk('revocations', ...of)).stdout, /^all/m);
   await connect(server, 'bob', at('revoking', 'bob'));
 
-  const entries = JSON.parse((await must('audit', ...of, '--json')).stdout);
+  const entries = JSON.parse((await operateOk('audit', ...of, '--json')).stdout);
   const second = entries[1].id;
-  assert.deepEqual(JSON.parse((await must('audit', ...of, '--before', String(second), '--json')).stdout), entries.slice(2));
-  assert.match((await must('audit', ...of, '--limit', '1')).output, new RegExp(`older ones: --before ${entries[0].id}`));
+  assert.deepEqual(JSON.parse((await operateOk('audit', ...of, '--before', String(second), '--json')).stdout), entries.slice(2));
+  assert.match((await operateOk('audit', ...of, '--limit', '1')).output, new RegExp(`older ones: --before ${entries[0].id}`));
 });
 
 test('log lines are followed with their times', async () => {
   const api = admin(server);
-  await api.askOk('POST', '/tenants', { body: { name: 'followed', configuration: configurationOf('followed') } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'followed', configuration: configurationOf('followed') } });
   await api.deploy('followed', 'hostile', guest('hostile'));
   const following = owned(new Process(['logs', '-f', '--tenant', 'followed'], {
     env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
@@ -196,7 +196,7 @@ test('missed lines are reported', async () => {
 test('disconnects are in the audit log, events are not, and above the rate there is a retry time', async () => {
   const api = admin(server);
   const quota = { events_per_second: 1, event_burst: 2 };
-  await api.askOk('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
   const room = freshRoom();
   const emit = () => fetch(`${server.adminUrl}/admin/v1/tenants/reached/clients/emit`, {
     method: 'POST',
@@ -204,8 +204,8 @@ test('disconnects are in the audit log, events are not, and above the rate there
     body: JSON.stringify({ event: 'price', arguments: ['a secret'], to: { rooms: [room] }, except: { users: ['bob'] } }),
   });
   assert.equal((await emit()).status, 204);
-  await api.askOk('POST', '/tenants/reached/clients/disconnect', { body: { users: ['mallory'] } });
-  const entries = (await api.askOk('GET', '/audit?tenant=reached')).filter(({ action }) => action.startsWith('clients.'));
+  await api.requestOk('POST', '/tenants/reached/clients/disconnect', { body: { users: ['mallory'] } });
+  const entries = (await api.requestOk('GET', '/audit?tenant=reached')).filter(({ action }) => action.startsWith('clients.'));
   assert.deepEqual(entries.map(({ actor, action, detail }) => [actor, action, detail]), [
     ['environment', 'clients.disconnect', { whose: { rooms: [], users: ['mallory'] } }],
   ]);
@@ -245,7 +245,7 @@ test('errors have a message, advice and an exit code', async () => {
 test('canary and promote without a name mean the only handler that has a canary', async () => {
   const file = join(temporaryDirectory(), 'two.toml');
   writeFileSync(file, stringify(configurationOf('two')));
-  await must('tenants', 'create', 'two', file);
+  await operateOk('tenants', 'create', 'two', file);
   const api = admin(server);
   await api.deploy('two', 'message', guest('stamped'));
   await api.deploy('two', 'event', guest('hostile'));
@@ -253,8 +253,8 @@ test('canary and promote without a name mean the only handler that has a canary'
   assert.notEqual(none.code, 0);
   assert.match(none.output, /no deployed handler has a canary/);
   await api.deploy('two', 'message', guest('stamped'), '?canary=10');
-  assert.match((await must('canary', '50%', '--tenant', 'two')).stdout, /message\s+2\s+canary 50%/);
-  assert.match((await must('promote', '--tenant', 'two')).stdout, /message\s+2\s+active/);
+  assert.match((await operateOk('canary', '50%', '--tenant', 'two')).stdout, /message\s+2\s+canary 50%/);
+  assert.match((await operateOk('promote', '--tenant', 'two')).stdout, /message\s+2\s+active/);
   const which = await operate(server, ['rollback', '--tenant', 'two']);
   assert.notEqual(which.code, 0);
   assert.match(which.output, /which handler\? deployed are: event, message/);

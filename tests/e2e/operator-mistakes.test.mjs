@@ -19,7 +19,7 @@ const server = await startServer({
   config: { admin: { tokens: [{ name: 'acme', token_file: acme, tenant: 'acme' }] } },
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
 });
-await admin(server).askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+await admin(server).requestOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
 
 for (const [what, args, words] of [
   ['another tenant’s audit log', ['audit', '--tenant', 'other', '--token-file', acme], /no tenant "other" for this token, which is for "acme"/],
@@ -46,7 +46,7 @@ test('a token of a tenant that was made by the admin API is signed with its secr
 });
 
 test('a tenant whose clients cannot connect leaves a warning', async () => {
-  await admin(server).askOk('POST', '/tenants', { body: { name: 'keyless', configuration: {} } });
+  await admin(server).requestOk('POST', '/tenants', { body: { name: 'keyless', configuration: {} } });
   await server.waitForOutput(/WARN.*tenant keyless has no keys.*nobody can connect to it/);
   const checked = await run(['check-config', '--config', file('keyless.toml', '[tenants.keyless]\n')], {
     cwd: directory,
@@ -65,7 +65,7 @@ test('check-config reports an impossible path of the database', async () => {
 test('restore reports a file that is not a backup', async () => {
   const { code, output } = await run(['restore', file('notes.txt', 'x'.repeat(2000))], { cwd: directory });
   assert.equal(code, 1);
-  assert.match(output, /notes.txt is no backup: it is not an SQLite database.*nothing was changed/);
+  assert.match(output, /notes.txt is not a backup: it is not an SQLite database.*nothing was changed/);
 });
 
 test('inspect lists the grants that a component needs', async () => {

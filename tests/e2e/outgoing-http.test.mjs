@@ -69,23 +69,23 @@ test('web: a tenant has its own grants and not the server’s, and they come and
   const api = admin(server);
   web.asked.splice(0);
   const grants = (...servers) => configurationOf('acme', { grants: { http: servers } });
-  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
   const deploy = () => api.deploy('acme', 'web', guest('web'));
   await assert.rejects(deploy(), /grants\.http/, 'the grant of the file is for the tenant default');
 
-  await api.askOk('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
+  await api.requestOk('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
   await deploy();
   const client = await connect(server, 'ann', at('acme', 'ann'));
   const ask = async (authority) => (await client.ask('fetch', [{ authority, path: '/acme' }]))[0];
   assert.equal((await ask(other.authority)).status, 200);
   assert.equal((await ask(web.authority)).error, 'HttpRequestDenied', 'what is granted to others');
 
-  await api.askOk('PUT', '/tenants/acme', { body: grants() });
+  await api.requestOk('PUT', '/tenants/acme', { body: grants() });
   assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'taken away');
   await server.restart();
   await client.connected(2);
   assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'it handles its events still');
-  await api.askOk('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
+  await api.requestOk('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
   assert.equal((await ask(other.authority)).status, 200, 'given back');
   assert.equal(other.asked.splice(0).length, 2);
   assert.deepEqual(web.asked, []);
@@ -105,7 +105,7 @@ test('web: a tenant’s requests are counted in time, over all its events, and a
   const api = admin(server);
   const grants = { http: [`http://${web.authority}`] };
   for (const [name, quota] of [['thrifty', { http_requests_per_second: 1 }], ['free', {}]]) {
-    await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, { grants, quota }) } });
+    await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, { grants, quota }) } });
     await api.deploy(name, 'web', guest('web'));
   }
   const clients = [];

@@ -137,7 +137,7 @@ test('a database that does not answer is detected', async () => {
 
 test('operators’ decisions survive a restart, and reach another node', async () => {
   const api = admin(server);
-  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+  await api.requestOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
   const { active } = await api.deploy('acme', 'stamped', guest('stamped'));
   assert.equal(active, 1);
   const other = await startServer({ env: { DATABASE_URL: database.url, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
@@ -151,7 +151,7 @@ test('operators’ decisions survive a restart, and reach another node', async (
     await ann.post(room, 'hello');
   }
   // Decided on one node, effective on the other.
-  await api.askOk('DELETE', '/tenants/acme?data=true');
+  await api.requestOk('DELETE', '/tenants/acme?data=true');
   await eventually(async () => (await admin(other).request('GET', '/tenants/acme')).status === 404, 'the other node to know');
   assert.match((await operate(other, ['audit', '--tenant', 'acme'])).stdout, /tenant\.delete/);
 });

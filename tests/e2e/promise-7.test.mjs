@@ -70,9 +70,9 @@ test('7. Swap without a seam: versions change under load and no event is lost, d
     await api.deploy('default', 'swapped', guest('stamped'), `?note=${n}`);
     const seen = load.answers.length;
     await eventually(async () => load.answers.length > seen + 10, 'events between two swaps');
-    await api.askOk('POST', '/tenants/default/handlers/swapped/rollback', { body: {} });
+    await api.requestOk('POST', '/tenants/default/handlers/swapped/rollback', { body: {} });
   }
-  await api.askOk('DELETE', '/tenants/default/handlers/swapped');
+  await api.requestOk('DELETE', '/tenants/default/handlers/swapped');
   await load.stop();
   assert.ok(load.answers.every((answer) => answer.ok), JSON.stringify(load.answers.find((answer) => !answer.ok)));
   const messages = await check(room, load);
@@ -99,11 +99,11 @@ test('7. Swap without a seam: a canary handles its rooms and no others', async (
   const first = await chosen();
   assert.ok(first > 5 && first < 35, `${first} of 40 rooms`);
   assert.equal(await chosen(), first, 'the same rooms again');
-  const view = await api.askOk('POST', '/tenants/default/handlers/tried/promote');
+  const view = await api.requestOk('POST', '/tenants/default/handlers/tried/promote');
   assert.equal(view.active, 1);
   assert.equal(view.canary, null);
   assert.equal((await client.ask('send-message', { roomId: rooms[0], content: 'y' })).ok, true);
-  await api.askOk('DELETE', '/tenants/default/handlers/tried');
+  await api.requestOk('DELETE', '/tenants/default/handlers/tried');
 });
 
 /** When the version without a stamp had failed as often as the rule requires. */
@@ -131,13 +131,13 @@ test('7. Swap without a seam: a version that fails too often goes back by itself
   const failed = back.versions.find((version) => version.version === 2);
   assert.equal(failed.state, 'failed');
   assert.match(failed.failed, /events within 10s ended with a trap/);
-  const [entry] = await api.askOk('GET', '/audit?limit=1');
+  const [entry] = await api.requestOk('GET', '/audit?limit=1');
   assert.deepEqual([entry.actor, entry.action, entry.detail.from, entry.detail.to], ['server', 'handler.rollback', 2, 1]);
   const codes = new Set(load.answers.filter((answer) => !answer.ok).map((answer) => answer.error.code));
   assert.deepEqual([...codes], ['handler-failed']);
   const took = entry.at - thresholdAt(load.answers, await check(room, load));
   assert.ok(took < GOING_BACK_MS, `it was ${took} ms in service after its threshold`);
-  await api.askOk('DELETE', '/tenants/default/handlers/risky');
+  await api.requestOk('DELETE', '/tenants/default/handlers/risky');
 });
 
 test('7. Swap without a seam: a version that was rolled back can be promoted again, and is judged afresh', async () => {
@@ -148,13 +148,13 @@ test('7. Swap without a seam: a version that was rolled back can be promoted aga
     await eventually(async () => (await api.handler('default', 'mended')).active === 1, 'going back');
   };
   await trapUntilBack();
-  await api.askOk('POST', '/tenants/default/handlers/mended/rollback', { body: { to: 2 } });
+  await api.requestOk('POST', '/tenants/default/handlers/mended/rollback', { body: { to: 2 } });
   // Long enough for several checks.
   for (const end = Date.now() + 1500; Date.now() < end;) await client.askOk('kv-set-then-ok', { key: 'k' });
   const view = await api.handler('default', 'mended');
   assert.deepEqual([view.active, view.versions[0].state], [2, 'active'], 'it stays while it is healthy');
   await trapUntilBack();
-  await api.askOk('DELETE', '/tenants/default/handlers/mended');
+  await api.requestOk('DELETE', '/tenants/default/handlers/mended');
 });
 
 test('7. Swap without a seam: a healthy version never goes back', async () => {
@@ -174,7 +174,7 @@ test('7. Swap without a seam: a healthy version never goes back', async () => {
   assert.equal(view.versions[0].eventsFailed, 0);
   assert.ok(view.versions[0].eventsHandled > 1000);
   await check(room, load);
-  await api.askOk('DELETE', '/tenants/default/handlers/healthy');
+  await api.requestOk('DELETE', '/tenants/default/handlers/healthy');
 });
 
 test('7. Swap without a seam: no rollback to a version whose events another handler has taken over', async () => {
@@ -195,7 +195,7 @@ test('7. Swap without a seam: no rollback to a version whose events another hand
     return said();
   }, 'the log says why it stays');
   assert.equal((await api.handler('default', 'first')).active, 2);
-  await api.askOk('DELETE', '/tenants/default/handlers/second');
+  await api.requestOk('DELETE', '/tenants/default/handlers/second');
   await eventually(async () => (await api.handler('default', 'first')).active === 1, 'going back when nothing is in its way');
-  await api.askOk('DELETE', '/tenants/default/handlers/first');
+  await api.requestOk('DELETE', '/tenants/default/handlers/first');
 });

@@ -61,11 +61,11 @@ async function apart(nodes) {
 
   // Operations of back ends on clients, with the same names.
   const api = admin(nodes[0]);
-  await api.askOk('POST', '/tenants/acme/clients/emit', { body: { event: 'for-acme', to: { rooms: [room], users: ['ann'] } } });
-  await api.askOk('POST', '/tenants/globex/clients/emit', { body: { event: 'for-globex', to: { rooms: [room] } } });
+  await api.requestOk('POST', '/tenants/acme/clients/emit', { body: { event: 'for-acme', to: { rooms: [room], users: ['ann'] } } });
+  await api.requestOk('POST', '/tenants/globex/clients/emit', { body: { event: 'for-globex', to: { rooms: [room] } } });
   for (const client of acme) await client.until(() => client.received.some(({ event }) => event === 'for-acme'), 'for-acme');
   for (const client of globex) await client.until(() => client.received.some(({ event }) => event === 'for-globex'), 'for-globex');
-  await api.askOk('POST', '/tenants/acme/clients/disconnect', { body: { users: ['ann', 'eve'] } });
+  await api.requestOk('POST', '/tenants/acme/clients/disconnect', { body: { users: ['ann', 'eve'] } });
   for (const client of acme) await client.until(() => client.disconnects.length > 0, 'the disconnect');
   for (const client of globex) await client.askOk('get-presence', []);
   assert.deepEqual(globex.map((client) => client.disconnects), [[], []]);
@@ -112,8 +112,8 @@ test("8. Nobody else's: an admin token of one tenant reaches that tenant only", 
     },
   });
   const acme = admin(other, own);
-  assert.deepEqual((await acme.askOk('GET', '/tenants')).map((tenant) => tenant.name), ['acme']);
-  await acme.askOk('GET', '/tenants/acme/handlers');
+  assert.deepEqual((await acme.requestOk('GET', '/tenants')).map((tenant) => tenant.name), ['acme']);
+  await acme.requestOk('GET', '/tenants/acme/handlers');
   for (const path of ['/tenants/globex', '/tenants/globex/handlers', '/tenants/globex/usage', '/tenants/globex/revocations']) {
     const refusal = await acme.request('GET', path);
     assert.equal(refusal.status, 404, path);

@@ -220,7 +220,7 @@ test('a client’s address comes from trusted proxies, in the log and for back e
   await connect(own, 'eve');
   // A client may notice that it is connected before the metrics show it.
   const find = (base, user) => eventually(async () => {
-    const { sockets } = await admin(base).askOk('POST', '/tenants/default/clients/find', { body: { users: [user] } });
+    const { sockets } = await admin(base).requestOk('POST', '/tenants/default/clients/find', { body: { users: [user] } });
     return sockets[0]?.address;
   }, `${user} to be found`);
   assert.deepEqual(await Promise.all(['ann', 'bob', 'eve'].map((user) => find(own, user))), ['203.0.113.9', '203.0.113.10', '127.0.0.1']);

@@ -175,7 +175,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// An event that is no message, needs no order, and wants no acknowledgements.
+    /// An event that is not a message, needs no order, and wants no acknowledgements.
     #[must_use]
     pub fn event(packet: Packet, to: BroadcastTarget, except: Vec<TargetRoom>) -> Self {
         Self {

@@ -168,7 +168,7 @@ pub(super) struct AckRequest {
     pub(super) answers: mpsc::Sender<Packet>,
 }
 
-/// What is left of an event when it is visible.
+/// The end of an event: what must be told and released when it is visible.
 pub(super) struct CompletedEvent {
     pub(super) result: Result<(), EventError>,
     pub(super) done: Option<oneshot::Sender<Result<(), EventError>>>,

@@ -67,7 +67,7 @@ impl HubMetrics {
         }
     }
 
-    /// Shows how many rooms have a connection in them.
+    /// Sets the number of rooms with members on this node.
     pub(super) fn show_rooms(&self, rooms: usize) {
         self.rooms.set(i64::try_from(rooms).unwrap_or(i64::MAX));
     }

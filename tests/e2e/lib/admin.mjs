@@ -35,21 +35,21 @@ export function admin(server, bearer = ADMIN_TOKEN) {
     const [type, allow, retryAfter] = ['content-type', 'allow', 'retry-after'].map((name) => response.headers.get(name));
     return { status: response.status, json, text, type, allow, retryAfter };
   };
-  const must = async (...args) => {
+  const requestOk = async (...args) => {
     const answer = await request(...args);
     if (answer.status >= 300) throw new Error(`${args[0]} ${args[1]}: ${answer.status} ${answer.text}`);
     return answer.json;
   };
   return {
     request,
-    must,
+    requestOk,
     /** Deploys a component. Returns the handler's view. */
     deploy: (tenant, handler, file, query = '') =>
-      must('POST', `/tenants/${tenant}/handlers/${handler}/versions${query}`, {
+      requestOk('POST', `/tenants/${tenant}/handlers/${handler}/versions${query}`, {
         raw: readFileSync(file),
         headers: { 'content-type': 'application/wasm' },
       }),
-    handler: async (tenant, name) => (await must('GET', `/tenants/${tenant}/handlers`)).find((each) => each.name === name),
+    handler: async (tenant, name) => (await requestOk('GET', `/tenants/${tenant}/handlers`)).find((each) => each.name === name),
   };
 }
 

@@ -26,7 +26,7 @@ const server = await startServer({
   config: { sandbox: { compile_time: `${SECONDS + 1}s` } },
 });
 const api = admin(server);
-for (const name of EVIL) await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+for (const name of EVIL) await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
 const posters = [];
 for (let n = 0; n < CLIENTS; n += 1) {
   const [client, room] = [await connect(server, `user-${n}`), freshRoom()];

@@ -19,7 +19,7 @@ const server = await startServer({
 });
 const api = admin(server);
 const stamped = readFileSync(guest('stamped'));
-const deploy = (n) => api.askOk('POST', '/tenants/default/handlers/swapped/versions', { raw: variant(stamped, String(n)) });
+const deploy = (n) => api.requestOk('POST', '/tenants/default/handlers/swapped/versions', { raw: variant(stamped, String(n)) });
 /** Components that were compiled and stored since the server's start. */
 const compiled = () => ({
   compiled: server.log.match(/component compiled/g)?.length ?? 0,

@@ -40,9 +40,9 @@ async function inCatalog(dir, tenants, distinct) {
     const api = admin({ adminUrl });
     for (let tenant = 0; tenant < tenants; tenant += 1) {
       const name = `tenant-${tenant}`;
-      await api.askOk('POST', '/tenants', { body: { name, configuration: { auth: auth(tenant) } } });
+      await api.requestOk('POST', '/tenants', { body: { name, configuration: { auth: auth(tenant) } } });
       for (const event of EVENTS) {
-        await api.askOk('POST', `/tenants/${name}/handlers/${event}/versions`, { raw: component(event, tenant, distinct) });
+        await api.requestOk('POST', `/tenants/${name}/handlers/${event}/versions`, { raw: component(event, tenant, distinct) });
       }
     }
   });

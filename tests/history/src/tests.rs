@@ -12,7 +12,7 @@ use self::world::{World, history};
 use crate::{History, Record, Violation};
 
 const SEEDS: u64 = 300;
-/// Seeds for each corruption.
+/// The seeds for each corruption.
 const SEEDS_EACH: u64 = 30;
 
 /// The name of a violation's variant.

@@ -1,9 +1,10 @@
-//! Histories that the promises do not allow, made of ones that they do.
+//! Histories that break a promise, made from correct ones.
 
 use super::draft::{Draft, Stay};
 use crate::{Invoke, Record, StoredMessage};
 
-/// What is planted, the violation that must be found, and what plants it: none when the history has no place for it.
+/// The name of the mistake, the violation that must be found, and a function that plants the mistake. It returns `None`
+/// when the history has no place for it.
 pub(super) type Corruption = (&'static str, &'static str, fn(&mut Draft) -> Option<()>);
 
 pub(super) const CORRUPTIONS: [Corruption; 36] = [
@@ -51,7 +52,7 @@ pub(super) const CORRUPTIONS: [Corruption; 36] = [
         let has_left = |stay: &Stay| stay.end.is_some() && !stay.got.is_empty();
         let stay = draft.pick_stay(has_left)?;
         let (last, end) = (*stay.got.last()?, stay.end?);
-        // A client that joins again without leaving is still there.
+        // A client that joins again without leaving is still in the room.
         matches!(draft.records[end], Record::Left { .. }).then_some(())?;
         draft.records[last..=end].rotate_left(1);
         Some(())
@@ -246,7 +247,7 @@ pub(super) const CORRUPTIONS: [Corruption; 36] = [
     }),
 ];
 
-/// Something else is delivered there.
+/// Delivers other content at this place.
 fn deliver(draft: &mut Draft, at: usize, other: Invoke) -> Option<()> {
     let Record::Delivered { content, .. } = &mut draft.records[at] else {
         return None;
@@ -255,7 +256,7 @@ fn deliver(draft: &mut Draft, at: usize, other: Invoke) -> Option<()> {
     Some(())
 }
 
-/// The first messages of two rooms, which fit by tenant and name, change places.
+/// Exchanges the first messages of two rooms whose tenants and names fit.
 fn exchange(draft: &mut Draft, fits: fn((&str, &str), (&str, &str)) -> bool) -> Option<()> {
     let first = draft.pick(|record| matches!(record, Record::Stored { messages, .. } if !messages.is_empty()))?;
     let Record::Stored { tenant, room, messages } = draft.records[first].clone() else {
@@ -275,8 +276,8 @@ fn exchange(draft: &mut Draft, fits: fn((&str, &str), (&str, &str)) -> bool) -> 
     Some(())
 }
 
-/// Two acknowledged ops of one client in one room change their places in the store. The first was acknowledged when the
-/// second was sent, or else both were on the way at once and nothing failed meanwhile.
+/// Exchanges the places of two acknowledged ops of one client in one room of the store. The first op was acknowledged
+/// before the second was sent, or else both were in flight at the same time and none failed meanwhile.
 fn exchange_ops(draft: &mut Draft, was_acknowledged: bool) -> Option<()> {
     let oks: Vec<(usize, Invoke, u64)> = (draft.records.iter().enumerate())
         .filter_map(|(at, record)| match record {

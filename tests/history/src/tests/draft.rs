@@ -1,4 +1,4 @@
-//! A history that is being corrupted, and ways to find a fitting place in it.
+//! A history to corrupt, and functions that find a place for a corruption.
 
 use super::world::{Chance, history};
 use crate::{Invoke, Joined, Record, StoredMessage};
@@ -8,11 +8,11 @@ pub(super) struct Draft {
     pub(super) chance: Chance,
 }
 
-/// A client's time in a room: what was delivered, by the place in the history.
+/// A client's stay in a room, with the indexes of its deliveries in the history.
 pub(super) struct Stay {
     pub(super) joined: Joined,
     pub(super) got: Vec<usize>,
-    /// Where it ends before the history does.
+    /// The index at which the stay ends, if it ends before the history does.
     pub(super) end: Option<usize>,
 }
 
@@ -23,7 +23,7 @@ impl Draft {
         Self { records, chance }
     }
 
-    /// A record, by its place.
+    /// The record with this index.
     pub(super) fn pick(&mut self, fits: impl Fn(&Record) -> bool) -> Option<usize> {
         let fitting: Vec<usize> = (0..self.records.len()).filter(|at| fits(&self.records[*at])).collect();
         (!fitting.is_empty()).then(|| fitting[self.chance.below(fitting.len())])
@@ -33,7 +33,7 @@ impl Draft {
         self.pick(|record| matches!(record, Record::Ok { .. }))
     }
 
-    /// A client that was told of the past.
+    /// A stay whose client was told of the past.
     pub(super) fn pick_joined(&mut self, fits: impl Fn(&Joined) -> bool) -> Option<&mut Joined> {
         let at = self.pick(|record| matches!(record, Record::Joined(joined) if joined.exactly && fits(joined)))?;
         match &mut self.records[at] {
@@ -42,7 +42,7 @@ impl Draft {
         }
     }
 
-    /// What is stored of a room with so many messages.
+    /// The stored messages of a room that has at least so many.
     pub(super) fn pick_stored(&mut self, least: usize) -> Option<&mut Vec<StoredMessage>> {
         let at = self.pick(|record| matches!(record, Record::Stored { messages, .. } if messages.len() >= least))?;
         match &mut self.records[at] {
@@ -81,7 +81,7 @@ impl Draft {
         stays
     }
 
-    /// The last message sent that fits.
+    /// The last message that was sent and fits.
     pub(super) fn sent(&self, fits: impl Fn(&Invoke) -> bool) -> Option<Invoke> {
         let invokes = self.records.iter().rev().filter_map(|record| match record {
             Record::Invoke(invoke) if fits(invoke) => Some(invoke.clone()),
@@ -90,14 +90,14 @@ impl Draft {
         invokes.take(1).next()
     }
 
-    /// Where an op is sent first.
+    /// The index at which an op is sent first.
     pub(super) fn sent_at(&self, client: &str, op: u64) -> Option<usize> {
         let is_it =
             |record: &Record| matches!(record, Record::Invoke(invoke) if (&*invoke.client, invoke.op) == (client, op));
         self.records.iter().position(is_it)
     }
 
-    /// The outcomes of an op, by their places.
+    /// The results of an op, with their indexes.
     pub(super) fn outcomes(&self, client: &str, number: u64) -> Vec<usize> {
         let is_one = |record: &Record| match record {
             Record::Ok { client: of, op, .. }

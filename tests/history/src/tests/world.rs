@@ -1,16 +1,16 @@
-//! A chat server that keeps its promises, made up: what its clients do comes from a seed.
+//! A made-up chat server that keeps its promises. What its clients do follows from a seed.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::{History, Invoke, Joined, Message, Record, StoredMessage, Text};
 
 const TENANTS: usize = 2;
-/// In each tenant, with the same names in each.
+/// Rooms in each tenant, with the same names in each.
 const ROOMS: usize = 2;
-/// In each tenant; two for each user.
+/// Clients in each tenant, two for each user.
 const CLIENTS: usize = 6;
 
-/// SplitMix64.
+/// A generator of random numbers (SplitMix64).
 pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
@@ -31,11 +31,11 @@ struct Client {
     tenant: usize,
     user: Text,
     ops: u64,
-    /// What its connection has sent and the server not handled, oldest first.
+    /// What its connection has sent and the server has not handled yet, oldest first.
     sent: VecDeque<Invoke>,
-    /// What a connection had sent that has ended.
+    /// What a closed connection had sent that was not handled.
     stray: Vec<Invoke>,
-    /// The next message, by room, where it is in.
+    /// The next message of each room that the client is in.
     next: [Option<usize>; ROOMS],
 }
 
@@ -102,7 +102,7 @@ impl World {
         } = &self.clients[client];
         let stored = &self.rooms[*of][number];
         let last = stored.len();
-        // What it had is as good as anything up to the last one.
+        // Any message up to the last one may be the last that the client had.
         let (first, after, exactly) = match self.chance.below(3) {
             0 => (last, None, false),
             1 => (last.saturating_sub(3), None, true),
@@ -187,7 +187,7 @@ impl World {
         client.sent.push_back(invoke);
     }
 
-    /// Stores a message if it is not there.
+    /// Stores a message unless it is stored already.
     fn commit(&mut self, invoke: Invoke) -> u64 {
         let tenant: usize = invoke.tenant[1..].parse().unwrap();
         let number: usize = invoke.room[1..].parse().unwrap();
@@ -198,7 +198,7 @@ impl World {
         })
     }
 
-    /// The server does what a client sent first.
+    /// Handles what a client sent first.
     fn handle(&mut self, client: usize) {
         let Some(invoke) = self.clients[client].sent.pop_front() else {
             return;
@@ -234,7 +234,7 @@ impl World {
         self.clients[client].sent.push_back(invoke);
     }
 
-    /// The server still does what a connection sent that has ended, or its client sends it again, or both.
+    /// Handles what a closed connection had sent, or has its client send it again, or both.
     fn stray(&mut self, client: usize) {
         let Some(invoke) = self.clients[client].stray.pop() else {
             return;
@@ -264,7 +264,7 @@ impl World {
         }
     }
 
-    /// Everything under way arrives, and the store is written down.
+    /// Handles all that is in flight, and records the store's messages.
     pub(super) fn end(mut self) -> History {
         for client in 0..self.clients.len() {
             while !self.clients[client].sent.is_empty() {
@@ -306,7 +306,7 @@ impl World {
     }
 }
 
-/// What happens in some hundred steps.
+/// The history of some hundred steps.
 pub(super) fn history(seed: u64) -> History {
     let mut world = World::new(seed);
     for _ in 0..600 {

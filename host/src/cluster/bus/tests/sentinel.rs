@@ -79,7 +79,7 @@ impl SentinelSetup {
         self.ports.push(port);
     }
 
-    /// Repeats a command until its answer has a text in it.
+    /// Repeats a command until its answer contains the text.
     async fn until(&self, port: u16, password: Option<&str>, command: &[&str], text: &str) {
         let begin = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! The sharded adapter.
+//! Tests with the sharded adapter.
 
 use serde_json::value::to_raw_value;
 
