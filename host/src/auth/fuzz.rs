@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto;
 
 use super::key::{Algorithm, Key};
-use super::{AuthError, Authenticator, Policy, jwks};
+use super::{AuthError, Authenticator, Policy, TokenRules, jwks};
 
 /// The current time, in milliseconds since the Unix epoch.
 const NOW: u64 = 1_800_000_000_000;
@@ -63,10 +63,10 @@ fn verify(keys: Vec<Key>, token: &str) -> Result<super::Identity, AuthError> {
     let policy = Policy {
         keys,
         jwks: Vec::new(),
-        audience: Vec::new(),
-        issuer: Vec::new(),
-        leeway: LEEWAY,
-        expiring_notice: Duration::ZERO,
+        rules: TokenRules {
+            leeway: LEEWAY,
+            ..TokenRules::default()
+        },
     };
     let authenticator = Authenticator::new("acme", &policy).map_err(|_| AuthError::Malformed)?;
     authenticator.verify(token, NOW)
