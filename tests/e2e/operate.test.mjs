@@ -257,5 +257,5 @@ test('canary and promote without a name mean the only handler that has a canary'
   assert.match((await operateOk('promote', '--tenant', 'two')).stdout, /message\s+2\s+active/);
   const which = await operate(server, ['rollback', '--tenant', 'two']);
   assert.notEqual(which.code, 0);
-  assert.match(which.output, /which handler\? deployed are: event, message/);
+  assert.match(which.output, /name a handler; deployed are: event, message/);
 });
