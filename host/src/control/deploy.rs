@@ -290,7 +290,10 @@ fn too_large(most: usize) -> ControlError {
 
 /// Checks that the tenant may have one more handler, if this one is new, and a canary, if one is requested.
 fn check_limits(document: &HandlerDocument, canary: Option<u8>, validator: &HandlerValidator<'_>) -> ControlResult<()> {
-    let (others, limit) = (validator.other_handlers().count(), validator.settings().limits.quota.handlers);
+    let (others, limit) = (
+        validator.other_handlers().count(),
+        validator.settings().limits.quota.handlers,
+    );
     if document.is_removed() && others >= limit {
         return Err(ControlError::Conflict(format!(
             "the tenant has {others} deployed handlers and may have {limit} (quota.handlers); remove one first"

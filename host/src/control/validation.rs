@@ -96,7 +96,10 @@ impl<'a> HandlerValidator<'a> {
 
     /// Checks the quota of component bytes after a deployment.
     pub(super) fn check_component_bytes(&self, after: &HandlerDocument) -> ControlResult<()> {
-        let (kept, limit) = (self.component_bytes(after), self.settings().limits.quota.component_bytes);
+        let (kept, limit) = (
+            self.component_bytes(after),
+            self.settings().limits.quota.component_bytes,
+        );
         if kept <= limit as u64 {
             return Ok(());
         }
