@@ -97,7 +97,9 @@ fn send(action: &Action) -> Result<FutureIncomingResponse, String> {
     request.set_method(&method).map_err(|()| "method")?;
     let scheme = if action.tls { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).map_err(|()| "scheme")?;
-    request.set_authority(Some(&action.authority)).map_err(|()| "authority")?;
+    request
+        .set_authority(Some(&action.authority))
+        .map_err(|()| "authority")?;
     request.set_path_with_query(Some(&action.path)).map_err(|()| "path")?;
     if action.body == 0 {
         return outgoing_handler::handle(request, None).map_err(code);
