@@ -109,7 +109,7 @@ impl Environment {
     ///
     /// # Errors
     /// When both are set, or the file cannot be read or is empty.
-    pub fn secret(&self, name: &str) -> Result<Option<Given>, ConfigError> {
+    pub fn secret(&self, name: &str) -> Result<Option<Given>, Box<ConfigError>> {
         let file = format!("{name}{FILE}");
         let given = match (self.get(name), self.get(&file)) {
             (None, None) => return Ok(None),
@@ -123,7 +123,7 @@ impl Environment {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 if text.is_empty() {
-                    return Err(ConfigError::new(file, "names a file that is empty"));
+                    return Err(Box::new(ConfigError::new(file, "names a file that is empty")));
                 }
                 Given {
                     variable: file,
@@ -132,7 +132,7 @@ impl Environment {
             }
             (Some(_), Some(_)) => {
                 let error = ConfigError::new(name, format!("and {file} are both set"));
-                return Err(error.help("set one of them"));
+                return Err(Box::new(error.help("set one of them")));
             }
         };
         Ok(Some(given))
@@ -195,7 +195,7 @@ fn given(env: &Environment, name: &str, setting: &Setting, errors: &mut Errors) 
         return env.plain(name);
     }
     env.secret(name).unwrap_or_else(|error| {
-        errors.push(error);
+        errors.push(*error);
         None
     })
 }

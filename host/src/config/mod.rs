@@ -151,7 +151,7 @@ fn resolve(mut table: Table, base: PathBuf, env: &Environment, errors: &mut Erro
     let source = Source { table, base, variables };
     let mut secret = |name| {
         env.secret(name).unwrap_or_else(|error| {
-            errors.push(error);
+            errors.push(*error);
             None
         })
     };

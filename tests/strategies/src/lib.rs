@@ -81,7 +81,7 @@ pub fn json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         3 => select(SCALARS.as_slice()).prop_map(str::to_owned),
         1 => any::<i64>().prop_map(|number| number.to_string()),
-        1 => any::<f64>().prop_map(|number| spelled(number)),
+        1 => any::<f64>().prop_map(spelled),
         2 => json_text(),
     ];
     scalar.prop_recursive(6, 32, 4, |inner| {
@@ -98,7 +98,7 @@ pub fn json() -> impl Strategy<Value = String> {
 pub fn json_text() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => select(TEXTS.as_slice()).prop_map(str::to_owned),
-        1 => any::<String>().prop_map(|text| spelled(text)),
+        1 => any::<String>().prop_map(spelled),
     ]
 }
 
