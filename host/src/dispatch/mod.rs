@@ -1,6 +1,6 @@
 //! Handles the events of sessions: parses a client's event, runs its handler, and submits the effects.
 //!
-//! [`handle`] is the list of steps. `host` has the events that the host answers itself, `guest` those that a handler
+//! `handle` is the list of steps. `host` has the events that the host answers itself, `guest` those that a handler
 //! decides.
 
 mod deduplication;

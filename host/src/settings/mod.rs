@@ -1,6 +1,6 @@
 //! What a setting is: a field that is declared once, in the module that reads it.
 //!
-//! [`settings!`] declares a struct of settings, each a field with its default, what it accepts (a [`Kind`]) and its
+//! `settings!` declares a struct of settings, each a field with its default, what it accepts (a [`Kind`]) and its
 //! description; the field's name is the key. All that concerns a setting comes from there: reading a file
 //! ([`Reader`]), messages about it, the commented defaults, the JSON Schema, and the variable that sets it. The code
 //! that obeys the settings holds the declared struct itself, so there is no second list of fields to keep in step.
@@ -57,7 +57,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Describes a setting by its kind; [`settings!`] calls this.
+    /// Describes a setting by its kind; `settings!` calls this.
     pub fn of<T, K: Kind<T>>(
         (table, scope): (&'static str, Scope),
         name: &'static str,
@@ -114,7 +114,7 @@ impl Setting {
     }
 }
 
-/// A struct of settings, which [`settings!`] declares.
+/// A struct of settings, which `settings!` declares.
 pub trait Settings: Sized + Default {
     /// The table that holds them.
     const TABLE: &'static str;
