@@ -148,10 +148,7 @@ impl SqliteStore {
             .send(WriterCommand::Run(job))
             .await
             .map_err(|_| error::closed())?;
-        answer
-            .await
-            .map_err(|_| error::closed())?
-            .map_err(error::to_store_error)
+        received(answer).await
     }
 
     /// Runs `query` on a reader thread, unless the caller drops this future first.
@@ -169,11 +166,16 @@ impl SqliteStore {
             .send(ReaderCommand::Run(query))
             .await
             .map_err(|_| error::closed())?;
-        answer
-            .await
-            .map_err(|_| error::closed())?
-            .map_err(error::to_store_error)
+        received(answer).await
     }
+}
+
+/// Waits for the answer of a thread.
+async fn received<T>(answer: oneshot::Receiver<rusqlite::Result<T>>) -> Result<T, StoreError> {
+    answer
+        .await
+        .map_err(|_| error::closed())?
+        .map_err(error::to_store_error)
 }
 
 #[async_trait::async_trait]
