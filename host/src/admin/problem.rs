@@ -20,7 +20,7 @@ pub(super) struct Problem {
     pub(super) status: u16,
     /// The name of the status.
     pub(super) title: &'static str,
-    /// What is wrong with this request.
+    /// The error of this request, in words for the operator.
     pub(super) detail: String,
     /// A stable code for programs.
     pub(super) code: &'static str,

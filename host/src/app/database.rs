@@ -31,7 +31,7 @@ impl Database {
     /// Opens the database and migrates its schema.
     ///
     /// # Errors
-    /// What is wrong with the database, and what to do.
+    /// The database cannot be used; the error says why and what to do.
     pub(super) async fn open(config: &StoreConfig, postgres: &PostgresSettings) -> Result<Self> {
         match &config.url {
             StoreUrl::Sqlite(path) => {

@@ -32,7 +32,7 @@ settings! {
     }
 }
 
-/// What one tenant accepts. The default has no key, so it accepts nothing.
+/// The keys and rules by which one tenant accepts tokens. The default has no key, so it accepts none.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The configured keys, tried in this order.
@@ -153,7 +153,7 @@ impl Authenticator {
     /// Verifies a token. `now_ms` is the time in milliseconds since the Unix epoch.
     ///
     /// # Errors
-    /// What is wrong with the token. If the signature is wrong, the error reveals nothing beyond the token's form.
+    /// The token is not accepted. If the signature is wrong, the error reveals nothing beyond the token's form.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Identity, AuthError> {
         if token.is_empty() {
             return Err(AuthError::Missing);

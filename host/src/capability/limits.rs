@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::settings::{Count, GIB, KIB, MIB, Size, Time, millis, secs, settings};
 
 settings! {
-    /// What one client may cost, and what it may send before a handler sees it.
+    /// The limits of one client: its cost, and the packets that reach a handler.
     pub struct ClientLimits of each tenant in "limits" {
         /// Bytes of one packet from a client.
         packet: usize = 64 * KIB, Size(KIB, 8 * MIB);
@@ -53,7 +53,7 @@ settings! {
 }
 
 settings! {
-    /// What one event may have its handler do.
+    /// The limits of the effects of one event.
     pub struct EffectLimits of each tenant in "sandbox" {
         /// Effects: messages, writes, emits and the like.
         effects: usize = 256, Count(1, 10_000);

@@ -48,7 +48,7 @@ pub struct AdminToken {
     pub name: Arc<str>,
     /// The SHA-256 hash of its bytes.
     pub sha256: [u8; 32],
-    /// What it may do.
+    /// Its permissions.
     pub role: Role,
 }
 

@@ -152,7 +152,7 @@ impl Environment {
 pub struct Given {
     /// The variable.
     pub variable: String,
-    /// What it says.
+    /// Its value.
     pub text: String,
 }
 

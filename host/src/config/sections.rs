@@ -26,7 +26,7 @@ settings! {
         /// addresses (X-Forwarded-For). Limits by address and the log then count and show the client instead of the proxy.
         trusted_proxies: Vec<IpNet> = Vec::new(), Networks;
         /// How long a node of a fleet takes, when it is told to stop, to send its clients to other nodes, evenly spread.
-        /// Nobody connects meanwhile, and who is connected is served. "0s": all at once, as there is nowhere to go.
+        /// New clients are refused meanwhile, and connected ones are served. With "0s" all clients go at once, as there is nowhere to go.
         drain_time: Duration = secs(0), Time(secs(0), secs(3600));
         /// How long a stopping server waits for what is in flight.
         shutdown_timeout: Duration = secs(10), Time(secs(1), secs(60));

@@ -43,7 +43,7 @@ pub struct TenantConfig {
     pub name: String,
     /// Which tokens are accepted.
     pub auth: Policy,
-    /// What it is held to.
+    /// Its limits.
     pub limits: TenantLimits,
     /// What handlers may reach outside. A tenant has what is granted to it, and nothing of the file's own grants.
     pub grants: Arc<Grants>,

@@ -87,7 +87,7 @@ impl Control {
     /// future is dropped.
     ///
     /// # Errors
-    /// What is wrong with the component or the request; then nothing has changed.
+    /// The component or the request is refused; then nothing has changed.
     pub fn deploy<P: Fn(DeployStep) + Send + Sync + 'static>(
         self: &Arc<Self>,
         actor: &Actor,

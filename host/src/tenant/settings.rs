@@ -89,7 +89,7 @@ pub struct TenantLimits {
 pub struct Settings {
     /// Verifies its clients' tokens.
     pub authenticator: Authenticator,
-    /// What it is held to.
+    /// Its limits.
     pub limits: TenantLimits,
     /// The budget of events.
     pub(super) events: Budget,

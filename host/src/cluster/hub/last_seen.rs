@@ -54,7 +54,7 @@ impl LastSeenUsers {
         self.users.remove(user);
     }
 
-    /// What is remembered of a user.
+    /// The record of a user.
     pub(super) fn get(&self, user: &UserId) -> Option<&LastSeen> {
         self.users.get(user)
     }
