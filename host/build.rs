@@ -5,10 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use parlance_build::{Options, build};
-
-/// The shipped handlers: packages of `guest-handlers/`.
-const HANDLERS: [&str; 5] = ["message", "typing", "receipt", "presence", "room"];
 
 /// The files of `examples/web-chat/` that make the page: their extensions and media types.
 const PAGE_TYPES: [(&str, &str); 4] = [
@@ -32,7 +28,6 @@ fn main() -> Result<()> {
     let out_dir = directory("OUT_DIR")?;
     let host = directory("CARGO_MANIFEST_DIR")?;
     let repository = host.parent().context("host/ is not in the repository")?;
-    handlers(repository, &out_dir).context("cannot build the shipped handlers")?;
     page(&repository.join("examples/web-chat"), &out_dir).context("cannot embed the chat page")
 }
 
@@ -40,51 +35,6 @@ fn directory(variable: &str) -> Result<PathBuf> {
     std::env::var_os(variable)
         .map(PathBuf::from)
         .with_context(|| format!("{variable} is not set; cargo sets it"))
-}
-
-fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
-    let workspace = repository.join("guest-handlers");
-    // Cargo's directory for this build is <target>/<profile>/build/<package>/out. The guests' target directory is
-    // shared by all profiles, since it has a compiled standard library.
-    let target = out_dir
-        .ancestors()
-        .nth(4)
-        .context("OUT_DIR is not in a target directory")?;
-    // Printed before building, so that cargo runs a failed build again when these change.
-    for source in sources(&workspace)? {
-        watch(&source);
-    }
-    watch(&repository.join("wit"));
-    watch(&repository.join("rust-toolchain.toml"));
-    let built = build(&Options {
-        workspace,
-        root: None,
-        packages: HANDLERS.map(str::to_owned).to_vec(),
-        target_dir: target.join("guests"),
-        out_dir: out_dir.join("components"),
-        locked: true,
-    })?;
-    let mut code = String::from(
-        "/// The shipped handlers, as components: each one's name and bytes.\n\
-         const SHIPPED: &[(&str, &[u8])] = &[\n",
-    );
-    for handler in built {
-        writeln!(code, "    ({:?}, include_bytes!({:?})),", handler.package, handler.path)?;
-    }
-    code.push_str("];\n");
-    write(&out_dir.join("shipped.rs"), &code)
-}
-
-/// Cargo watches the guests' manifests and crates, but not the output of a cargo that was run by hand.
-fn sources(workspace: &Path) -> Result<Vec<PathBuf>> {
-    let crates = entries(workspace)?
-        .into_iter()
-        .filter(|path| path.join("Cargo.toml").exists());
-    // A dependency of this script, so cargo watches it anyway.
-    let guests = crates.filter(|path| !path.ends_with("build"));
-    Ok(guests
-        .chain(["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file)))
-        .collect())
 }
 
 fn page(directory: &Path, out_dir: &Path) -> Result<()> {

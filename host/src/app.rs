@@ -20,19 +20,19 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::Admin;
-use crate::auth::{JwksLocation, Policy};
-use crate::capability::SystemRandom;
-use crate::commit::Committer;
 use crate::config::{AdminAddress, Config};
 use crate::control::{Control, Dependencies};
 use crate::descriptors;
 use crate::dispatch::Services;
-use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
-use crate::sandbox::{CacheError, Compiler, Sandbox};
-use crate::scheduler::Contention;
 use crate::socket::{Server, ServerLimits};
-use crate::store::OutageLog;
+use parlance_handler::capability::SystemRandom;
+use parlance_handler::sandbox::{CacheError, Compiler, Sandbox};
+use parlance_hub::commit::Committer;
+use parlance_scheduler::Contention;
+use parlance_store::OutageLog;
+use parlance_types::auth::{JwksLocation, Policy};
+use parlance_types::id::DEFAULT_TENANT;
 
 use database::Database;
 use metrics::Metrics;
@@ -103,7 +103,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         maintenance: database.maintenance.clone(),
         sandbox: sandbox.clone(),
         server: server.clone(),
-        cluster_metrics: metrics.cluster,
+        hub_metrics: metrics.hub,
         tenant_metrics: metrics.tenant,
         defaults: config.tenant_defaults.clone(),
         deploy: config.deploy.clone(),

@@ -32,63 +32,8 @@ pub mod dispatch;
 // Whose event it is: the tenant's keys, limits and handlers.
 pub mod tenant;
 
-// Effects → one transaction for many events → the hub.
-pub mod commit;
-
-// Who is connected, who is in which room, who gets what.
-pub mod cluster;
-
 // What handlers log, as it happens.
 pub mod logs;
 
-// JSON with attachments to and from MessagePack.
-pub mod msgpack;
-
-// Event → WebAssembly call → outcome and effects. The only place that names wasmtime.
-pub mod sandbox;
-
-// What a handler may call: reads are answered, writes become effects.
-pub mod capability;
-
-// The truth: messages, receipts and key-value data, behind one trait.
-pub mod store;
-
-// Token → identity, and the only way to get one.
-pub mod auth;
-
-// What a client is told when an event fails.
-pub mod error;
-
-// The names of tenants, users, rooms, messages and connections, as types.
-pub mod id;
-
-// What a setting is: declared once, where it is obeyed.
-pub mod settings;
-
-// One rule for text and JSON that comes from outside.
-pub mod text;
-
-// Which IP addresses belong to the public internet.
-pub mod address;
-
-// The handlers that come with the server.
-pub mod shipped;
-
 // File descriptors: as many as the system gives, and some never for clients.
 pub mod descriptors;
-
-// Tasks without which the server is no server.
-pub mod critical;
-
-// Makes and registers metrics, which each module declares for itself.
-pub mod metrics;
-
-// Log lines that anybody can cause, at most one a second.
-pub mod throttle;
-
-// Whose work runs next, where, and for how long.
-pub mod scheduler;
-
-// What tests of several modules need.
-#[cfg(test)]
-mod test_util;

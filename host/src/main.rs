@@ -9,7 +9,7 @@ use parlance::cli::operate::Terminal;
 use parlance::cli::{self, Cli, Command, Failure};
 use parlance::config::Environment;
 use parlance::dispatch::now_ms;
-use parlance::text::escape;
+use parlance_types::text::escape;
 
 /// mimalloc returns memory to the system that clients have used and left; glibc's arenas keep it. After 3,000 clients
 /// had come and gone and 100 others had worked, the server held 73 to 88 MiB with mimalloc, 130 to 148 with glibc, and

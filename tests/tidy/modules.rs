@@ -1,12 +1,84 @@
-//! Which module of the host uses which. The table is the one in `ARCHITECTURE.md`.
+//! Which module of the host uses which. The table is the one in `ARCHITECTURE.md`; between crates the compiler holds it
+//! too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::{Source, Token};
+use crate::source::{HOST, Source, Token};
 use crate::{files, hold, source};
 
 const HEADING: &str = "## The modules";
-const HOST: &str = "host/src/";
+
+/// A crate of the host.
+struct Crate {
+    /// Its sources, from the top of the repository.
+    path: &'static str,
+    /// Its name in a path of Rust.
+    name: &'static str,
+    /// Its modules in the table, of which the one with the crate's name is all that the others are not. Empty: its
+    /// `lib.rs` lists them.
+    modules: &'static [&'static str],
+}
+
+/// The crates in the order of the table.
+const CRATES: [Crate; 7] = [
+    Crate {
+        path: HOST[0],
+        name: "parlance",
+        modules: &[],
+    },
+    Crate {
+        path: HOST[1],
+        name: "parlance_hub",
+        modules: &["commit", "hub", "msgpack"],
+    },
+    Crate {
+        path: HOST[2],
+        name: "parlance_handler",
+        modules: &[],
+    },
+    Crate {
+        path: HOST[3],
+        name: "parlance_shipped",
+        modules: &["shipped"],
+    },
+    Crate {
+        path: HOST[4],
+        name: "parlance_store",
+        modules: &["store"],
+    },
+    Crate {
+        path: HOST[5],
+        name: "parlance_types",
+        modules: &[],
+    },
+    Crate {
+        path: HOST[6],
+        name: "parlance_scheduler",
+        modules: &["scheduler"],
+    },
+];
+
+impl Crate {
+    /// Its modules in the table.
+    fn declared(&self) -> Vec<String> {
+        if !self.modules.is_empty() {
+            return self.modules.iter().map(|module| (*module).to_owned()).collect();
+        }
+        let lib = files::one(&format!("{}lib.rs", self.path));
+        let name = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
+        let lines: Vec<&str> = lib.lines().collect();
+        let is_for_tests = |at: usize| at > 0 && lines[at - 1].starts_with("#[cfg(any(test");
+        let product = lines.iter().enumerate().filter(|(at, _)| !is_for_tests(*at));
+        product.filter_map(|(_, line)| name(line)).collect()
+    }
+
+    /// The module of the table that holds what the crate's root calls `name`.
+    fn module(&self, name: &str) -> String {
+        let own = self.name.trim_start_matches("parlance_");
+        let is_listed = self.modules.is_empty() || self.modules.contains(&name);
+        if is_listed { name } else { own }.to_owned()
+    }
+}
 
 /// The rows of the table: each module and those it may use.
 fn claimed() -> Vec<(String, BTreeSet<String>)> {
@@ -27,24 +99,30 @@ fn claimed() -> Vec<(String, BTreeSet<String>)> {
     .collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The modules as `lib.rs` declares them.
+/// All modules, crate by crate.
 fn declared() -> Vec<String> {
-    let lib = files::one("host/src/lib.rs");
-    let name = |line: &str| Some(line.strip_prefix("pub mod ")?.strip_suffix(';')?.to_owned());
-    lib.lines().filter_map(name).collect()
+    CRATES.iter().flat_map(Crate::declared).collect()
 }
 
 /// The modules of the host that the file's product uses, with the line of the first use.
-fn used(source: &Source, depth: usize) -> BTreeMap<String, usize> {
+fn used(home: &Crate, source: &Source, depth: usize) -> BTreeMap<String, usize> {
     let tokens = &source.product;
     let mut used = BTreeMap::new();
     let mut at = 0;
     while at < tokens.len() {
+        // No crate can name the server's, which stands above them all.
+        if let Some(named) = CRATES.iter().skip(1).find(|named| is_path(tokens, at, named.name)) {
+            for token in heads(tokens, at + 3) {
+                used.entry(named.module(&token.text)).or_insert(token.line);
+            }
+            at += 3;
+            continue;
+        }
         let mut supers = 0;
         while is_path(tokens, at, "super") {
             supers += 1;
@@ -56,7 +134,7 @@ fn used(source: &Source, depth: usize) -> BTreeMap<String, usize> {
         }
         if from_root || (supers > 0 && supers >= depth) {
             for token in heads(tokens, at) {
-                used.entry(token.text.clone()).or_insert(token.line);
+                used.entry(home.module(&token.text)).or_insert(token.line);
             }
         } else if supers == 0 {
             at += 1;
@@ -71,7 +149,7 @@ fn is_path(tokens: &[Token], at: usize, keyword: &str) -> bool {
     text(at) == Some(keyword) && text(at + 1) == Some(":") && text(at + 2) == Some(":")
 }
 
-/// What the path goes on with: one name, or in braces several.
+/// The names with which the path goes on: one, or several in braces.
 fn heads(tokens: &[Token], at: usize) -> Vec<&Token> {
     let Some(first) = tokens.get(at) else { return Vec::new() };
     if first.text != "{" {
@@ -95,12 +173,12 @@ fn heads(tokens: &[Token], at: usize) -> Vec<&Token> {
 }
 
 #[test]
-fn the_table_has_the_modules_in_the_order_of_lib_rs() {
+fn the_table_has_the_modules_in_the_order_of_the_crates() {
     let claimed: Vec<String> = claimed().into_iter().map(|(module, _)| module).collect();
     assert_eq!(
         claimed,
         declared(),
-        "ARCHITECTURE.md on the left, host/src/lib.rs on the right"
+        "ARCHITECTURE.md on the left, the crates' lib.rs on the right"
     );
 }
 
@@ -125,24 +203,27 @@ fn a_module_uses_what_the_table_says() {
     let claimed: BTreeMap<String, BTreeSet<String>> = claimed().into_iter().collect();
     let mut unused = claimed.clone();
     let mut broken = Vec::new();
-    for source in source::below(&[HOST]) {
-        let path = source.path.strip_prefix(HOST).unwrap();
-        let parts: Vec<&str> = path
-            .trim_end_matches(".rs")
-            .split('/')
-            .filter(|part| *part != "mod")
-            .collect();
-        if matches!(parts.as_slice(), ["lib" | "main"]) {
-            continue;
-        }
-        let module = parts[0];
-        for (name, line) in used(&source, parts.len()) {
-            if name == module {
+    for home in &CRATES {
+        for source in source::below(&[home.path]) {
+            let path = source.path.strip_prefix(home.path).unwrap();
+            let parts: Vec<&str> = path
+                .trim_end_matches(".rs")
+                .split('/')
+                .filter(|part| *part != "mod")
+                .collect();
+            let is_root = matches!(parts.as_slice(), ["lib" | "main"]);
+            if is_root && home.modules.is_empty() {
                 continue;
             }
-            unused.get_mut(module).map(|unused| unused.remove(&name));
-            if !claimed.get(module).is_some_and(|uses| uses.contains(&name)) {
-                broken.push(format!("{}:{line}: `{module}` uses `{name}`", source.path));
+            let module = home.module(parts[0]);
+            for (name, line) in used(home, &source, parts.len()) {
+                if name == module {
+                    continue;
+                }
+                unused.get_mut(&module).map(|unused| unused.remove(&name));
+                if !claimed.get(&module).is_some_and(|uses| uses.contains(&name)) {
+                    broken.push(format!("{}:{line}: `{module}` uses `{name}`", source.path));
+                }
             }
         }
     }

@@ -15,22 +15,22 @@ const LIBRARIES: [(&[&str], &[&str]); 12] = [
     ),
     (
         &["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"],
-        &["host/src/sandbox/"],
+        &["host/handler/src/sandbox/"],
     ),
-    (&["rusqlite"], &["host/src/store/sqlite"]),
+    (&["rusqlite"], &["host/store/src/sqlite"]),
     (
         &["tokio_postgres", "deadpool_postgres", "tokio_postgres_rustls"],
-        &["host/src/store/postgres"],
+        &["host/store/src/postgres"],
     ),
-    (&["refinery"], &["host/src/store/sqlite", "host/src/store/postgres"]),
+    (&["refinery"], &["host/store/src/sqlite", "host/store/src/postgres"]),
     // Tests of handlers sign tokens, to have them verified as any other.
-    (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
-    (&["toml"], &["host/src/config/", "host/src/settings/"]),
+    (&["jsonwebtoken"], &["host/types/src/auth/", "host/testing/"]),
+    (&["toml"], &["host/src/config/", "host/types/src/settings/"]),
     (
         &["rmp"],
         &[
-            "host/src/cluster/bus",
-            "host/src/msgpack/",
+            "host/hub/src/bus",
+            "host/hub/src/msgpack/",
             "host/src/socket/msgpack.rs",
         ],
     ),
@@ -39,7 +39,7 @@ const LIBRARIES: [(&[&str], &[&str]); 12] = [
         &["axum", "tower_http"],
         &["host/src/admin/", "host/src/app", "host/src/socket/"],
     ),
-    (&["prometheus"], &["host/src/metrics.rs"]),
+    (&["prometheus"], &["host/types/src/metrics.rs"]),
     (&["tracing_subscriber"], &["host/src/cli/", "host/src/config/"]),
 ];
 
@@ -47,32 +47,32 @@ const LIBRARIES: [(&[&str], &[&str]); 12] = [
 const GUARDED: [(&[&str], &[&str], &str); 7] = [
     (
         &["assume_verified"],
-        &["host/src/id.rs", "host/src/auth/"],
+        &["host/types/src/id.rs", "host/types/src/auth/"],
         "only `auth` makes a tenant's id",
     ),
     (
         &["for_tests"],
-        &["host/src/auth/identity.rs"],
+        &["host/types/src/id.rs", "host/types/src/auth/identity.rs"],
         "an identity nobody verified is for tests",
     ),
     (
         &["SqliteStore"],
-        &["host/src/store/sqlite", "host/src/app"],
+        &["host/store/src/sqlite", "host/src/app"],
         "only `app` knows which store it is",
     ),
     (
         &["PostgresStore"],
-        &["host/src/store/postgres", "host/src/app"],
+        &["host/store/src/postgres", "host/src/app"],
         "only `app` knows which store it is",
     ),
     (
         &["dyn", "Writer"],
-        &["host/src/store/", "host/src/commit/", "host/src/app/"],
+        &["host/store/src/", "host/hub/src/commit/", "host/src/app/"],
         "only the committer commits",
     ),
     (
         &["dyn", "Maintenance"],
-        &["host/src/store/", "host/src/control/", "host/src/app/"],
+        &["host/store/src/", "host/src/control/", "host/src/app/"],
         "only control deletes what tenants store",
     ),
     (
@@ -145,7 +145,7 @@ fn each_guarded_name_stays_where_it_belongs() {
 fn the_environment_is_read_in_main_alone() {
     let mut broken = Vec::new();
     let mut in_main = 0;
-    for source in source::below(&["host/src/"]) {
+    for source in source::below(&source::HOST) {
         for name in ["var", "var_os", "vars", "vars_os"] {
             let lines = source::places(&source.product, &["env", ":", ":", name]);
             if source.path == "host/src/main.rs" {
@@ -165,7 +165,7 @@ fn the_environment_is_read_in_main_alone() {
 #[test]
 fn there_are_no_globals() {
     let mut broken = Vec::new();
-    for source in source::below(&["host/src/", "host/testing/src/"]) {
+    for source in source::below(&[&source::HOST[..], &["host/testing/src/"]].concat()) {
         for (at, token) in source.product.iter().enumerate() {
             let lifetime = at > 0 && source.product[at - 1].text == "'";
             // Rust has no other way to name one.

@@ -16,7 +16,7 @@ use crate::config::{AdminToken, Role};
 use crate::control::{Actor, Control};
 use crate::socket::ClientAddress;
 use crate::tenant::TokenBucket;
-use crate::throttle::LogThrottle;
+use parlance_types::throttle::LogThrottle;
 
 /// Wrong tokens a second, on average and at once. Beyond that the answer to a wrong token is delayed by up to a second,
 /// which slows down guessing over a few connections; right tokens are never delayed. It is their length, which the

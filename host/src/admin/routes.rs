@@ -19,14 +19,14 @@ use super::problem::Problem;
 use crate::config::Role;
 use crate::control::PurgeProgress;
 use crate::control::api::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
-use crate::id::check_tenant_name;
-use crate::text::number::whole;
-use crate::text::without_lone_surrogates;
+use parlance_types::id::check_tenant_name;
+use parlance_types::text::number::whole;
+use parlance_types::text::without_lone_surrogates;
 
 pub(super) type JsonResult<T> = Result<Json<T>, Problem>;
 pub(super) type QueryResult<T> = Result<Query<T>, QueryRejection>;
 
-/// A request's body as JSON, or why it cannot be read. It is read by the rule of [`text`](crate::text), so it may come
+/// A request's body as JSON, or why it cannot be read. It is read by the rule of [`text`](parlance_types::text), so it may come
 /// from any JSON writer.
 pub(super) struct JsonBody<T>(Result<T, Problem>);
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::config::{Store as StoreConfig, StoreUrl};
-use crate::store::catalog::Catalog;
-use crate::store::postgres::{PostgresSettings, PostgresStore};
-use crate::store::sqlite::{self, Restored, SqliteStore};
-use crate::store::{Health, Maintenance, Reader, Writer};
+use parlance_store::catalog::Catalog;
+use parlance_store::postgres::{PostgresSettings, PostgresStore};
+use parlance_store::sqlite::{self, Restored, SqliteStore};
+use parlance_store::{Health, Maintenance, Reader, Writer};
 
 /// An open database, by the roles of the store.
 pub(super) struct Database {

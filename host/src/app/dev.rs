@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::auth::{MintError, Minter};
-use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Config, Handlers};
 use crate::control::{Control, load_component};
 use crate::dispatch::now_ms;
-use crate::id::DEFAULT_TENANT;
-use crate::sandbox::{GuestLimits, Interface, Sandbox};
 use crate::tenant::Routes;
+use parlance_handler::capability::{Grants, HandlerInfo};
+use parlance_handler::sandbox::{GuestLimits, Interface, Sandbox};
+use parlance_types::auth::{MintError, Minter};
+use parlance_types::id::DEFAULT_TENANT;
 
 include!(concat!(env!("OUT_DIR"), "/page.rs"));
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::bus::{Bus, RedisBus};
-use crate::cluster::{Fleet, FleetLimits};
 use crate::config::{Config, StoreUrl};
-use crate::store::Reader;
+use parlance_hub::bus::{Bus, RedisBus};
+use parlance_hub::{Fleet, FleetLimits};
+use parlance_store::Reader;
 
 /// How long announcing to Redis that this node leaves may take.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -13,13 +13,13 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::dev::{CLIENT, PAGE, PageMinter};
-use crate::cluster::bus::{self, RedisBus};
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
-use crate::id::DEFAULT_TENANT;
-use crate::metrics::Registry;
-use crate::store::Health;
 use crate::tenant::Tenant;
+use parlance_hub::bus::{self, RedisBus};
+use parlance_store::Health;
+use parlance_types::id::DEFAULT_TENANT;
+use parlance_types::metrics::Registry;
 
 /// The largest request for a development token, in bytes.
 const TOKEN_REQUEST: usize = 4096;

@@ -1,7 +1,10 @@
 //! Registers the metrics of all modules.
 
-use crate::metrics::{Registry, Result};
-use crate::{cluster, commit, dispatch, socket, tenant};
+use crate::dispatch;
+use crate::socket;
+use crate::tenant;
+use parlance_hub::commit;
+use parlance_types::metrics::{Registry, Result};
 
 /// The metrics of each module, and the registry that shows them all.
 pub(super) struct Metrics {
@@ -10,8 +13,8 @@ pub(super) struct Metrics {
     pub(super) dispatch: dispatch::Metrics,
     pub(super) tenant: tenant::Metrics,
     pub(super) commit: commit::Metrics,
-    pub(super) cluster: cluster::Metrics,
-    pub(super) bus: cluster::bus::Metrics,
+    pub(super) hub: parlance_hub::Metrics,
+    pub(super) bus: parlance_hub::bus::Metrics,
 }
 
 impl Metrics {
@@ -33,8 +36,8 @@ impl Metrics {
             dispatch: dispatch::Metrics::register(&registry)?,
             tenant: tenant::Metrics::register(&registry)?,
             commit: commit::Metrics::register(&registry)?,
-            cluster: cluster::Metrics::register(&registry)?,
-            bus: cluster::bus::Metrics::register(&registry)?,
+            hub: parlance_hub::Metrics::register(&registry)?,
+            bus: parlance_hub::bus::Metrics::register(&registry)?,
             registry,
         })
     }

@@ -16,7 +16,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::dev::PageMinter;
 use crate::config::{Config, normal_origin};
 use crate::socket::ClientAddress;
-use crate::throttle::LogThrottle;
+use parlance_types::throttle::LogThrottle;
 
 /// The origins that may connect.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::{CompileArgs, Failure};
-use crate::sandbox::compile_component;
+use parlance_handler::sandbox::compile_component;
 
 /// Compiles the component on `input` and writes its code to `out`. The limits hold for the rest of the process.
 ///

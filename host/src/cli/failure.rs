@@ -1,7 +1,7 @@
 //! Errors of commands, with their exit codes.
 
-use crate::auth::dev_key::DevKeyError;
 use crate::config::ConfigErrors;
+use parlance_types::auth::dev_key::DevKeyError;
 
 /// Why a command failed, in words for the terminal.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{Failure, InspectArgs};
-use crate::sandbox::{EngineLimits, GuestLimits, Inspection, Sandbox, inspect};
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, Inspection, Sandbox, inspect};
 
 /// Prints the size, imports and exports of a component.
 ///

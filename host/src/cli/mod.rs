@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 
 use crate::config::VARIABLES;
-use crate::id::DEFAULT_TENANT;
+use parlance_types::id::DEFAULT_TENANT;
 
 /// A real-time chat server whose event handlers are sandboxed WebAssembly components.
 #[derive(Debug, Parser)]

@@ -26,7 +26,7 @@ use super::operate_args::{
 use super::table::{Table, ago};
 use crate::config::Environment;
 use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView};
-use crate::text::escape;
+use parlance_types::text::escape;
 
 /// The handler of a command that names none: the only one, or the only one with a canary.
 fn default_handler(all: &[HandlerView], verb: &str) -> Result<String, String> {

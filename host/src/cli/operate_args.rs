@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use super::admin_client::ServerArgs;
 use crate::dispatch::now_ms;
-use crate::id::DEFAULT_TENANT;
+use parlance_types::id::DEFAULT_TENANT;
 
 /// The tenant, for every command about handlers.
 #[derive(Debug, Clone, Args)]

@@ -16,10 +16,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::{DevArgs, Failure, ServeArgs};
 use crate::app::{self, Development, PageMinter};
-use crate::auth::{Minter, dev_key};
 use crate::config::{Config, Environment, LogFormat, no_key_help};
-use crate::text::escape::{Escaping, Style};
-use crate::{descriptors, scheduler};
+use crate::descriptors;
+use parlance_types::auth::{Minter, dev_key};
+use parlance_types::text::escape::{Escaping, Style};
 
 /// Runs the server until a signal stops it.
 ///
@@ -72,7 +72,7 @@ pub fn dev(args: &DevArgs, env: &Environment) -> Result<(), Failure> {
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
     // Threads inherit this, so it comes before there is any other.
-    let slices = scheduler::request_short_time_slices();
+    let slices = parlance_scheduler::request_short_time_slices();
     let descriptors = descriptors::raise();
     let log = log_to_stderr(&config)?;
     if let Err(error) = slices {

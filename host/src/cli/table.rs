@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use comfy_table::presets::NOTHING;
 
 use crate::dispatch::now_ms;
-use crate::text::escape;
+use parlance_types::text::escape;
 
 /// A table without lines, with columns as wide as their contents.
 pub(super) struct Table(comfy_table::Table);

@@ -4,8 +4,8 @@ use std::path::Path;
 use clap::{CommandFactory, Parser};
 
 use super::*;
-use crate::auth::{Authenticator, dev_key};
 use crate::config::{Config, Environment, defaults_toml};
+use parlance_types::auth::{Authenticator, dev_key};
 
 const NOW: u64 = 1_800_000_000_000;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::{Failure, TokenArgs};
-use crate::auth::dev_key::{self, DEV_SECRET_PATH};
-use crate::auth::{Algorithm, Key, MAX_NAME_BYTES, Minter, Policy};
 use crate::config::{Config, Environment};
-use crate::id::{DEFAULT_TENANT, UserId};
+use parlance_types::auth::dev_key::{self, DEV_SECRET_PATH};
+use parlance_types::auth::{Algorithm, Key, MAX_NAME_BYTES, Minter, Policy};
+use parlance_types::id::{DEFAULT_TENANT, UserId};
 
 const MIN_TTL: Duration = Duration::from_secs(1);
 /// Ten years of 365 days: long enough for a token in a test fixture.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 use toml::Value;
 
-use crate::settings::{Kind, Syntax, Texts, pattern, text};
+use parlance_types::settings::{Kind, Syntax, Texts, pattern, text};
 
 /// An IP address or a host name.
 pub(super) struct Host;

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use toml::Value;
 
 use super::environment::Given;
-use crate::id::check_tenant_name;
-use crate::settings::{
+use parlance_types::id::check_tenant_name;
+use parlance_types::settings::{
     ConfigError, Errors, Kind, Line, Optional, Reader, Required, Settings as _, Source, pattern, settings, text,
 };
 

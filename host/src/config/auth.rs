@@ -8,8 +8,8 @@ use toml::Value;
 
 use super::environment::Given;
 use super::tables::section;
-use crate::auth::{Algorithm, JwksLocation, JwksRules, JwksSource, Key, MIN_SECRET_BYTES, Policy};
-use crate::settings::{
+use parlance_types::auth::{Algorithm, JwksLocation, JwksRules, JwksSource, Key, MIN_SECRET_BYTES, Policy};
+use parlance_types::settings::{
     ConfigError, Errors, Kind, Line, Optional, Reader, Required, Secret, Settings as _, Source, Switch, settings, text,
 };
 

@@ -7,7 +7,7 @@ use super::auth::{self, KEYS_EXAMPLE};
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
 use super::tables::groups;
-use crate::settings::{Scope, Setting};
+use parlance_types::settings::{Scope, Setting};
 
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\

@@ -10,7 +10,7 @@ use std::fs;
 use toml::{Table, Value};
 
 use super::tables;
-use crate::settings::{ConfigError, Errors, Setting, nearest};
+use parlance_types::settings::{ConfigError, Errors, Setting, nearest};
 
 /// A variable with a name of its own.
 #[derive(Debug, Clone, Copy)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use toml::Value;
 
-use crate::capability::Isolation;
-use crate::id::check_handler_name;
-use crate::settings::{
+use parlance_handler::capability::Isolation;
+use parlance_types::id::check_handler_name;
+use parlance_types::settings::{
     Choice, ConfigError, Errors, Kind, Line, Optional, Reader, Settings as _, Source, pattern, settings, text,
 };
 

@@ -1,6 +1,6 @@
 //! What the operator wants: a TOML file with the environment over it, read once, checked whole.
 //!
-//! Each setting is declared once, in the module that obeys it ([`settings`](crate::settings)); `tables.rs` lists the
+//! Each setting is declared once, in the module that obeys it ([`settings`](parlance_types::settings)); `tables.rs` lists the
 //! structs that the file's tables hold. Reading the file, the messages about it, the commented defaults
 //! ([`defaults_toml`]), the JSON Schema ([`schema`]) and the variables of the environment all come from the
 //! declarations. Nothing is clamped: a value out of its range is an error, and all errors are reported at once
@@ -27,25 +27,25 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-pub use crate::settings::{ConfigError, ConfigErrors};
 pub use addresses::{AdminAddress, normal_origin};
 pub use admin::{AdminToken, Role};
 pub use auth::no_key_help;
 pub use defaults::defaults_toml;
 pub use environment::{Environment, Given, VARIABLES, Variable};
 pub use handlers::{Component, Handler, Handlers};
+pub use parlance_types::settings::{ConfigError, ConfigErrors};
 pub use places::{PostgresUrl, StoreUrl};
 pub use schema::schema;
 pub use sections::{Commit, Deploy, Log, LogFormat, Server, Store};
 pub use tenants::{TenantConfig, TenantDefaults};
 
-use crate::cluster::CatchUpPace;
-use crate::cluster::bus::RedisSettings;
-use crate::id::DEFAULT_TENANT;
-use crate::sandbox::EngineLimits;
-use crate::settings::{Errors, Source};
 use crate::socket::{ConnectionLimits, ProtocolSettings, TransportLimits};
-use crate::store::postgres::PostgresSettings;
+use parlance_handler::sandbox::EngineLimits;
+use parlance_hub::CatchUpPace;
+use parlance_hub::bus::RedisSettings;
+use parlance_store::postgres::PostgresSettings;
+use parlance_types::id::DEFAULT_TENANT;
+use parlance_types::settings::{Errors, Source};
 use tables::section;
 
 /// Everything the operator can decide, checked.

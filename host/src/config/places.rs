@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::{Kind, Line, pattern, text};
+use parlance_types::settings::{Kind, Line, pattern, text};
 
 /// Where the data lives.
 #[derive(Debug, Clone, PartialEq, Eq)]

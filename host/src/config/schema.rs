@@ -6,8 +6,8 @@ use super::environment::VARIABLES;
 use super::handlers::HANDLERS;
 use super::tables::{Group, group, groups};
 use super::{admin, auth, handlers, tenants};
-use crate::auth::JwksRules;
-use crate::settings::{Scope, Setting};
+use parlance_types::auth::JwksRules;
+use parlance_types::settings::{Scope, Setting};
 
 /// The schema of a configuration file.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn schema() -> Json {
     let tenants = json!({
         "type": "object",
         "description": "Further tenants, each with a table of its own.",
-        "propertyNames": { "pattern": "^[a-z0-9][a-z0-9-]*$", "not": { "const": crate::id::DEFAULT_TENANT } },
+        "propertyNames": { "pattern": "^[a-z0-9][a-z0-9-]*$", "not": { "const": parlance_types::id::DEFAULT_TENANT } },
         "additionalProperties": object(
             "A tenant. What it does not set of limits, clients, sandbox and quota is as at the top level.",
             self::tables(Scope::Tenant),

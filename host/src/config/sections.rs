@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins};
 use super::places::{LogFilter, StoreLocation, StoreUrl};
-use crate::settings::{Choice, Count, Port, Time, hours, secs, settings};
+use parlance_types::settings::{Choice, Count, Port, Time, hours, secs, settings};
 
 settings! {
     /// The listening socket and who may connect to it.

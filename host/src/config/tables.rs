@@ -2,16 +2,16 @@
 
 use super::sections::{Commit, Deploy, Log, Server, Store};
 use super::{admin, auth, handlers, tenants};
-use crate::auth::TokenRules;
-use crate::capability::{ClientLimits, EffectLimits, Grants};
-use crate::cluster::CatchUpPace;
-use crate::cluster::bus::RedisSettings;
-use crate::sandbox::{EngineLimits, GuestLimits};
-use crate::settings::{ConfigError, Errors, Reader, Scope, Setting, Settings, Source, suggestion};
 use crate::socket::{ConnectionLimits, ProtocolSettings, TransportLimits};
-use crate::store::StorageQuota;
-use crate::store::postgres::PostgresSettings;
 use crate::tenant::{Clients, TenantQuota};
+use parlance_handler::capability::{ClientLimits, EffectLimits, Grants};
+use parlance_handler::sandbox::{EngineLimits, GuestLimits};
+use parlance_hub::CatchUpPace;
+use parlance_hub::bus::RedisSettings;
+use parlance_store::StorageQuota;
+use parlance_store::postgres::PostgresSettings;
+use parlance_types::auth::TokenRules;
+use parlance_types::settings::{ConfigError, Errors, Reader, Scope, Setting, Settings, Source, suggestion};
 
 /// A struct of settings as data.
 pub(super) struct Group {

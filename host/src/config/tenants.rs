@@ -13,13 +13,13 @@ use super::auth;
 use super::environment::Given;
 use super::handlers::{self, Handlers};
 use super::tables::{self, report_unknown_keys, section};
-use crate::auth::Policy;
-use crate::capability::{CallLimits, Grants};
-use crate::id::{DEFAULT_TENANT, check_tenant_name};
-use crate::sandbox::EngineLimits;
-use crate::settings::{ConfigError, ConfigErrors, Errors, Reader, Scope, Settings as _, Source};
 use crate::socket::ConnectionLimits;
 use crate::tenant::TenantLimits;
+use parlance_handler::capability::{CallLimits, Grants};
+use parlance_handler::sandbox::EngineLimits;
+use parlance_types::auth::Policy;
+use parlance_types::id::{DEFAULT_TENANT, check_tenant_name};
+use parlance_types::settings::{ConfigError, ConfigErrors, Errors, Reader, Scope, Settings as _, Source};
 
 /// The table that holds them.
 pub(super) const TABLE: &str = "tenants";

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::auth::Algorithm;
-use crate::settings::format_size;
+use parlance_types::auth::Algorithm;
+use parlance_types::settings::format_size;
 
 /// A directory with a configuration file in it.
 struct File {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::api::Source;
 use super::desired::DesiredState;
 use super::document::{HandlerDocument, VersionDocument};
-use crate::capability::{Grants, HandlerInfo};
-use crate::sandbox::{Handler, Interface};
 use crate::tenant::{Canary, Route, Routes, Tenant};
+use parlance_handler::capability::{Grants, HandlerInfo};
+use parlance_handler::sandbox::{Handler, Interface};
 
 /// A tenant that is served, with what it was made from.
 pub(super) struct ActualTenant {

@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 
 use super::api::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
 use super::{Actor, Control, ControlError, ControlResult, audit_entry};
-use crate::capability::{Fault, Packet};
-use crate::cluster::bus::{
+use crate::tenant::Tenant;
+use parlance_handler::capability::{Fault, Packet};
+use parlance_hub::bus::{
     Broadcast, BroadcastTarget, Bus as _, ClientSelector, Inbound, RemoteSocket, Responses, TargetRoom, USER_ROOM,
 };
-use crate::id::{RoomId, UserId};
-use crate::tenant::Tenant;
+use parlance_types::id::{RoomId, UserId};
 
 /// The largest number of rooms and users in one request.
 const TARGETS_MAX: usize = 100;

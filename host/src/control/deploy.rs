@@ -13,9 +13,9 @@ use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
 use super::validation::HandlerValidator;
 use super::versions::{Change, check_percent};
 use super::{Actor, Control, ControlError, ControlResult};
-use crate::capability::{Grants, HandlerInfo, Isolation};
-use crate::id::check_handler_name;
-use crate::sandbox::{GuestLimits, Handler, LoadError, hex};
+use parlance_handler::capability::{Grants, HandlerInfo, Isolation};
+use parlance_handler::sandbox::{GuestLimits, Handler, LoadError, hex};
+use parlance_types::id::check_handler_name;
 
 /// The largest note, in bytes.
 const NOTE_MAX: usize = 1000;

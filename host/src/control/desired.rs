@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{HandlerDocument, TenantDocument};
 use super::local_rollback::Rollback;
-use crate::auth::Revocation;
-use crate::store::catalog::{Record, RecordKind};
+use parlance_store::catalog::{Record, RecordKind};
+use parlance_types::auth::Revocation;
 
 /// A document and the revision of its last change.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::Isolation;
+use parlance_handler::capability::Isolation;
 
 use super::actual::ActualHandler;
 use super::api::{CanaryView, HandlerView, VersionView};

@@ -1,7 +1,7 @@
 //! Why an operator's request was not carried out.
 
-use crate::store::StoreError;
-use crate::store::catalog::Conflict;
+use parlance_store::StoreError;
+use parlance_store::catalog::Conflict;
 
 /// Why an operator's request was not carried out.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Control, ControlError, ControlResult};
-use crate::cluster::bus::{Bus, Invalidation, Load, RedisBus};
-use crate::store::catalog::{AuditEntry, Conflict, Put};
+use parlance_hub::bus::{Bus, Invalidation, Load, RedisBus};
+use parlance_store::catalog::{AuditEntry, Conflict, Put};
 
 /// The notice that the catalog has changed. The changes themselves are read from the catalog.
 const CATALOG: &[u8] = b"catalog";
@@ -25,7 +25,7 @@ impl Control {
         let control = self.clone();
         // The wiring calls this once.
         let _ = control.bus.set(bus.clone());
-        AbortOnDropHandle::new(crate::critical::spawn_critical("fleet", async move {
+        AbortOnDropHandle::new(parlance_types::critical::spawn_critical("fleet", async move {
             let mut invalidations = bus.invalidations();
             let mut tick = tokio::time::interval(EXCHANGE_INTERVAL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Component, Handlers};
-use crate::sandbox::{GuestLimits, Handler, Interface, Sandbox};
-use crate::shipped::component;
 use crate::tenant::Routes;
+use parlance_handler::capability::{Grants, HandlerInfo};
+use parlance_handler::sandbox::{GuestLimits, Handler, Interface, Sandbox};
+use parlance_shipped::component;
 
 /// Loads every handler of a tenant's configuration.
 ///

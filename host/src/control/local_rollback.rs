@@ -24,7 +24,7 @@ use super::validation::{self, HandlerValidator, MAX_ATTEMPTS};
 use super::versions::{deployed, key, no_handler};
 use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
 use crate::dispatch::now_ms;
-use crate::store::catalog::{AuditEntry, Put};
+use parlance_store::catalog::{AuditEntry, Put};
 
 /// A rollback that is in force on this node and that the catalog does not have yet.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! What operators decide while the server runs: tenants, handler versions, revoked tokens.
 //!
 //! The module is a controller in the sense of Kubernetes. Each decision is one change of the catalog
-//! ([`crate::store::catalog`]), and every node follows the catalog, the one that took the request too. So a decision
+//! ([`parlance_store::catalog`]), and every node follows the catalog, the one that took the request too. So a decision
 //! takes effect in one way, whichever node it was made on.
 //!
 //! - The *desired* state (`desired`) is the catalog as this node has read it.
@@ -49,19 +49,19 @@ pub use error::ControlError;
 pub use handlers::load_component;
 pub use purge::PurgeProgress;
 
-use crate::capability::{RandomSource as _, SystemRandom};
-use crate::cluster::bus::RedisBus;
-use crate::cluster::{self, Fleet, HubHandle};
 use crate::config::{Deploy, TenantDefaults};
-use crate::sandbox::Sandbox;
-use crate::scheduler::Contention;
 use crate::socket::{ClosingNamespace, Server};
-use crate::store::catalog::{AuditEntry, Catalog};
-use crate::store::{Maintenance, Reader};
 use crate::tenant::{self, Routes, Tenant};
 use actual::ActualTenant;
 use api::AuditView;
 use desired::DesiredState;
+use parlance_handler::capability::{RandomSource as _, SystemRandom};
+use parlance_handler::sandbox::Sandbox;
+use parlance_hub::bus::RedisBus;
+use parlance_hub::{self, Fleet, HubHandle};
+use parlance_scheduler::Contention;
+use parlance_store::catalog::{AuditEntry, Catalog};
+use parlance_store::{Maintenance, Reader};
 use reconcile::Pending;
 use tasks::Tasks;
 
@@ -90,7 +90,7 @@ pub struct Dependencies {
     /// Opens and closes namespaces.
     pub server: Arc<Server>,
     /// Metrics of the hubs that it opens.
-    pub cluster_metrics: cluster::Metrics,
+    pub hub_metrics: parlance_hub::Metrics,
     /// Metrics of the tenants that it opens.
     pub tenant_metrics: tenant::Metrics,
     /// The bus to the other nodes, and what hubs need of it.

@@ -15,10 +15,10 @@ use super::desired::Stored;
 use super::document::{Purging, TenantDocument};
 use super::tenants::key;
 use super::{Actor, Control, ControlError, ControlResult, audit_entry};
-use crate::auth::{Authenticator, Policy};
 use crate::dispatch::now_ms;
-use crate::id::TenantId;
-use crate::store::catalog::{AuditEntry, Put};
+use parlance_store::catalog::{AuditEntry, Put};
+use parlance_types::auth::{Authenticator, Policy};
+use parlance_types::id::TenantId;
 
 /// How long a request that deletes a tenant waits for its data to be removed, before it is answered that this goes on.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Control;
-use crate::sandbox::LoadError;
 use crate::tenant::Tenant;
+use parlance_handler::sandbox::LoadError;
 
 impl Control {
     /// Makes one instance of each component in service. The log names components that fail for reasons of their own.

@@ -18,13 +18,13 @@ use super::desired::{DesiredState, Stored};
 use super::document::{TenantDocument, VersionDocument};
 use super::handlers::load_routes;
 use super::{Control, ControlState};
-use crate::auth::Authenticator;
-use crate::capability::{Grants, HandlerInfo};
-use crate::cluster::HubHandle;
 use crate::config::TenantConfig;
-use crate::sandbox::{Handler, Sandbox};
 use crate::socket::ClosingNamespace;
 use crate::tenant::{Routes, Settings, Tenant, TenantResources};
+use parlance_handler::capability::{Grants, HandlerInfo};
+use parlance_handler::sandbox::{Handler, Sandbox};
+use parlance_hub::HubHandle;
+use parlance_types::auth::Authenticator;
 
 /// Versions loaded at once. Two are compiled at once in any case; this limits reads from the store and the cache.
 pub(super) const MAX_LOADS: usize = 8;
@@ -300,7 +300,7 @@ impl Control {
         let settings = settings_with_revocations(config, desired, None)?;
         let hub = HubHandle::open(
             settings.authenticator.tenant().clone(),
-            &deps.cluster_metrics,
+            &deps.hub_metrics,
             deps.fleet.clone(),
             deps.contention.clone(),
         );

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::api::{RevocationView, RevokeRequest};
 use super::{Actor, Control, ControlError, ControlResult, audit_entry};
-use crate::auth::Revocation;
 use crate::dispatch::now_ms;
-use crate::id::{UserId, check_token_id};
-use crate::store::catalog::{Put, RecordKey, RecordKind};
+use parlance_store::catalog::{Put, RecordKey, RecordKind};
+use parlance_types::auth::Revocation;
+use parlance_types::id::{UserId, check_token_id};
 
 /// How long a revocation is kept when the request does not say when its tokens expire, in milliseconds.
 const DEFAULT_RETENTION_MS: u64 = 400 * 24 * 60 * 60 * 1000;

@@ -15,7 +15,7 @@ use super::Control;
 use super::desired::Stored;
 use super::validation::HandlerValidator;
 use crate::config::Deploy;
-use crate::sandbox::Handler;
+use parlance_handler::sandbox::Handler;
 
 /// How often the counts are checked.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(200);

@@ -13,9 +13,9 @@ use super::desired::DesiredState;
 use super::rollback::{self, RollbackMonitor};
 use super::{Control, ControlResult, ControlState, audit_retention, storage_usage};
 use crate::config::TenantConfig;
-use crate::critical::critical;
 use crate::socket::Server;
-use crate::store::catalog::Record;
+use parlance_store::catalog::Record;
+use parlance_types::critical::critical;
 
 /// How often the catalog is asked for changes by other nodes. A decision takes this long to get around at most.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use super::purge::PurgeProgress;
 use super::validation::{self, MAX_ATTEMPTS, component_bytes};
 use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
 use crate::config::ConfigErrors;
-use crate::store::catalog::{Conflict, Put, RecordKey, RecordKind};
+use parlance_store::catalog::{Conflict, Put, RecordKey, RecordKind};
 
 impl From<ConfigErrors> for ControlError {
     fn from(errors: ConfigErrors) -> Self {

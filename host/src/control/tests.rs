@@ -19,16 +19,16 @@ use tokio::sync::Semaphore;
 use super::api::HandlerView;
 use super::document::{HandlerDocument, TenantDocument, VersionDocument};
 use super::*;
-use crate::commit::{self, Committer};
 use crate::dispatch::{self, Services};
 use crate::logs::LogHub;
-use crate::metrics::Registry;
-use crate::sandbox::{EngineLimits, GuestLimits, Handler, Interface, hex};
-use crate::shipped::component;
 use crate::socket::{self, ServerLimits};
-use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
-use crate::store::memory::{MemoryCatalog, MemoryStore};
-use crate::store::{OutageLog, StoreError, WriteSet};
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, hex};
+use parlance_hub::commit::{self, Committer};
+use parlance_shipped::component;
+use parlance_store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
+use parlance_store::memory::{MemoryCatalog, MemoryStore};
+use parlance_store::{OutageLog, StoreError, WriteSet};
+use parlance_types::metrics::Registry;
 
 /// A catalog that can be made to fail, to wait, and to answer nothing.
 struct Catalogue {
@@ -161,7 +161,7 @@ impl Node {
             maintenance: store.clone(),
             sandbox: Arc::new(Sandbox::new(engine, &GuestLimits::default()).unwrap()),
             server: Arc::new(Server::attach(Default::default(), services, connections, limits).1),
-            cluster_metrics: cluster::Metrics::register(registry).unwrap(),
+            hub_metrics: parlance_hub::Metrics::register(registry).unwrap(),
             tenant_metrics: tenant::Metrics::register(registry).unwrap(),
             fleet: Fleet::single_node(store.clone()),
             defaults: TenantDefaults::default(),
@@ -297,7 +297,7 @@ fn document(last: u64) -> HandlerDocument {
         note: None,
         failed: None,
         settings: BTreeMap::new(),
-        isolation: crate::capability::Isolation::Fresh,
+        isolation: parlance_handler::capability::Isolation::Fresh,
     };
     HandlerDocument {
         versions: (1..=last).map(version).collect(),

@@ -7,9 +7,9 @@ use super::actual::ActualTenant;
 use super::desired::{DesiredState, Stored};
 use super::document::{HandlerDocument, VersionDocument};
 use super::{ControlError, ControlResult};
-use crate::sandbox::Interface;
-use crate::store::catalog::{Put, RecordKey, RecordKind};
 use crate::tenant::{Settings, Tenant};
+use parlance_handler::sandbox::Interface;
+use parlance_store::catalog::{Put, RecordKey, RecordKind};
 
 /// How often a change is tried again because another handler of the tenant was changed at the same time.
 pub(super) const MAX_ATTEMPTS: usize = 5;

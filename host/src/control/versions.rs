@@ -10,7 +10,7 @@ use super::desired::Stored;
 use super::document::HandlerDocument;
 use super::validation::{self, HandlerValidator, MAX_ATTEMPTS};
 use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
-use crate::store::catalog::{AuditEntry, Component, Conflict, Put, RecordKey, RecordKind};
+use parlance_store::catalog::{AuditEntry, Component, Conflict, Put, RecordKey, RecordKind};
 
 /// A validated change of a handler, ready to be written.
 struct PlannedChange {

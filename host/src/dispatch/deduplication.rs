@@ -4,7 +4,7 @@
 //! The message id is a hash of tenant, user and `clientId`, so a look-up by primary key finds the first message, and
 //! its request digest tells whether the content is the same. The commit checks again, because the first message may
 //! still be in flight over another connection: then the second event's writes are dropped as a whole
-//! ([`Rejected::Repeated`](crate::store::Rejected::Repeated)).
+//! ([`Rejected::Repeated`](parlance_store::Rejected::Repeated)).
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 
 use super::event::SendMessage;
 use super::session::Session;
-use crate::cluster::{Repeated, Reply};
-use crate::error::EventError;
-use crate::id::MessageId;
-use crate::store::{ClientRef, RequestDigest};
+use parlance_hub::{Repeated, Reply};
+use parlance_store::{ClientRef, RequestDigest};
+use parlance_types::error::EventError;
+use parlance_types::id::MessageId;
 
 /// How long the look-up may take, including the wait behind other reads. After that the handler runs, and the commit
 /// finds out whether the message exists: slow reads of the store must not delay messages that it can write.

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::capability::ClientLimits;
-use crate::capability::Status;
-use crate::error::{Code, EventError};
-use crate::id::{RoomId, check_client_id};
-use crate::text::json;
+use parlance_handler::capability::ClientLimits;
+use parlance_handler::capability::Status;
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::{RoomId, check_client_id};
+use parlance_types::text::json;
 use request::{KnownFields, Object};
 
 pub(super) use request::{HistoryRequest, PastRequest};

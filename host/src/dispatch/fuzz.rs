@@ -4,10 +4,10 @@
 use bytes::Bytes;
 
 use super::event::{self, Event};
-use crate::capability::ClientLimits;
-use crate::error::Code;
-use crate::id::RoomId;
-use crate::text::{json, without_lone_surrogates};
+use parlance_handler::capability::ClientLimits;
+use parlance_types::error::Code;
+use parlance_types::id::RoomId;
+use parlance_types::text::{json, without_lone_surrogates};
 
 /// Limits so low that short events exceed them.
 pub(super) fn limits() -> ClientLimits {

@@ -11,13 +11,13 @@ use super::event::{Event, PastRequest};
 use super::handler_log::{log_lines, trap_error};
 use super::session::Session;
 use super::{Decision, EventContext, complete, fail, submit};
-use crate::capability::{Call, Effect, Effects, Isolation, Logs};
-use crate::cluster::{Outgoing, Reply, join_reply};
-use crate::error::{Code, EventError};
-use crate::id::RoomId;
-use crate::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
-use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::RouteKey;
+use parlance_handler::capability::{Call, Effect, Effects, Isolation, Logs};
+use parlance_handler::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
+use parlance_hub::{Outgoing, Reply, join_reply};
+use parlance_store::{ClientRef, End, Page, Range, StoreError};
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::RoomId;
 
 /// Runs the handler of a client's event, and submits its effects and its reply.
 pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event: Event) {
@@ -152,7 +152,7 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
 /// `already` tells that the connection was in the room before.
 async fn release_join(
     session: &Arc<Session>,
-    responder: &crate::cluster::Responder,
+    responder: &parlance_hub::Responder,
     room: RoomId,
     asked: PastRequest,
     data: Option<String>,

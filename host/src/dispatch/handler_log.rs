@@ -2,10 +2,10 @@
 
 use super::EventContext;
 use super::session::Session;
-use crate::capability::Level;
-use crate::error::EventError;
 use crate::logs::LogLine;
-use crate::sandbox::{CallOutcome, Handler, Trap, TrapKind};
+use parlance_handler::capability::Level;
+use parlance_handler::sandbox::{CallOutcome, Handler, Trap, TrapKind};
+use parlance_types::error::EventError;
 
 /// Logs why a handler was stopped, and returns the error for the client. The error does not tell the cause, only a code
 /// and the event's number, by which an operator finds the log line.

@@ -11,13 +11,13 @@ use super::event::HistoryRequest;
 use super::packet::now_ms;
 use super::session::Session;
 use super::{Decision, EventContext, complete, fail, guest};
-use crate::capability::{Effect, HostContext as _};
-use crate::cluster::{ConnectionPhase, Outgoing, Reply, Responder, history_reply, presence_reply};
-use crate::error::{Code, EventError};
-use crate::id::{RoomId, UserId};
-use crate::sandbox::Change;
-use crate::scheduler::Quantum;
-use crate::store::{End, Range, StoreError};
+use parlance_handler::capability::{Effect, HostContext as _};
+use parlance_handler::sandbox::Change;
+use parlance_hub::{ConnectionPhase, Outgoing, Reply, Responder, history_reply, presence_reply};
+use parlance_scheduler::Quantum;
+use parlance_store::{End, Range, StoreError};
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::{RoomId, UserId};
 
 /// A client with more unread bytes than this gets no further page of messages. So it has at most this and one page
 /// unread.

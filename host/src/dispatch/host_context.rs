@@ -1,7 +1,7 @@
 //! Implements what a handler may ask the host about its connection and the tenant's other clients.
 
-use crate::capability::{DnsLookupLimit, HostContext, PresenceState};
-use crate::id::{RoomId, UserId};
+use parlance_handler::capability::{DnsLookupLimit, HostContext, PresenceState};
+use parlance_types::id::{RoomId, UserId};
 
 use super::session::Session;
 

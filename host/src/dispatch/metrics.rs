@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::metrics::{Histogram, IntCounter, Registry, Result};
-use crate::sandbox::{Interface, RetireReason, TrapKind};
+use parlance_handler::sandbox::{Interface, RetireReason, TrapKind};
+use parlance_types::metrics::{Histogram, IntCounter, Registry, Result};
 
 /// Buckets for time in handlers, in seconds: from 5 microseconds to 10 seconds, as waiting counts too.
 const GUEST_TIME_BUCKETS: [f64; 15] = [

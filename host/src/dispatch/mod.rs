@@ -28,14 +28,14 @@ pub use metrics::Metrics;
 pub use packet::{ClientPacket, now_ms};
 pub use session::{Services, Session};
 
-use crate::capability::Effect;
-use crate::cluster::{ConnectionPhase, Delivery, Reply, Responder};
-use crate::commit::CommitJob;
-use crate::error::{Code, EventError};
-use crate::id::RoomId;
-use crate::scheduler::{CpuTimer, Quantum};
-use crate::text::without_lone_surrogates;
 use event::Event;
+use parlance_handler::capability::Effect;
+use parlance_hub::commit::CommitJob;
+use parlance_hub::{ConnectionPhase, Delivery, Reply, Responder};
+use parlance_scheduler::{CpuTimer, Quantum};
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::RoomId;
+use parlance_types::text::without_lone_surrogates;
 use session_event::SessionEvent;
 
 /// What the steps need to know about an event besides its content.
@@ -141,7 +141,7 @@ struct Decision {
     failure: Option<EventError>,
     reply: Reply,
     /// The room whose packets the hub holds back from the connection until
-    /// [`HubHandle::release`](crate::cluster::HubHandle::release).
+    /// [`HubHandle::release`](parlance_hub::HubHandle::release).
     held_room: Option<RoomId>,
 }
 

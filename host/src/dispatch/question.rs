@@ -8,11 +8,11 @@ use super::guest::{RETRY_TIME, RETRY_WAIT_MAX, RETRY_WAIT_MIN, run_handler, run_
 use super::packet::now_ms;
 use super::session::Session;
 use super::{Decision, complete, host};
-use crate::capability::{Packet, Question};
-use crate::cluster::{ConnectionPhase, Reply};
-use crate::sandbox::HandlerInput;
-use crate::scheduler::Quantum;
-use crate::text::without_lone_surrogates;
+use parlance_handler::capability::{Packet, Question};
+use parlance_handler::sandbox::HandlerInput;
+use parlance_hub::{ConnectionPhase, Reply};
+use parlance_scheduler::Quantum;
+use parlance_types::text::without_lone_surrogates;
 
 /// Waits until the tenant's budgets admit one more event. Returns `false` when the server is shutting down, the client
 /// has gone, or it took too long.

@@ -8,13 +8,13 @@ use tokio::sync::oneshot;
 use super::guest::run_handler;
 use super::session::Session;
 use super::{Decision, host, submit};
-use crate::cluster::{ConnectionPhase, Reply};
-use crate::error::{Code, EventError};
-use crate::sandbox::{HandlerInput, Interface};
-use crate::scheduler::Quantum;
 use crate::tenant::RouteKey;
-use crate::text::json::{DEPTH_MAX, exceeds_depth};
-use crate::text::without_lone_surrogates;
+use parlance_handler::sandbox::{HandlerInput, Interface};
+use parlance_hub::{ConnectionPhase, Reply};
+use parlance_scheduler::Quantum;
+use parlance_types::error::{Code, EventError};
+use parlance_types::text::json::{DEPTH_MAX, exceeds_depth};
+use parlance_types::text::without_lone_surrogates;
 
 /// The answer of a node without one, in JSON.
 const NO_ANSWER: &str = "null";

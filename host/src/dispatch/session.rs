@@ -18,14 +18,14 @@ use super::metrics::Metrics;
 use super::packet::ClientPacket;
 use super::session_event::SessionEvent;
 use super::typing::Typing;
-use crate::capability::{ATTACHMENTS_MAX, RandomSource};
-use crate::cluster::{Connection, Responder, token_expiring};
-use crate::commit::Committer;
-use crate::error::{Code, EventError};
 use crate::logs::LogHub;
-use crate::scheduler::Quantum;
-use crate::store::OutageLog;
 use crate::tenant::{ConnectionPermit, Settings, Tenant, TokenBucket};
+use parlance_handler::capability::{ATTACHMENTS_MAX, RandomSource};
+use parlance_hub::commit::Committer;
+use parlance_hub::{Connection, Responder, token_expiring};
+use parlance_scheduler::Quantum;
+use parlance_store::OutageLog;
+use parlance_types::error::{Code, EventError};
 
 /// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
 /// client's own events take.

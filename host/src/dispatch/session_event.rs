@@ -3,9 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::packet::ClientPacket;
-use crate::capability;
-use crate::cluster::EndedQuestion;
-use crate::id::RoomId;
+use parlance_handler::capability;
+use parlance_hub::EndedQuestion;
+use parlance_types::id::RoomId;
 
 /// An event in a session's queue. Sessions handle their events in the order in which they were queued.
 pub(super) enum SessionEvent {

@@ -19,8 +19,8 @@ use socketioxide_core::packet::{Packet, Sid};
 use socketioxide_core::{Str, Value};
 
 use super::adapter::Adapter;
-use crate::cluster::{ClientSink, Outgoing, PendingAcknowledgement, SendFailed};
-use crate::metrics::IntCounter;
+use parlance_hub::{ClientSink, Outgoing, PendingAcknowledgement, SendFailed};
+use parlance_types::metrics::IntCounter;
 
 /// Sends to the sockets of one namespace. All sinks of the namespace share it.
 pub(super) struct NamespaceSender {
@@ -124,7 +124,7 @@ impl ClientSink for SocketSink {
         }
     }
 
-    fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<PendingAcknowledgement> {
+    fn ask(&self, packet: parlance_handler::capability::Packet, time: Duration) -> Option<PendingAcknowledgement> {
         // While packets wait, an ask would overtake them.
         let state = self.0.state.lock();
         let has_room = || self.0.session.wait_capacity().now_or_never().is_some();
@@ -139,7 +139,7 @@ impl ClientSink for SocketSink {
             Box::pin(async move {
                 let (_, answer) = std::pin::pin!(answers).next().await?;
                 match answer.ok()? {
-                    Value::Str(text, attachments) => Some(crate::capability::Packet {
+                    Value::Str(text, attachments) => Some(parlance_handler::capability::Packet {
                         text: Bytes::copy_from_slice(text.as_bytes()),
                         attachments: attachments.into_iter().flatten().collect(),
                     }),
@@ -204,7 +204,7 @@ impl ClientSink for SocketSink {
 }
 
 impl Shared {
-    fn event(&self, packet: &crate::capability::Packet) -> Packet {
+    fn event(&self, packet: &parlance_handler::capability::Packet) -> Packet {
         let attachments = (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
         Packet::event(
             self.sender.namespace.clone(),

@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 
 use super::address::ClientAddress;
 use super::settings::ServerLimits;
-use crate::capability::HandshakeData;
-use crate::error::{Code, EventError};
-use crate::text::json::{DEPTH_MAX, exceeds_depth};
-use crate::text::without_lone_surrogates;
+use parlance_handler::capability::HandshakeData;
+use parlance_types::error::{Code, EventError};
+use parlance_types::text::json::{DEPTH_MAX, exceeds_depth};
+use parlance_types::text::without_lone_surrogates;
 
 /// Query parameters that belong to Engine.IO (protocol 4). Handlers do not get them.
 const PROTOCOL: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];

@@ -1,6 +1,6 @@
 //! Metrics of connections.
 
-use crate::metrics::{IntCounter, IntCounterVec, IntGauge, Registry, Result};
+use parlance_types::metrics::{IntCounter, IntCounterVec, IntGauge, Registry, Result};
 
 /// Metrics of connections.
 pub struct Metrics {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use engineioxide::{Translate, Translator};
 use std::sync::Arc;
 
-use crate::msgpack::{CodecError, Reader, read_data, write_data, write_name};
-use crate::throttle::LogThrottle;
+use parlance_hub::msgpack::{CodecError, Reader, read_data, write_data, write_name};
+use parlance_types::throttle::LogThrottle;
 
 /// The packet types (Socket.IO protocol 5) that are different when the packet has attachments.
 const EVENT: char = '2';

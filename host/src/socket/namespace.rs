@@ -23,12 +23,12 @@ use super::handshake::ParsedHandshake;
 use super::ingress::{Ingress, RemoveOnDisconnect};
 use super::metrics::Metrics;
 use super::settings::ServerLimits;
-use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
-use crate::error::{Code, EventError};
-use crate::id::{ConnectionId, TenantId};
 use crate::tenant::{Parser, Tenant};
-use crate::throttle::LogThrottle;
+use parlance_hub::Connection;
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::{ConnectionId, TenantId};
+use parlance_types::throttle::LogThrottle;
 
 /// The time after which a client that met a full server may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);

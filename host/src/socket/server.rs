@@ -21,8 +21,8 @@ use super::session_limits::AdmissionReport;
 use super::settings::ServerLimits;
 use super::transports::Transports;
 use crate::dispatch::{Services, Session, now_ms};
-use crate::error::{Code, EventError};
 use crate::tenant::Tenant;
+use parlance_types::error::{Code, EventError};
 
 /// A packet of up to this many times `limits.packet` is read and answered with `too-large`. A larger one ends the
 /// connection, because the server would have to read it to find its acknowledgement's id.

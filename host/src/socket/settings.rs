@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::settings::{
+use parlance_types::settings::{
     Count, GIB, KIB, Kind, MIB, Size, Switch, Syntax, Texts, Time, Value, millis, pattern, secs, settings, text,
 };
 

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::settings::TransportLimits;
-use crate::throttle::LogThrottle;
+use parlance_types::throttle::LogThrottle;
 
 /// The transports of a listener.
 #[derive(Clone)]

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::TenantLimits;
-use crate::id::TenantId;
-use crate::metrics::{ByTenant, Counter, Gauge, IntCounter, IntGauge, Registry, Result, Series};
-use crate::store::Usage;
+use parlance_store::Usage;
+use parlance_types::id::TenantId;
+use parlance_types::metrics::{ByTenant, Counter, Gauge, IntCounter, IntGauge, Registry, Result, Series};
 
 /// A gauge: its name, its help, and where its value is read. Each has one unit, which its name ends with.
 type Shown<T> = (&'static str, &'static str, fn(&T) -> f64);

@@ -18,14 +18,14 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::capability::DnsLookupLimit;
-use crate::cluster::{Delivery, HubHandle};
-use crate::error::{Code, EventError};
-use crate::id::{TenantId, UserId};
-use crate::sandbox::{Handler, Interface};
-use crate::scheduler::{Background, Contention, FairScheduler};
-use crate::store::{Reader, Usage};
 use metrics::TenantMetrics;
+use parlance_handler::capability::DnsLookupLimit;
+use parlance_handler::sandbox::{Handler, Interface};
+use parlance_hub::{Delivery, HubHandle};
+use parlance_scheduler::{Background, Contention, FairScheduler};
+use parlance_store::{Reader, Usage};
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::{TenantId, UserId};
 use reads::ReadLimitedStore;
 
 pub use log_budget::LogBudget;
@@ -75,7 +75,7 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 pub struct TenantResources {
     /// The runtime of the server's main threads.
     pub runtime: Handle,
-    /// The pool that long events move to: [`Sandbox::background`](crate::sandbox::Sandbox::background).
+    /// The pool that long events move to: [`Sandbox::background`](parlance_handler::sandbox::Sandbox::background).
     pub background: Option<Background>,
     /// Tells whether other tenants compete for threads.
     pub contention: Arc<Contention>,

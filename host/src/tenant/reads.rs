@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::id::{MessageId, RoomId, TenantId};
-use crate::store::{KvKey, Message, Page, Range, Reader, StoreError};
+use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError};
+use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// Reads of one tenant at once; further ones wait. The store has few readers, and the reads of all tenants share one
 /// queue.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
-use crate::sandbox::{Handler, Interface};
+use parlance_handler::sandbox::{Handler, Interface};
 
 /// The handler versions of one interface.
 #[derive(Clone, Default)]

@@ -7,11 +7,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::log_budget::LogBudget;
 use super::rate::{Budget, TokenBucket};
-use crate::auth::Authenticator;
-use crate::capability::CallLimits;
-use crate::sandbox::GuestLimits;
-use crate::settings::{Choice, Count, GIB, KIB, MIB, Size, Time, millis, secs, settings};
-use crate::store::StorageQuota;
+use parlance_handler::capability::CallLimits;
+use parlance_handler::sandbox::GuestLimits;
+use parlance_store::StorageQuota;
+use parlance_types::auth::Authenticator;
+use parlance_types::settings::{Choice, Count, GIB, KIB, MIB, Size, Time, millis, secs, settings};
 
 settings! {
     /// What a tenant may cost in all, on this node. Each tenant has the whole of it.

@@ -1,9 +1,9 @@
 //! The events that a test dispatches.
 
-use parlance::capability::Status;
-use parlance::cluster::Reply;
-use parlance::sandbox::{Change, HandlerInput, HandlerReply, Interface};
-use parlance::store::{ClientRef, RequestDigest};
+use parlance_handler::capability::Status;
+use parlance_handler::sandbox::{Change, HandlerInput, HandlerReply, Interface};
+use parlance_hub::Reply;
+use parlance_store::{ClientRef, RequestDigest};
 use serde_json::Value;
 
 /// The user who causes an event if the test does not name one.

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parlance::capability::{
+use parlance_handler::capability::{
     CallLimits, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
 };
-use parlance::id::{MessageId, RoomId, TenantId, UserId};
-use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
-use parlance::shipped;
-use parlance::store::{Draft, End, KvKey, Message, Range, Reader as _, Write, WriteSet, Writer as _};
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
+use parlance_store::{Draft, End, KvKey, Message, Range, Reader as _, Write, WriteSet, Writer as _};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
@@ -58,7 +57,7 @@ impl TestHost {
     /// # Errors
     /// When there is no shipped handler of that name.
     pub fn shipped(name: &str) -> Result<Self> {
-        let bytes = shipped::component(name).with_context(|| format!("no handler {name:?} is shipped"))?;
+        let bytes = parlance_shipped::component(name).with_context(|| format!("no handler {name:?} is shipped"))?;
         Ok(Self::from_bytes(bytes)?.named(name))
     }
 
@@ -185,7 +184,7 @@ impl TestHost {
             WriteSet {
                 tenant: self.tenant.clone(),
                 writes: vec![Arc::new(write)],
-                quota: parlance::store::StorageQuota::UNLIMITED,
+                quota: parlance_store::StorageQuota::UNLIMITED,
             },
         );
         expect_ok(self.run(async move { server.store.commit(vec![write_set]).await.map(drop).map_err(Into::into) }));

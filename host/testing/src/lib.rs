@@ -44,9 +44,9 @@ pub use host::{START_MS, TestHost};
 pub use outcome::{Acknowledged, Emitted, Outcome};
 pub use user::{Received, User};
 
-pub use parlance::capability::{
+pub use parlance_handler::capability::{
     Audience, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level, LogLine, PresenceState, Status,
 };
-pub use parlance::error::Code;
-pub use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
-pub use parlance::store::{Draft, KvKey, Message, Write};
+pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
+pub use parlance_store::{Draft, KvKey, Message, Write};
+pub use parlance_types::error::Code;

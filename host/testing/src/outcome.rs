@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use parlance::capability::{Audience, Effect, LogLine};
-use parlance::error::Code;
-use parlance::sandbox::{Rejection, Trap, TrapKind};
-use parlance::store::Draft;
+use parlance_handler::capability::{Audience, Effect, LogLine};
+use parlance_handler::sandbox::{Rejection, Trap, TrapKind};
+use parlance_store::Draft;
+use parlance_types::error::Code;
 use serde_json::Value;
 
 use crate::user::json;

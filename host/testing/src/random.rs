@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use parlance::capability::RandomSource;
+use parlance_handler::capability::RandomSource;
 
 /// The numbers that the test gave, then 1, 2, 3 …, so that ids made of them are unique.
 #[derive(Default)]

@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
-use parlance::capability::{
+use parlance_handler::capability::{
     Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
-use parlance::cluster::{
+use parlance_handler::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
+use parlance_hub::commit::{self, CommitJob, Committer};
+use parlance_hub::{
     self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
 };
-use parlance::commit::{self, CommitJob, Committer};
-use parlance::error::EventError;
-use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
-use parlance::metrics::Registry;
-use parlance::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
-use parlance::scheduler::Quantum;
-use parlance::store::{Page, Reader as _};
+use parlance_scheduler::Quantum;
+use parlance_store::{Page, Reader as _};
+use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
+use parlance_types::error::EventError;
+use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
+use parlance_types::metrics::Registry;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -70,7 +70,7 @@ impl TestServer {
         let store = Arc::new(TestStore::default());
         let metrics = commit::Metrics::register(&registry)?;
         let (committer, _) = Committer::start(store.clone(), metrics, 1, Arc::default());
-        let metrics = cluster::Metrics::register(&registry)?;
+        let metrics = parlance_hub::Metrics::register(&registry)?;
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
         let policy = Policy {
             keys,
@@ -126,7 +126,7 @@ impl TestServer {
         self.hub.connect(client.connection.clone(), setup.now_ms)?;
         self.clients.lock().insert(user.id.clone(), client.clone());
         if shown {
-            let online = Effect::SetPresence(parlance::capability::Status::Online);
+            let online = Effect::SetPresence(parlance_handler::capability::Status::Online);
             self.complete(&client, setup, Ok(vec![online]), Reply::Silent)
                 .await?
                 .map_err(|error| to_anyhow(&error))?;
@@ -197,7 +197,7 @@ impl TestServer {
         };
         let job = CommitJob {
             hub: self.hub.clone(),
-            quota: parlance::store::StorageQuota::UNLIMITED,
+            quota: parlance_store::StorageQuota::UNLIMITED,
             delivery,
         };
         self.committer.submit(job);
@@ -256,7 +256,7 @@ impl TestServer {
             limits: limits.clone(),
             has_reserved_slot: true,
             is_server_event: matches!(kind, EventKind::Server { .. }),
-            takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
+            takes_answers: self.handler.handles(parlance_handler::sandbox::Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
             logs: Logs::with_allowance(limits.effects.log_bytes),

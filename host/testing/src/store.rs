@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
-use parlance::id::{MessageId, RoomId, TenantId};
-use parlance::store::memory::MemoryStore;
-use parlance::store::{KvKey, Message, Page, Range, Reader, StoreError, WriteSet, WriteSetResult, Writer};
+use parlance_store::memory::MemoryStore;
+use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError, WriteSet, WriteSetResult, Writer};
+use parlance_types::id::{MessageId, RoomId, TenantId};
 
 #[derive(Default)]
 pub(crate) struct TestStore {

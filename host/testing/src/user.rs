@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use parlance::capability::HandshakeData;
-use parlance::cluster::{ClientSink, Outgoing, SendFailed};
+use parlance_handler::capability::HandshakeData;
+use parlance_hub::{ClientSink, Outgoing, SendFailed};
 use serde_json::{Map, Value};
 
 use crate::outcome::Acknowledged;

@@ -198,7 +198,7 @@ export const DIFFERENCES = [
     },
   },
   {
-    why: 'JSON has one rule at every door (host/src/text.rs): half of a surrogate pair becomes U+FFFD.',
+    why: 'JSON has one rule at every door (host/types/src/text.rs): half of a surrogate pair becomes U+FFFD.',
     exchanges: {
       'packets: half of a surrogate pair': {
         node: ['42["message-back","\\ud800"]', 'open'],

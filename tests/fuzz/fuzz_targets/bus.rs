@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|message: &[u8]| {
-    parlance::cluster::bus::fuzz::message(message);
+    parlance_hub::bus::fuzz::message(message);
 });

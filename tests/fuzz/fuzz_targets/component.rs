@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = parlance::sandbox::fuzz::is_compiled(bytes);
+    let _ = parlance_handler::sandbox::fuzz::is_compiled(bytes);
 });

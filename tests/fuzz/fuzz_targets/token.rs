@@ -11,8 +11,8 @@ fuzz_target!(|input: &[u8]| {
     let Ok(header) = std::str::from_utf8(header) else {
         return;
     };
-    parlance::auth::fuzz::token(header, key_set);
+    parlance_types::auth::fuzz::token(header, key_set);
     if let Ok(claims) = std::str::from_utf8(claims) {
-        parlance::auth::fuzz::claims(header, claims);
+        parlance_types::auth::fuzz::claims(header, claims);
     }
 });

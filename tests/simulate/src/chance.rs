@@ -54,7 +54,7 @@ impl Dice {
     }
 }
 
-impl parlance::capability::RandomSource for Dice {
+impl parlance_handler::capability::RandomSource for Dice {
     fn next_u64(&self) -> u64 {
         next(&mut self.0.lock())
     }

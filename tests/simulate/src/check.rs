@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use parlance::id::{RoomId, TenantId};
-use parlance::store::{End, KvKey, Message, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_history::{Record, StoredMessage};
+use parlance_store::{End, KvKey, Message, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_types::id::{RoomId, TenantId};
 
 use crate::client::Handle;
 use crate::node::HANDLER;

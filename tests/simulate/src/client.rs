@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parlance::cluster::{Connection, Outgoing};
 use parlance::dispatch::{Session, now_ms};
-use parlance::id::ConnectionId;
 use parlance_history::Record;
+use parlance_hub::{Connection, Outgoing};
+use parlance_types::id::ConnectionId;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;

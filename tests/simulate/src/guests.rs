@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use parlance::capability::HandlerInfo;
-use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Sandbox};
-use parlance::shipped::component;
+use parlance_handler::capability::HandlerInfo;
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Sandbox};
+use parlance_shipped::component;
 
 /// A handler that writes its version into each message.
 const STAMPED: &str = "stamped";

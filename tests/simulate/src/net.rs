@@ -1,4 +1,4 @@
-//! The bus of a simulated fleet. It keeps the promises of `host/src/cluster/bus.rs`, and no others: messages may be
+//! The bus of a simulated fleet. It keeps the promises of `host/hub/src/bus.rs`, and no others: messages may be
 //! lost, late or doubled. Presence records have numbers, so that a lost change is noticed, and a lease.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parlance::cluster::bus::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad};
-use parlance::id::{TenantId, UserId};
+use parlance_hub::bus::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad};
+use parlance_types::id::{TenantId, UserId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 

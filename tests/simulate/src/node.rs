@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
-use parlance::cluster::{self, CatchUpPace, Fleet, FleetLimits};
-use parlance::commit::{self, Committer};
 use parlance::config::{Deploy, TenantDefaults};
 use parlance::control::{Actor, Control, Dependencies, Deployment};
 use parlance::dispatch::{self, Services};
 use parlance::logs::LogHub;
-use parlance::metrics::Registry;
-use parlance::sandbox::Sandbox;
 use parlance::socket::{self, Server, ServerLimits};
-use parlance::store::OutageLog;
 use parlance::tenant::{self, Tenant};
+use parlance_handler::sandbox::Sandbox;
+use parlance_hub::commit::{self, Committer};
+use parlance_hub::{self, CatchUpPace, Fleet, FleetLimits};
+use parlance_store::OutageLog;
+use parlance_types::metrics::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -80,7 +80,7 @@ impl Node {
             maintenance: way.clone(),
             sandbox: ground.sandbox.clone(),
             server: Arc::new(server),
-            cluster_metrics: cluster::Metrics::register(registry)?,
+            cluster_metrics: parlance_hub::Metrics::register(registry)?,
             tenant_metrics: tenant::Metrics::register(registry)?,
             fleet: Fleet {
                 bus: ground.net.join(life.clone()),

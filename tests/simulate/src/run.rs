@@ -136,7 +136,7 @@ async fn begin(world: &Arc<World>, nodes: usize, guests: &Guests) -> bool {
                 let tenant = node.tenant(tenant).await;
                 let deployed = tenant.is_some_and(|tenant| {
                     let routes = tenant.routes();
-                    let handler = routes.get(parlance::sandbox::Interface::Message);
+                    let handler = routes.get(parlance_handler::sandbox::Interface::Message);
                     handler.is_some_and(|handler| handler.info().version == VERSIONS as u64)
                 });
                 ready += usize::from(deployed);

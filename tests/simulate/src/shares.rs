@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parlance::sandbox::Interface;
+use parlance_handler::sandbox::Interface;
 use tokio::time::sleep;
 
 use crate::plan::TENANTS;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use parlance::id::{MessageId, RoomId, TenantId};
-use parlance::store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
-use parlance::store::memory::{MemoryCatalog, MemoryStore};
-use parlance::store::{
+use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
+use parlance_store::memory::{MemoryCatalog, MemoryStore};
+use parlance_store::{
     KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
+use parlance_types::id::{MessageId, RoomId, TenantId};
 use tokio::time::sleep;
 
 use crate::chance::Dice;

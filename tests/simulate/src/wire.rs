@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parlance::cluster::{ClientSink, Outgoing, SendFailed};
 use parlance::dispatch::{ClientPacket, Session};
+use parlance_hub::{ClientSink, Outgoing, SendFailed};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 

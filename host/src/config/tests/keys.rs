@@ -1,7 +1,7 @@
 //! The keys that verify tokens.
 
 use super::*;
-use crate::auth::{JwksLocation, JwksRules, JwksSource};
+use parlance_types::auth::{JwksLocation, JwksRules, JwksSource};
 
 #[test]
 fn a_short_secret_of_the_environment_is_a_warning_and_a_shorter_one_an_error() {

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::config::tables;
-use crate::settings::{Scope, Setting};
+use parlance_types::settings::{Scope, Setting};
 
 fn validator() -> Validator {
     jsonschema::draft202012::new(&schema()).unwrap()

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::control::document::Purging;
-use crate::id::{MessageId, RoomId, TenantId, UserId};
-use crate::store::{Draft, Maintenance as _, StorageQuota, Usage, Write, Writer as _};
+use parlance_store::{Draft, Maintenance as _, StorageQuota, Usage, Write, Writer as _};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 #[tokio::test]
 async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_api() {
@@ -191,7 +191,7 @@ async fn what_a_process_did_not_get_to_remove_the_next_one_does() {
 #[tokio::test]
 async fn old_entries_of_the_audit_log_go_and_the_others_stay() {
     let node = Node::with_acme().await;
-    let old = crate::store::catalog::AuditEntry {
+    let old = parlance_store::catalog::AuditEntry {
         id: 0,
         // Kept for an hour.
         at_ms: crate::dispatch::now_ms() - 2 * 3_600_000,

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 
-use crate::text::number::{whole, whole_u32};
+use parlance_types::text::number::{whole, whole_u32};
 
 /// The most unknown keys that a reply names.
 const UNKNOWN_KEYS_MAX: usize = 8;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{EventQueue, Session};
-use crate::capability::Packet;
-use crate::cluster::SessionNotice;
 use crate::dispatch::session_event::SessionEvent;
+use parlance_handler::capability::Packet;
+use parlance_hub::SessionNotice;
 
 impl Session {
     /// Queues a notice. Returns `false` when the client has gone.

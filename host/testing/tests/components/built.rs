@@ -68,7 +68,7 @@ pub(crate) fn moderation() -> TestHost {
 
 /// The initial memory of a shipped handler's instance, in bytes.
 pub(crate) fn initial_memory(shipped: &str) -> usize {
-    let bytes = parlance::shipped::component(shipped).unwrap();
+    let bytes = parlance_shipped::component(shipped).unwrap();
     let pages: u64 = Parser::new(0)
         .parse_all(bytes)
         .filter_map(|payload| match payload.unwrap() {

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use parlance::auth::Identity;
-use parlance::capability::{
+use parlance_handler::capability::{
     Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
 };
-use parlance::id::{ConnectionId, RoomId, UserId};
-use parlance::sandbox::{CallOutcome, EngineLimits, Failure, GuestLimits, Handler, HandlerInput, Sandbox, TrapKind};
-use parlance::store::memory::MemoryStore;
+use parlance_handler::sandbox::{
+    CallOutcome, EngineLimits, Failure, GuestLimits, Handler, HandlerInput, Sandbox, TrapKind,
+};
+use parlance_store::memory::MemoryStore;
+use parlance_types::auth::Identity;
+use parlance_types::id::{ConnectionId, RoomId, UserId};
 
 use crate::built::hostile_file;
 
@@ -114,7 +116,7 @@ pub(crate) async fn run_with(
         limits: Arc::new(allowed),
     };
     handler
-        .call(input, call, limits, &parlance::scheduler::Quantum::new())
+        .call(input, call, limits, &parlance_scheduler::Quantum::new())
         .await
 }
 

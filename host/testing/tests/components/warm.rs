@@ -6,8 +6,8 @@ use std::future::Future as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance::capability::Isolation;
-use parlance::sandbox::{EngineLimits, GuestLimits, HandlerReply, TrapKind};
+use parlance_handler::capability::Isolation;
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, HandlerReply, TrapKind};
 
 use crate::calls::{Bare, assert_trapped, info, run};
 

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parlance::capability::HandlerInfo;
-use parlance::sandbox::Sandbox;
+use parlance_handler::capability::HandlerInfo;
+use parlance_handler::sandbox::Sandbox;
 use parlance_testing::{EngineLimits, Event, Grants, GuestLimits, LoadError, Outcome, TestHost};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parlance::sandbox::Sandbox;
+use parlance_handler::sandbox::Sandbox;
 use parlance_testing::{EngineLimits, GuestLimits, LoadError, TestHost};
 
 use super::text::{component, text};

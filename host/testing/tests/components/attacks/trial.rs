@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use parlance::sandbox::Sandbox;
+use parlance_handler::sandbox::Sandbox;
 use parlance_testing::{EngineLimits, GuestLimits, LoadError};
 
 use super::text::{component, text};

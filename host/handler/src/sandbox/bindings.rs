@@ -1,0 +1,19 @@
+//! The bindings that wasmtime generates from `wit/`.
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "handler",
+    imports: {
+        "parlance:chat/messages.get": async | trappable,
+        "parlance:chat/messages.history": async | trappable,
+        "parlance:chat/messages.mark-read": async | trappable,
+        "parlance:chat/kv.get": async | trappable,
+        "parlance:chat/kv.increment": async | trappable,
+        "parlance:chat/rooms.members": async | trappable,
+        "parlance:chat/rooms.member-count": async | trappable,
+        "parlance:chat/presence.get": async | trappable,
+        default: trappable,
+    },
+    exports: { default: async },
+    ownership: Borrowing { duplicate_if_necessary: false },
+});

@@ -1,0 +1,100 @@
+//! An event on its way to the hub.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::connection::{Connection, InFlightGuard};
+use super::wire::{Receipt, Repeated, Reply, Responder};
+use parlance_handler::capability::Effect;
+use parlance_store::{FirstPost, Written};
+use parlance_types::error::EventError;
+use parlance_types::id::RoomId;
+
+/// An event whose writes are durable, if it has any, or an event that failed.
+pub struct Delivery {
+    /// The connection whose event it is.
+    pub connection: Arc<Connection>,
+    /// What the event's handler asked for.
+    pub effects: Vec<Effect>,
+    /// The results of the writes among the effects, in the same order, or why the event failed.
+    pub written: Result<Vec<Written>, EventError>,
+    /// What to answer when it succeeded.
+    pub reply: Reply,
+    /// How to answer.
+    pub responder: Responder,
+    /// The phase of the connection's life in which the event happens.
+    pub phase: ConnectionPhase,
+    /// A room that the event joins. The hub holds back the room's packets until [`HubHandle::release`].
+    ///
+    /// [`HubHandle::release`]: super::HubHandle::release
+    pub held_room: Option<RoomId>,
+    /// Rooms that the event joins without an answer about their past. With each, its last message before the join, or
+    /// `None` when the store did not say: later messages are delivered.
+    pub baselines: Vec<(RoomId, Option<u64>)>,
+    /// Told the result of the event once it is visible.
+    pub done: Option<oneshot::Sender<Result<(), EventError>>>,
+    /// The event's share of what its tenant may have in flight. Released when the event is visible.
+    pub in_flight_permit: Option<OwnedSemaphorePermit>,
+    /// Counts the event among those of its connection that are in flight, until it is visible or dropped.
+    pub in_flight: Option<InFlightGuard>,
+    /// When the packet arrived.
+    pub received: Instant,
+    /// When the packet arrived, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+impl Delivery {
+    /// Whether the event writes to the store, and so must be durable before anything of it is visible.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.effects.iter().any(|effect| effect.write().is_some())
+    }
+
+    /// About how many bytes the effects take; at least 1.
+    #[must_use]
+    pub fn effects_weight(&self) -> usize {
+        self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add)
+    }
+
+    /// About how many bytes of memory the effects and the reply take; at least 1.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.effects_weight().saturating_add(self.reply.bytes())
+    }
+
+    /// Drops all effects, since the event's message was posted before as `first`. The sender is answered with that
+    /// message.
+    pub fn replace_with_repeat(&mut self, first: FirstPost) {
+        let effects = std::mem::take(&mut self.effects);
+        self.baselines = Vec::new();
+        self.written = Ok(Vec::new());
+        let drafts = effects.iter().filter_map(|effect| effect.write()?.draft());
+        let message = drafts.into_iter().find(|draft| draft.reject_repeated);
+        if let Some(draft) = message {
+            self.reply = Reply::Repeated(Box::new(Repeated {
+                room: draft.room.clone(),
+                receipt: Receipt {
+                    id: draft.id,
+                    seq: first.seq,
+                    sent_at: first.sent_at,
+                    username: first.username,
+                    client_id: draft.client.as_ref().map(|client| client.id.clone()),
+                },
+            }));
+        }
+    }
+}
+
+/// The phase of a connection's life in which an event happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectionPhase {
+    /// The connection was just opened, and the event is about that.
+    Connecting,
+    /// The connection is open.
+    #[default]
+    Connected,
+    /// The client has gone, and the event is about that.
+    Disconnecting,
+}

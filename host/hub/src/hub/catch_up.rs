@@ -1,0 +1,304 @@
+//! Reads from the store what did not arrive from other nodes: messages that are missing from a room, messages from
+//! before the connection to Redis came back, and, at intervals, what was lost unnoticed.
+//!
+//! At most four reads of one page are open for a hub, one for a room, and one sweep.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::remote_presence::PresenceRecord;
+use super::rooms::Gap;
+use super::{Hub, Output};
+use crate::wire;
+use parlance_store::{End, Message, Range};
+use parlance_types::id::{RoomId, UserId};
+
+/// How late a message may be before it is read from the store: messages that two nodes publish at the same time may
+/// cross.
+const LATE_AFTER: Duration = Duration::from_millis(20);
+/// The longest pause after a read that did not bring what is missing. The pause doubles from [`LATE_AFTER`].
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The most messages of one read.
+const PAGE: u32 = 100;
+/// The most reads at once.
+const READS_MAX: usize = 4;
+/// Changes of a user within this time are published as one.
+const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Scheduled checks, open reads, and pages that are not sent yet.
+pub(super) struct CatchUp {
+    /// Rooms to check for missing messages, by time. The number keeps two checks of the same time apart.
+    checks: BTreeMap<(Instant, u64), RoomId>,
+    check_count: u64,
+    /// The number of open reads.
+    reads: usize,
+    /// Pages that were read, with messages that are still to be sent.
+    pages: VecDeque<FetchedPage>,
+    /// Rooms that wait for a free read.
+    waiting_rooms: VecDeque<RoomId>,
+    sweeping: bool,
+    /// When the next sweep begins. `None` while one is under way, unless another one was asked for meanwhile.
+    sweep_at: Option<Instant>,
+    /// Whether there is no connection to the other nodes.
+    is_disconnected: bool,
+}
+
+/// A page of messages that a room missed.
+struct FetchedPage {
+    room: RoomId,
+    /// The first message that was missing when the page arrived.
+    missed: Option<u64>,
+    messages: VecDeque<Message>,
+}
+
+impl CatchUp {
+    /// With other nodes there is no connection to them at first.
+    pub(super) fn new(is_disconnected: bool, sweep_at: Option<Instant>) -> Self {
+        Self {
+            checks: BTreeMap::new(),
+            check_count: 0,
+            reads: 0,
+            pages: VecDeque::new(),
+            waiting_rooms: VecDeque::new(),
+            sweeping: false,
+            sweep_at,
+            is_disconnected,
+        }
+    }
+}
+
+impl Hub {
+    /// When the next timer is due.
+    pub(super) fn next_timer(&mut self) -> Option<Instant> {
+        let grace = self.grace.next_deadline();
+        let catch_up = &self.catch_up;
+        let page = (!catch_up.pages.is_empty()).then_some(self.now.instant);
+        let check = catch_up.checks.first_key_value().map(|((at, _), _)| *at);
+        let sweep = catch_up.sweep_at.filter(|_| !catch_up.sweeping);
+        [page, check, sweep, self.publish_presence_at, grace]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due by now.
+    pub(super) fn run_timers(&mut self) {
+        let now = self.now.instant;
+        self.expire_grace();
+        while let Some(entry) = self.catch_up.checks.first_entry().filter(|entry| entry.key().0 <= now) {
+            let room = entry.remove();
+            let Some(order) = self.rooms.order(&room) else { continue };
+            order.check_scheduled = false;
+            if order.first_missing().is_some() {
+                self.read_missing(room);
+            }
+        }
+        if self.publish_presence_at.is_some_and(|at| at <= now) {
+            self.publish_presence();
+        }
+        let catch_up = &mut self.catch_up;
+        if !catch_up.sweeping && catch_up.sweep_at.take_if(|at| *at <= now).is_some() {
+            catch_up.sweeping = true;
+            let rooms = self.rooms.ids().cloned().collect();
+            self.out.push(Output::ReadLastSeqs(rooms));
+        }
+        self.send_page();
+    }
+
+    /// Has the user's presence record published soon.
+    pub(super) fn mark_changed(&mut self, user: &UserId) {
+        if !self.single_node {
+            self.changed_users.insert(user.clone());
+            self.publish_presence_at
+                .get_or_insert(self.now.instant + PRESENCE_PAUSE);
+        }
+    }
+
+    /// Publishes the presence records of users that have changed.
+    fn publish_presence(&mut self) {
+        self.publish_presence_at = None;
+        for user in std::mem::take(&mut self.changed_users) {
+            let record = self.users.summary(&user).map(|summary| PresenceRecord {
+                connections: summary.connections,
+                newest: summary.newest,
+                status: summary.status,
+                since: summary.since,
+                name: summary.name,
+                rooms: self.users.rooms_of(&user).cloned().collect(),
+            });
+            let record = record.map(|record| record.encode());
+            self.out.push(Output::PublishPresence(user, record));
+        }
+    }
+
+    /// Handles that the connection to the other nodes is there, or is lost.
+    pub(super) fn set_bus_connected(&mut self, connected: bool) {
+        let pause = if connected {
+            Duration::ZERO
+        } else {
+            self.limits.pace.poll
+        };
+        self.catch_up.is_disconnected = !connected;
+        self.catch_up.sweep_at = Some(self.now.instant + pause);
+    }
+
+    /// Has a sweep begin at once.
+    pub(super) fn sweep_soon(&mut self) {
+        self.catch_up.sweep_at = Some(self.now.instant);
+    }
+
+    /// Has a sweep begin soon, since a commit that was reported as failed may have succeeded.
+    pub(super) fn sweep_after_failed_commit(&mut self) {
+        let at = self.now.instant + self.limits.pace.poll;
+        let sweep_at = self.catch_up.sweep_at.get_or_insert(at);
+        *sweep_at = at.min(*sweep_at);
+    }
+
+    /// Schedules a check of a room that misses a message. If the message is still missing then, it is read.
+    pub(super) fn schedule_check(&mut self, room: &RoomId) {
+        self.schedule_check_after(room, LATE_AFTER);
+    }
+
+    fn schedule_check_after(&mut self, room: &RoomId, pause: Duration) {
+        let catch_up = &mut self.catch_up;
+        if let Some(order) = self
+            .rooms
+            .order(room)
+            .filter(|order| !order.check_scheduled && !order.reading)
+        {
+            order.check_scheduled = true;
+            catch_up.check_count += 1;
+            let at = self.now.instant + pause;
+            catch_up.checks.insert((at, catch_up.check_count), room.clone());
+        }
+    }
+
+    /// Sets a room's baseline, which the answer to a join has told. With `None` the store did not say it, and a sweep
+    /// asks again.
+    pub(super) fn set_baseline(&mut self, room: &RoomId, last: Option<u64>) {
+        match last {
+            Some(last) => {
+                if self.rooms.start_after(room, last) == Gap::Missing {
+                    self.schedule_check(room);
+                }
+            }
+            None => self.sweep_soon(),
+        }
+    }
+
+    /// Notes that the room has a message with this `seq`.
+    pub(super) fn note_message(&mut self, room: &RoomId, seq: u64) {
+        let Some(order) = self.rooms.order(room).filter(|order| order.has_started()) else {
+            return;
+        };
+        order.note_exists(seq);
+        if order.first_missing().is_some() {
+            self.schedule_check(room);
+        }
+    }
+
+    /// Reads what a room misses, or queues the room for that.
+    fn read_missing(&mut self, room: RoomId) {
+        let catch_up = &mut self.catch_up;
+        let Some(order) = self.rooms.order(&room) else { return };
+        let Some(from) = order.first_missing().filter(|_| !order.reading) else {
+            return;
+        };
+        order.reading = true;
+        if catch_up.reads >= READS_MAX {
+            catch_up.waiting_rooms.push_back(room);
+            return;
+        }
+        catch_up.reads += 1;
+        let range = Range {
+            after: from - 1,
+            before: from.checked_add(u64::from(PAGE)),
+            limit: PAGE,
+            from: End::Oldest,
+        };
+        self.out.push(Output::ReadMessages { room, range });
+    }
+
+    /// Takes the last `seq` of rooms.
+    pub(super) fn note_last_seqs(&mut self, last: Vec<(RoomId, u64)>) {
+        for (room, last) in last {
+            if self.rooms.note_exists(&room, last) == Gap::Missing {
+                // A message that was committed just now is probably on its way.
+                self.schedule_check(&room);
+            }
+        }
+    }
+
+    /// Ends a sweep, and sets the time of the next one.
+    pub(super) fn end_sweep(&mut self, complete: bool) {
+        let catch_up = &mut self.catch_up;
+        let pause = if catch_up.is_disconnected || !complete {
+            self.limits.pace.poll
+        } else {
+            self.limits.pace.sweep
+        };
+        catch_up.sweeping = false;
+        catch_up.sweep_at.get_or_insert(self.now.instant + pause);
+    }
+
+    /// Takes the messages of a read; none when it failed.
+    pub(super) fn messages_read(&mut self, room: RoomId, messages: Vec<Message>) {
+        let missed = self.rooms.order(&room).and_then(|order| order.first_missing());
+        self.catch_up.pages.push_back(FetchedPage {
+            room,
+            missed,
+            messages: messages.into(),
+        });
+    }
+
+    /// Sends one message of a page. Other inputs come between two of them, and so does the tenant's send rate.
+    fn send_page(&mut self) {
+        let catch_up = &mut self.catch_up;
+        let Some(page) = catch_up.pages.front_mut() else {
+            return;
+        };
+        if let Some(message) = page.messages.pop_front()
+            && self.rooms.order(&page.room).is_some()
+        {
+            self.rooms
+                .offer(&page.room, message.seq, &wire::stored_message(&message));
+            return;
+        }
+        // All messages of the page are sent, or the room has no members any more.
+        let Some(FetchedPage { room, missed, .. }) = catch_up.pages.pop_front() else {
+            return;
+        };
+        self.end_read(&room, missed);
+        let catch_up = &mut self.catch_up;
+        catch_up.reads = catch_up.reads.saturating_sub(1);
+        while let Some(next) = catch_up.waiting_rooms.pop_front() {
+            // The last member may have left meanwhile.
+            if let Some(order) = self.rooms.order(&next) {
+                order.reading = false;
+                self.read_missing(next);
+                return;
+            }
+        }
+    }
+
+    /// Checks whether a read has brought the message `missed`.
+    fn end_read(&mut self, room: &RoomId, missed: Option<u64>) {
+        let Some(order) = self.rooms.order(room) else { return };
+        order.reading = false;
+        let missing = order.first_missing();
+        if missing.is_none() {
+            order.failed_reads = 0;
+        } else if missing != missed {
+            order.failed_reads = 0;
+            self.read_missing(room.clone());
+        } else {
+            order.failed_reads = order.failed_reads.saturating_add(1);
+            let pause = LATE_AFTER
+                .saturating_mul(1 << order.failed_reads.min(10))
+                .min(PAUSE_MAX);
+            self.schedule_check_after(room, pause);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The rooms of one tenant on this node: their members, and the packets that wait to be sent.
+//!
+//! Every packet for several connections goes through one outbox, which is emptied in parts, so that the driver can keep
+//! to a pace. The outbox is emptied before the members change, so its recipients are those of the time when the packet
+//! was put in.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::Output;
+use super::order::RoomOrder;
+use super::outbox::{Fanout, Recipients};
+use crate::connection::{Connection, Outgoing};
+use parlance_types::id::RoomId;
+
+/// A connection in a room.
+pub(super) struct Member {
+    pub(super) connection: Arc<Connection>,
+    /// Messages up to this `seq` are not delivered: the client has them from its join's answer.
+    from_seq: u64,
+    /// Packets that are held back while the answer to the join is prepared, so that the client sees the past before the
+    /// present. It takes one read of the store.
+    held: Option<HeldPackets>,
+}
+
+/// Packets that wait for the answer to a join.
+#[derive(Default)]
+struct HeldPackets {
+    packets: Vec<(Option<u64>, Outgoing)>,
+    bytes: usize,
+}
+
+impl Member {
+    /// Sends a packet or holds it back; `seq` for a message.
+    fn send(&mut self, seq: Option<u64>, outgoing: &Outgoing, out: &mut Vec<Output>) {
+        match &mut self.held {
+            Some(held) if held.packets.len() < HELD_MAX && held.bytes < HELD_BYTES => {
+                held.bytes = held.bytes.saturating_add(outgoing.len());
+                held.packets.push((seq, outgoing.clone()));
+            }
+            // Too much is held back. The client connects again and asks for what it has missed.
+            Some(_) => out.push(Output::HangUp(self.connection.clone())),
+            None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
+            None => out.push(Output::Send(self.connection.clone(), outgoing.clone())),
+        }
+    }
+}
+
+/// The most packets that are held back for one joining connection. In a busier room the joining client counts as too
+/// slow.
+const HELD_MAX: usize = 4096;
+/// The most bytes of these packets.
+const HELD_BYTES: usize = 4 * 1024 * 1024;
+
+#[derive(Default)]
+struct Room {
+    members: Vec<Member>,
+    /// The index in `members` of each connection, by its address, so that joining and leaving cost the same in a room
+    /// of any size.
+    positions: HashMap<usize, usize>,
+    order: RoomOrder,
+}
+
+impl Room {
+    fn position(&self, connection: &Arc<Connection>) -> Option<usize> {
+        self.positions.get(&address(connection)).copied()
+    }
+
+    fn member(&mut self, connection: &Arc<Connection>) -> Option<&mut Member> {
+        let position = self.position(connection)?;
+        self.members.get_mut(position)
+    }
+
+    fn remove(&mut self, connection: &Arc<Connection>) {
+        let Some(position) = self.positions.remove(&address(connection)) else {
+            return;
+        };
+        self.members.swap_remove(position);
+        if let Some(moved) = self.members.get(position) {
+            self.positions.insert(address(&moved.connection), position);
+        }
+    }
+}
+
+/// Identifies a connection while it lives.
+fn address(connection: &Arc<Connection>) -> usize {
+    Arc::as_ptr(connection).addr()
+}
+
+#[derive(Default)]
+pub(super) struct Rooms {
+    rooms: IndexMap<RoomId, Room>,
+    outbox: VecDeque<Fanout>,
+    /// What was sent since [`take_sent`](Self::take_sent), in the units of [`Outgoing::weight`].
+    sent: u64,
+}
+
+/// Whether a room's messages have a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    None,
+    /// A message is missing though a later one is known.
+    Missing,
+}
+
+impl Rooms {
+    /// Counts a packet that was sent without the outbox.
+    pub(super) fn count_sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
+    /// What was sent since [`take_sent`](Self::take_sent).
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Takes the count of what was sent.
+    pub(super) fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Adds a connection to a room. With `held` its packets are held back. Returns `false` when it was in the room
+    /// already.
+    pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> bool {
+        let Room { members, positions, .. } = self.rooms.entry(room.clone()).or_default();
+        if positions.contains_key(&address(connection)) {
+            return false;
+        }
+        positions.insert(address(connection), members.len());
+        members.push(Member {
+            connection: connection.clone(),
+            from_seq: 0,
+            held: held.then(HeldPackets::default),
+        });
+        connection.join_room(room.clone());
+        true
+    }
+
+    /// Holds back a room's packets from a connection that is in the room.
+    pub(super) fn hold(&mut self, room: &RoomId, connection: &Arc<Connection>) {
+        if let Some(member) = self.member(room, connection) {
+            member.held.get_or_insert_default();
+        }
+    }
+
+    fn member(&mut self, room: &RoomId, connection: &Arc<Connection>) -> Option<&mut Member> {
+        self.rooms.get_mut(room)?.member(connection)
+    }
+
+    /// Ends the holding: sends `first`, then the held packets without messages up to `from_seq`.
+    ///
+    /// Returns `false`, and sends nothing, when `first` ends at the message `told` but the room's baseline lies after
+    /// it, since another member that joined at the same time was told of more: the messages between would never come.
+    pub(super) fn release(
+        &mut self,
+        room: &RoomId,
+        connection: &Arc<Connection>,
+        from_seq: u64,
+        told: Option<u64>,
+        first: Option<Outgoing>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let baseline = self.order(room).map_or(0, |order| order.baseline());
+        if told.is_some_and(|told| told < baseline) {
+            return false;
+        }
+        if let Some(first) = first {
+            self.count_sent(first.weight());
+            out.push(Output::Send(connection.clone(), first));
+        }
+        let Some(member) = self.member(room, connection) else {
+            return true;
+        };
+        member.from_seq = member.from_seq.max(from_seq);
+        let from_seq = member.from_seq;
+        for (seq, outgoing) in member.held.take().unwrap_or_default().packets {
+            if seq.is_none_or(|seq| seq > from_seq) {
+                out.push(Output::Send(connection.clone(), outgoing));
+            }
+        }
+        true
+    }
+
+    /// Removes a connection from a room. Returns `false` when it was not in it.
+    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
+        let Some(found) = self.rooms.get_mut(room) else {
+            return false;
+        };
+        if found.position(connection).is_none() {
+            return false;
+        }
+        found.remove(connection);
+        if found.members.is_empty() {
+            self.rooms.swap_remove(room);
+        }
+        connection.leave_room(room);
+        true
+    }
+
+    /// Sends the packets of the outbox to some more recipients: to about this `weight`, in the units of
+    /// [`Outgoing::weight`], but to at least one.
+    pub(super) fn send_part(&mut self, weight: u64, out: &mut Vec<Output>) {
+        let mut left = weight;
+        while let Some(fanout) = self.outbox.front_mut() {
+            let each = fanout.outgoing.weight().max(1);
+            let most = usize::try_from((left / each).max(1)).unwrap_or(usize::MAX);
+            let (before, seq, outgoing) = (fanout.done, fanout.seq, &fanout.outgoing);
+            let until = before.saturating_add(most);
+            let count = match &fanout.to {
+                Recipients::Room(room, except) => {
+                    let members = self.rooms.get_mut(room).map(|room| room.members.as_mut_slice());
+                    let members = members.unwrap_or_default();
+                    let count = members.len();
+                    for member in members.get_mut(before..until.min(count)).unwrap_or_default() {
+                        if except
+                            .as_ref()
+                            .is_none_or(|except| !Arc::ptr_eq(except, &member.connection))
+                        {
+                            member.send(seq, outgoing, out);
+                        }
+                    }
+                    count
+                }
+                Recipients::Members(members) => {
+                    for (room, connection) in members.get(before..until.min(members.len())).unwrap_or_default() {
+                        if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member(connection)) {
+                            member.send(seq, outgoing, out);
+                        }
+                    }
+                    members.len()
+                }
+                Recipients::Connections(connections) => {
+                    for connection in connections
+                        .get(before..until.min(connections.len()))
+                        .unwrap_or_default()
+                    {
+                        out.push(Output::Send(connection.clone(), outgoing.clone()));
+                    }
+                    connections.len()
+                }
+            };
+            fanout.done = until.min(count);
+            let sent = each.saturating_mul(fanout.done.saturating_sub(before) as u64);
+            self.sent += sent;
+            if fanout.done < count {
+                return;
+            }
+            self.outbox.pop_front();
+            left = left.saturating_sub(sent);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Whether the outbox is not empty.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Puts a packet for these connections into the outbox, whatever rooms they are in.
+    pub(super) fn send_to(&mut self, connections: Vec<Arc<Connection>>, outgoing: &Outgoing) {
+        let to = Recipients::Connections(connections);
+        self.outbox.push_back(Fanout::new(to, None, outgoing));
+    }
+
+    /// Takes a message of a room, from any source. Members get it in its turn.
+    pub(super) fn offer(&mut self, id: &RoomId, seq: u64, outgoing: &Outgoing) -> Gap {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { order, .. }) = rooms.get_mut(id) else {
+            return Gap::None;
+        };
+        order.offer(seq, outgoing, &mut |packet| {
+            outbox.push_back(Fanout::ordered(id, &packet))
+        });
+        gap(order)
+    }
+
+    /// Takes another packet of a room. It does not overtake the messages before it.
+    pub(super) fn follow(&mut self, id: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+        let Self { rooms, outbox, .. } = self;
+        if let Some(Room { order, .. }) = rooms.get_mut(id) {
+            order.follow(except, outgoing, &mut |packet| {
+                outbox.push_back(Fanout::ordered(id, &packet))
+            });
+        }
+    }
+
+    /// Sets the room's baseline: its first members have everything up to `last`.
+    pub(super) fn start_after(&mut self, id: &RoomId, last: u64) -> Gap {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { order, .. }) = rooms.get_mut(id) else {
+            return Gap::None;
+        };
+        order.start_after(last, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+        gap(order)
+    }
+
+    /// Notes that the room has messages up to `last`, as a sweep has found. If the baseline is not known, it is here;
+    /// but while the answer to a join is prepared, that answer decides.
+    pub(super) fn note_exists(&mut self, id: &RoomId, last: u64) -> Gap {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { members, order, .. }) = rooms.get_mut(id) else {
+            return Gap::None;
+        };
+        if order.has_started() {
+            order.note_exists(last);
+        } else if members.iter().all(|member| member.held.is_none()) {
+            // Messages that arrived before the sweep's result are new to the members.
+            let last = order
+                .first_pending()
+                .map_or(last, |first| last.min(first.saturating_sub(1)));
+            order.start_after(last, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+        }
+        gap(order)
+    }
+
+    /// The room's order, if the room has members here.
+    pub(super) fn order(&mut self, room: &RoomId) -> Option<&mut RoomOrder> {
+        self.rooms.get_mut(room).map(|room| &mut room.order)
+    }
+
+    /// The rooms with members on this node.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &RoomId> {
+        self.rooms.keys()
+    }
+
+    /// The connections in a room.
+    pub(super) fn connections(&self, room: &RoomId) -> impl Iterator<Item = &Arc<Connection>> {
+        let members = self.rooms.get(room).map(|room| room.members.as_slice());
+        members.unwrap_or_default().iter().map(|member| &member.connection)
+    }
+
+    /// The number of this node's connections in a room.
+    pub(super) fn member_count(&self, room: &RoomId) -> usize {
+        self.rooms.get(room).map_or(0, |room| room.members.len())
+    }
+
+    /// Puts a packet for a room's members into the outbox, whatever messages are missing.
+    pub(super) fn send_to_room(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+        let to = Recipients::Room(room.clone(), except.cloned());
+        self.outbox.push_back(Fanout::new(to, None, outgoing));
+    }
+
+    /// Puts a packet into the outbox for every connection that is in any of the rooms but in none of `known`. Each gets
+    /// it once.
+    pub(super) fn send_to_members(&mut self, rooms: &IndexSet<RoomId>, known: &IndexSet<RoomId>, outgoing: &Outgoing) {
+        let mut told: HashSet<*const Connection> = HashSet::new();
+        let mut to = Vec::new();
+        for id in rooms {
+            let Some(Room { members, .. }) = self.rooms.get(id) else {
+                continue;
+            };
+            for Member { connection, .. } in members {
+                if !connection.is_in_any(known) && told.insert(Arc::as_ptr(connection)) {
+                    to.push((id.clone(), connection.clone()));
+                }
+            }
+        }
+        self.outbox
+            .push_back(Fanout::new(Recipients::Members(to), None, outgoing));
+    }
+
+    /// The number of rooms with members on this node.
+    pub(super) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+}
+
+fn gap(order: &RoomOrder) -> Gap {
+    match order.first_missing() {
+        Some(_) => Gap::Missing,
+        None => Gap::None,
+    }
+}

@@ -1,0 +1,480 @@
+//! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::connection::{Connection, Outgoing};
+use parlance_handler::capability::{Packet, PresenceState, Status};
+use parlance_store::{ClientRef, Draft, Message, Page};
+use parlance_types::error::{Code, EventError};
+use parlance_types::id::{MessageId, RoomId, UserId};
+
+/// The answer to an event that succeeded.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// `{ok: true, message: {id, seq, sentAt, username, clientId?}}` of the event's first post, `data` added when there
+    /// is some.
+    Message {
+        /// A JSON text.
+        data: Option<String>,
+    },
+    /// `{ok: true}`, `data` added when there is some.
+    Ok {
+        /// A JSON text.
+        data: Option<String>,
+    },
+    /// What the handler returned, unchanged: a JSON text.
+    AsIs(String),
+    /// The acknowledgement's arguments that the handler returned: a JSON array, with its attachments.
+    Arguments(Packet),
+    /// The message was posted before. The answer has its `seq`, and nothing of a handler.
+    Repeated(Box<Repeated>),
+    /// No answer: none was asked for, or it is sent elsewhere.
+    Silent,
+}
+
+impl Reply {
+    /// The bytes that the answer takes, besides what all answers have.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Message { data } | Self::Ok { data } => data.as_ref().map_or(0, String::len),
+            Self::AsIs(json) => json.len(),
+            Self::Arguments(packet) => packet.bytes(),
+            Self::Repeated(_) | Self::Silent => 0,
+        }
+    }
+}
+
+/// How to answer an event: by an acknowledgement if the client asked for one.
+#[derive(Debug, Clone)]
+pub struct Responder {
+    /// The client's number for the acknowledgement.
+    pub ack: Option<i64>,
+    /// The event's name, for `error-event`.
+    pub event: std::borrow::Cow<'static, str>,
+    /// Keys of the request that the server does not know. The answer names them.
+    pub unknown: Vec<String>,
+}
+
+/// A message that was posted before, as its sender is told when sending it again.
+#[derive(Debug, Clone)]
+pub struct Repeated {
+    /// Its room.
+    pub room: RoomId,
+    /// The receipt that is acknowledged.
+    pub receipt: Receipt,
+}
+
+impl Repeated {
+    /// The answer to a message whose id is taken by the message `first`.
+    ///
+    /// # Errors
+    /// The first message was sent with other content.
+    pub fn of(first: Message, sent: &ClientRef) -> Result<Self, EventError> {
+        if first.request() != sent.request {
+            return Err(client_id_taken());
+        }
+        Ok(Self {
+            room: first.room,
+            receipt: Receipt {
+                id: first.id,
+                seq: first.seq,
+                sent_at: first.sent_at,
+                username: first.username,
+                client_id: Some(sent.id.clone()),
+            },
+        })
+    }
+}
+
+/// The error for a sender who uses a `clientId` again for another message.
+#[must_use]
+pub fn client_id_taken() -> EventError {
+    EventError::new(
+        Code::Conflict,
+        "this clientId is that of another message; give each message one of its own",
+    )
+}
+
+/// The receipt of a message for its sender.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// Its id.
+    pub id: MessageId,
+    /// Its number in its room.
+    pub seq: u64,
+    /// When it was posted, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+    /// The sender's name.
+    pub username: Arc<str>,
+    /// The sender's own id for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Arc<str>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Posted<'a> {
+    id: MessageId,
+    seq: u64,
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    username: &'a str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    sent_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Read<'a> {
+    message_id: MessageId,
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    read_at: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PresenceEvent<'a> {
+    user_id: &'a UserId,
+    username: &'a str,
+    status: Status,
+    since: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlainState<'a> {
+    user_id: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    status: Status,
+    connections: u32,
+    since: u64,
+}
+
+#[derive(Serialize)]
+struct OkBody<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a Receipt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    code: &'static str,
+    message: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    ok: bool,
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JoinBody<'a> {
+    ok: bool,
+    last_seq: u64,
+    messages: Vec<Posted<'a>>,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
+}
+
+#[derive(Serialize)]
+struct HistoryBody<'a> {
+    ok: bool,
+    messages: Vec<Posted<'a>>,
+    complete: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
+}
+
+#[derive(Serialize)]
+struct StatesBody<'a> {
+    ok: bool,
+    states: Vec<PlainState<'a>>,
+}
+
+/// Encodes as JSON. Cannot fail: the values are strings, numbers, and JSON that was checked when it arrived.
+fn write<T: Serialize + ?Sized>(value: &T, capacity: usize) -> Bytes {
+    let mut text = Vec::with_capacity(capacity);
+    if let Err(error) = serde_json::to_writer(&mut text, value) {
+        tracing::error!(%error, "a packet could not be written");
+    }
+    text.into()
+}
+
+/// The JSON was checked when it arrived, or was encoded here.
+fn raw(json: Option<&str>) -> Option<&RawValue> {
+    json.and_then(|json| serde_json::from_str(json).ok())
+}
+
+fn event<T: Serialize>(name: &'static str, body: &T, capacity: usize) -> Outgoing {
+    Outgoing::Event(Packet {
+        text: write(&(name, body), capacity),
+        attachments: Vec::new(),
+    })
+}
+
+pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
+    let metadata = draft.metadata.as_deref();
+    let body = Posted {
+        id: draft.id,
+        seq,
+        room_id: &draft.room,
+        user_id: &draft.sender,
+        username: &draft.username,
+        content: &draft.content,
+        metadata: raw(metadata),
+        sent_at: draft.sent_at,
+        client_id: draft.client.as_ref().map(|client| &*client.id),
+    };
+    let capacity = 288 + draft.content.len() + draft.room.as_str().len() + metadata.map_or(0, str::len);
+    event("new-message", &body, capacity)
+}
+
+/// `new-message` of a message that was read from the store.
+pub(super) fn stored_message(message: &Message) -> Outgoing {
+    event("new-message", &posted(message), 288 + message.content.len())
+}
+
+pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at: u64) -> Outgoing {
+    event(
+        "message-read",
+        &Read {
+            message_id: id,
+            room_id: room,
+            user_id: user,
+            read_at,
+        },
+        192,
+    )
+}
+
+pub(super) fn presence(user: &UserId, username: &str, status: Status, since: u64) -> Outgoing {
+    event(
+        "presence",
+        &PresenceEvent {
+            user_id: user,
+            username,
+            status,
+            since,
+        },
+        160,
+    )
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Membership<'a> {
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    username: &'a str,
+}
+
+/// `user-joined`: a user's first connection has joined the room.
+pub(super) fn user_joined(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
+    membership("user-joined", room, user, username)
+}
+
+/// `user-left`: a user's last connection has left the room.
+pub(super) fn user_left(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
+    membership("user-left", room, user, username)
+}
+
+fn membership(name: &'static str, room_id: &RoomId, user_id: &UserId, username: &str) -> Outgoing {
+    let body = Membership {
+        room_id,
+        user_id,
+        username,
+    };
+    event(name, &body, 160)
+}
+
+fn posted(message: &Message) -> Posted<'_> {
+    Posted {
+        id: message.id,
+        seq: message.seq,
+        room_id: &message.room,
+        user_id: &message.sender,
+        username: &message.username,
+        content: &message.content,
+        metadata: raw(message.metadata.as_deref()),
+        sent_at: message.sent_at,
+        client_id: message.client.as_ref().map(|client| &*client.id),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Expiring {
+    expires_at: u64,
+}
+
+/// `token-expiring`: when the client's token expires, in milliseconds since the Unix epoch.
+#[must_use]
+pub fn token_expiring(expires_at: u64) -> Outgoing {
+    event("token-expiring", &Expiring { expires_at }, 64)
+}
+
+/// The acknowledgement of `join-room`.
+#[must_use]
+pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>, unknown: &[String]) -> Bytes {
+    let messages = page.messages.iter().map(posted).collect();
+    write(
+        &[JoinBody {
+            ok: true,
+            last_seq,
+            messages,
+            complete: page.complete,
+            data: raw(data),
+            unknown,
+        }],
+        256,
+    )
+}
+
+/// The acknowledgement of `history`.
+#[must_use]
+pub fn history_reply(page: &Page, unknown: &[String]) -> Bytes {
+    let messages = page.messages.iter().map(posted).collect();
+    write(
+        &[HistoryBody {
+            ok: true,
+            messages,
+            complete: page.complete,
+            unknown,
+        }],
+        256,
+    )
+}
+
+fn plain(state: &PresenceState) -> PlainState<'_> {
+    PlainState {
+        user_id: &state.user,
+        username: state.username.as_deref(),
+        status: state.status,
+        connections: state.connections,
+        since: state.since,
+    }
+}
+
+/// The acknowledgement of `get-presence`.
+#[must_use]
+pub fn presence_reply(states: &[PresenceState]) -> Bytes {
+    let states = states.iter().map(plain).collect();
+    write(&[StatesBody { ok: true, states }], 256)
+}
+
+impl Responder {
+    /// The answer's settings for an event.
+    #[must_use]
+    pub fn new(ack: Option<i64>, event: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self {
+            ack,
+            event: event.into(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn done(&self, message: Option<&Receipt>, data: Option<&str>) -> Bytes {
+        let body = OkBody {
+            ok: true,
+            message,
+            data: raw(data),
+            unknown: &self.unknown,
+        };
+        write(&[body], 192)
+    }
+
+    /// The answer to an event that succeeded, if one was asked for.
+    pub(super) fn answer(&self, reply: &Reply, first_post: Option<&Receipt>) -> Option<Outgoing> {
+        let id = self.ack?;
+        let text = match reply {
+            Reply::Silent => return None,
+            Reply::Arguments(packet) => {
+                return Some(Outgoing::Acknowledgement {
+                    id,
+                    text: packet.text.clone(),
+                    attachments: packet.attachments.clone(),
+                });
+            }
+            Reply::Message { data } => self.done(first_post, data.as_deref()),
+            Reply::Repeated(repeated) => self.done(Some(&repeated.receipt), None),
+            Reply::Ok { data } => self.done(None, data.as_deref()),
+            Reply::AsIs(json) => match raw(Some(json)) {
+                Some(json) => write(&[json], json.get().len() + 2),
+                None => {
+                    let code = Code::HandlerFailed;
+                    return Some(self.failure(&EventError::new(code, "the handler's reply is not JSON")));
+                }
+            },
+        };
+        Some(Outgoing::acknowledgement(id, text))
+    }
+
+    /// The answer to an event that failed: the acknowledgement, or `error-event` if none was asked for.
+    pub(super) fn failure(&self, error: &EventError) -> Outgoing {
+        let (retryable, retry_after_ms) = (error.is_retryable(), error.retry_after_ms());
+        let (code, message) = (error.code.as_str(), &*error.message);
+        match self.ack {
+            Some(id) => {
+                let body = ErrorBody {
+                    event: None,
+                    code,
+                    message,
+                    retryable,
+                    retry_after_ms,
+                    unknown: &self.unknown,
+                };
+                Outgoing::acknowledgement(id, write(&[Failed { ok: false, error: body }], 160))
+            }
+            None => event(
+                "error-event",
+                &ErrorBody {
+                    event: Some(&self.event),
+                    code,
+                    message,
+                    retryable,
+                    retry_after_ms,
+                    unknown: &self.unknown,
+                },
+                192,
+            ),
+        }
+    }
+
+    /// Answers an event that failed, without the hub. Returns the answer's weight.
+    pub fn fail(&self, connection: &Connection, error: &EventError) -> u64 {
+        let answer = self.failure(error);
+        let weight = answer.weight();
+        // A client that does not keep up is closed by its sink.
+        let _ = connection.sink.send(answer);
+        weight
+    }
+}

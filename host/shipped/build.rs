@@ -1,0 +1,88 @@
+//! Embeds the shipped handlers (`shipped.rs`).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use parlance_build::{Options, build};
+
+/// The shipped handlers: packages of `guest-handlers/`.
+const HANDLERS: [&str; 5] = ["message", "typing", "receipt", "presence", "room"];
+
+fn main() -> Result<()> {
+    let out_dir = directory("OUT_DIR")?;
+    let own = directory("CARGO_MANIFEST_DIR")?;
+    let repository = own
+        .ancestors()
+        .nth(2)
+        .context("host/shipped/ is not in the repository")?;
+    handlers(repository, &out_dir).context("cannot build the shipped handlers")
+}
+
+fn directory(variable: &str) -> Result<PathBuf> {
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .with_context(|| format!("{variable} is not set; cargo sets it"))
+}
+
+fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
+    let workspace = repository.join("guest-handlers");
+    // Cargo's directory for this build is <target>/<profile>/build/<package>/out. The guests' target directory is
+    // shared by all profiles, since it has a compiled standard library.
+    let target = out_dir
+        .ancestors()
+        .nth(4)
+        .context("OUT_DIR is not in a target directory")?;
+    // Printed before building, so that cargo runs a failed build again when these change.
+    for source in sources(&workspace)? {
+        watch(&source);
+    }
+    watch(&repository.join("wit"));
+    watch(&repository.join("rust-toolchain.toml"));
+    let built = build(&Options {
+        workspace,
+        root: None,
+        packages: HANDLERS.map(str::to_owned).to_vec(),
+        target_dir: target.join("guests"),
+        out_dir: out_dir.join("components"),
+        locked: true,
+    })?;
+    let mut code = String::from(
+        "/// The shipped handlers, as components: each one's name and bytes.\n\
+         const SHIPPED: &[(&str, &[u8])] = &[\n",
+    );
+    for handler in built {
+        writeln!(code, "    ({:?}, include_bytes!({:?})),", handler.package, handler.path)?;
+    }
+    code.push_str("];\n");
+    write(&out_dir.join("shipped.rs"), &code)
+}
+
+/// Cargo watches the guests' manifests and crates, but not the output of a cargo that was run by hand.
+fn sources(workspace: &Path) -> Result<Vec<PathBuf>> {
+    let crates = entries(workspace)?
+        .into_iter()
+        .filter(|path| path.join("Cargo.toml").exists());
+    // A dependency of this script, so cargo watches it anyway.
+    let guests = crates.filter(|path| !path.ends_with("build"));
+    Ok(guests
+        .chain(["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file)))
+        .collect())
+}
+
+/// The entries of a directory, sorted by name, so that the same files generate the same code.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let read = || -> std::io::Result<Vec<_>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut paths = read().with_context(|| format!("cannot read {}", directory.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn write(path: &Path, code: &str) -> Result<()> {
+    fs::write(path, code).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn watch(path: &Path) {
+    println!("cargo:rerun-if-changed={}", path.display());
+}

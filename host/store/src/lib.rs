@@ -1,0 +1,116 @@
+//! Durable data: messages, receipts and key-value data of tenants, and what operators decide.
+//!
+//! A store has several roles, each a trait. A caller holds only the role it needs, so that a guest's call has no way to
+//! delete, and nothing commits past the committer:
+//!
+//! | role | does | held by |
+//! | --- | --- | --- |
+//! | [`Reader`] | reads messages and keys | events and their guests' calls, hubs |
+//! | [`Writer`] | commits write sets | the committer |
+//! | [`Maintenance`] | measures and deletes a tenant's data | control |
+//! | [`Health`] | tells whether the store can serve | `/readyz` |
+//! | [`Catalog`](catalog::Catalog) | keeps tenants, deployed handlers and revoked tokens | control |
+//!
+//! The store decides what only the holder of all data can decide: a message's place in its room (`seq`), and whether a
+//! message repeats one that is stored already. The tests in `conformance` hold for every implementation.
+
+use parlance_types::id::{MessageId, RoomId, TenantId};
+
+pub mod catalog;
+pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+mod counter;
+mod error;
+mod message;
+mod outage_log;
+mod quota;
+mod write_set;
+
+pub use error::StoreError;
+pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
+pub use outage_log::OutageLog;
+pub use quota::{QuotaKind, StorageQuota, Usage};
+pub use write_set::{KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
+
+/// Reads messages and keys. A read sees every commit that has returned before it began.
+#[async_trait::async_trait]
+pub trait Reader: Send + Sync + 'static {
+    /// One message of the tenant.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError>;
+
+    /// Part of a room's history. A room without messages gives an empty, complete page.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError>;
+
+    /// The `seq` of the room's last message; 0 when the room has none.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
+        let seqs = self.last_seqs(tenant, std::slice::from_ref(room)).await?;
+        Ok(seqs.first().copied().unwrap_or(0))
+    }
+
+    /// The `seq` of the last message of each room, in the order of `rooms`; 0 for a room without messages.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError>;
+
+    /// The value at a key that has not expired at `now`, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// Commits write sets.
+#[async_trait::async_trait]
+pub trait Writer: Send + Sync + 'static {
+    /// Applies the write sets in the given order, and returns when their writes survive the loss of the process and of
+    /// power. Gives one result for each write set, in order; a rejected one leaves no trace.
+    ///
+    /// The commit goes on when the caller drops the future.
+    ///
+    /// # Errors
+    /// When the whole batch failed. Nothing of it was written, unless a connection to PostgreSQL was lost during the
+    /// commit and did not come back in time: then nobody knows, and the log says so.
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError>;
+}
+
+/// Measures and deletes what tenants store.
+#[async_trait::async_trait]
+pub trait Maintenance: Send + Sync + 'static {
+    /// How much the tenant stores.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError>;
+
+    /// Deletes all messages, receipts and keys of the tenant. May take long; other tenants are served meanwhile.
+    ///
+    /// # Errors
+    /// When the store cannot serve. Part of the data may be gone then; another call deletes the rest.
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError>;
+}
+
+/// Tells whether the store can serve.
+#[async_trait::async_trait]
+pub trait Health: Send + Sync + 'static {
+    /// Checks that a commit would succeed now, by a write of its own where writing is what can fail.
+    ///
+    /// # Errors
+    /// Why it would not.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,296 @@
+//! A store in memory, for tests: plain maps behind a lock, with the semantics of the databases.
+//!
+//! Expired keys stay until they are deleted or overwritten, and nothing survives the process.
+
+mod catalog;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::quota::{exceeded, message_bytes};
+use super::{
+    Draft, Health, KvKey, Maintenance, Message, Page, QuotaKind, Range, Reader, Rejected, StorageQuota, StoreError,
+    Usage, Write, WriteSet, WriteSetResult, Writer, Written, counter,
+};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
+
+pub use catalog::MemoryCatalog;
+
+/// Messages and keys in memory. See the [module](self).
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tenants: Mutex<HashMap<TenantId, Tenant>>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    /// Messages by `seq`: the message with `seq` n is at index n - 1.
+    rooms: HashMap<RoomId, Vec<Message>>,
+    ids: HashMap<MessageId, (RoomId, u64)>,
+    receipts: HashMap<(MessageId, UserId), u64>,
+    kv: HashMap<KvKey, Value>,
+}
+
+#[derive(Debug, Clone)]
+struct Value {
+    bytes: Vec<u8>,
+    expires_at: Option<u64>,
+}
+
+/// How to undo one write when a later one rejects the write set.
+enum Undo {
+    Nothing,
+    Append(MessageId),
+    Receipt(MessageId, UserId),
+    Kv(KvKey, Option<Value>),
+}
+
+impl MemoryStore {
+    fn with<T>(&self, tenant: &TenantId, read: impl FnOnce(&Tenant) -> Option<T>) -> Option<T> {
+        self.tenants.lock().get(tenant).and_then(read)
+    }
+}
+
+#[async_trait::async_trait]
+impl Reader for MemoryStore {
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        Ok(self.with(tenant, |tenant| tenant.message(id).cloned()))
+    }
+
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        let page = self.with(tenant, |tenant| {
+            tenant.rooms.get(room).map(|messages| page(messages, range))
+        });
+        Ok(page.unwrap_or(Page {
+            messages: Vec::new(),
+            complete: true,
+        }))
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        let tenants = self.tenants.lock();
+        let last_seq = |room: &RoomId| tenants.get(tenant)?.rooms.get(room)?.last().map(|message| message.seq);
+        Ok(rooms.iter().map(|room| last_seq(room).unwrap_or(0)).collect())
+    }
+
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.with(tenant, |tenant| tenant.live(key, now).map(|value| value.bytes.clone())))
+    }
+}
+
+#[async_trait::async_trait]
+impl Writer for MemoryStore {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
+        let mut tenants = self.tenants.lock();
+        Ok(write_sets
+            .into_iter()
+            .map(|write_set| {
+                let tenant = tenants.entry(write_set.tenant).or_default();
+                tenant.apply(&write_set.writes, write_set.quota)
+            })
+            .collect())
+    }
+}
+
+#[async_trait::async_trait]
+impl Maintenance for MemoryStore {
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
+        Ok(self.with(tenant, |tenant| Some(tenant.usage())).unwrap_or_default())
+    }
+
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        self.tenants.lock().remove(tenant);
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl Health for MemoryStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn page(messages: &[Message], range: Range) -> Page {
+    let asked = messages
+        .iter()
+        .filter(|message| message.seq > range.after && range.before.is_none_or(|before| message.seq < before));
+    let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+    let whole = Page {
+        messages: asked.cloned().collect(),
+        complete: true,
+    };
+    whole.truncate(range.from, limit)
+}
+
+impl Tenant {
+    /// Counted anew each time, since tests store little.
+    fn usage(&self) -> Usage {
+        let messages = self.rooms.values().flatten();
+        Usage {
+            message_bytes: messages
+                .map(|message| message_bytes(&message.content, message.metadata.as_deref()))
+                .sum(),
+            kv_bytes: self
+                .kv
+                .iter()
+                .map(|(key, value)| (key.key.len() + value.bytes.len()) as u64)
+                .sum(),
+            rooms: self.rooms.values().filter(|messages| !messages.is_empty()).count() as u64,
+        }
+    }
+
+    /// The quota that the tenant exceeds since it stored `before`.
+    fn exceeded(&self, before: Usage, quota: StorageQuota) -> Option<QuotaKind> {
+        let now = self.usage();
+        let more = Usage {
+            message_bytes: now.message_bytes.saturating_sub(before.message_bytes),
+            kv_bytes: now.kv_bytes.saturating_sub(before.kv_bytes),
+            rooms: now.rooms.saturating_sub(before.rooms),
+        };
+        exceeded(before, more, quota)
+    }
+
+    fn apply(&mut self, writes: &[Arc<Write>], quota: StorageQuota) -> WriteSetResult {
+        let bounded = quota != StorageQuota::UNLIMITED;
+        let mut written = Vec::with_capacity(writes.len());
+        let mut undo = Vec::with_capacity(writes.len());
+        for write in writes {
+            let before = if bounded { self.usage() } else { Usage::default() };
+            let applied = self.write(write).and_then(|(one, back)| {
+                written.push(one);
+                undo.push(back);
+                match bounded.then(|| self.exceeded(before, quota)).flatten() {
+                    Some(kind) => Err(Rejected::QuotaExceeded(kind)),
+                    None => Ok(()),
+                }
+            });
+            if let Err(rejection) = applied {
+                undo.into_iter().rev().for_each(|back| self.revert(back));
+                return Err(rejection);
+            }
+        }
+        Ok(written)
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(Written, Undo), Rejected> {
+        match write {
+            Write::Append(draft) => self.append(draft),
+            Write::MarkRead { id, user, at, .. } => self.mark_read(*id, user.clone(), *at),
+            Write::KvSet { key, value, expires_at } => Ok((
+                Written::Done,
+                self.set(
+                    key.clone(),
+                    Value {
+                        bytes: value.clone(),
+                        expires_at: *expires_at,
+                    },
+                ),
+            )),
+            Write::KvDelete { key } => {
+                let old = self.kv.remove(key);
+                Ok((Written::Done, Undo::Kv(key.clone(), old)))
+            }
+            Write::KvIncrement { key, by, at } => {
+                let live = self.live(key, *at);
+                let sum = counter::add(live.map(|value| value.bytes.as_slice()), *by)?;
+                let expires_at = live.and_then(|value| value.expires_at);
+                Ok((
+                    Written::Done,
+                    self.set(
+                        key.clone(),
+                        Value {
+                            bytes: sum.to_string().into_bytes(),
+                            expires_at,
+                        },
+                    ),
+                ))
+            }
+        }
+    }
+
+    fn append(&mut self, draft: &Draft) -> Result<(Written, Undo), Rejected> {
+        if let Some(first) = self.message(draft.id) {
+            return Ok((draft.resolve_duplicate(first.request(), first.into())?, Undo::Nothing));
+        }
+        let messages = self.rooms.entry(draft.room.clone()).or_default();
+        let seq = messages.last().map_or(1, |last| last.seq + 1);
+        messages.push(Message {
+            id: draft.id,
+            room: draft.room.clone(),
+            seq,
+            sender: draft.sender.clone(),
+            username: draft.username.clone(),
+            content: draft.content.clone(),
+            metadata: draft.metadata.clone(),
+            sent_at: draft.sent_at,
+            client: draft.client.clone(),
+        });
+        self.ids.insert(draft.id, (draft.room.clone(), seq));
+        Ok((
+            Written::Appended {
+                seq,
+                sent_at: draft.sent_at,
+                duplicate: false,
+            },
+            Undo::Append(draft.id),
+        ))
+    }
+
+    fn mark_read(&mut self, id: MessageId, user: UserId, at: u64) -> Result<(Written, Undo), Rejected> {
+        if !self.ids.contains_key(&id) {
+            return Err(Rejected::NotFound);
+        }
+        if let Some(at) = self.receipts.get(&(id, user.clone())) {
+            return Ok((Written::Read { at: *at, first: false }, Undo::Nothing));
+        }
+        self.receipts.insert((id, user.clone()), at);
+        Ok((Written::Read { at, first: true }, Undo::Receipt(id, user)))
+    }
+
+    fn set(&mut self, key: KvKey, value: Value) -> Undo {
+        let old = self.kv.insert(key.clone(), value);
+        Undo::Kv(key, old)
+    }
+
+    fn revert(&mut self, undo: Undo) {
+        match undo {
+            Undo::Nothing => {}
+            Undo::Append(id) => {
+                if let Some((room, _)) = self.ids.remove(&id) {
+                    self.rooms.entry(room).or_default().pop();
+                }
+            }
+            Undo::Receipt(id, user) => drop(self.receipts.remove(&(id, user))),
+            Undo::Kv(key, None) => drop(self.kv.remove(&key)),
+            Undo::Kv(key, Some(old)) => drop(self.kv.insert(key, old)),
+        }
+    }
+
+    fn message(&self, id: MessageId) -> Option<&Message> {
+        let (room, seq) = self.ids.get(&id)?;
+        self.rooms.get(room)?.get(usize::try_from(seq - 1).ok()?)
+    }
+
+    fn live(&self, key: &KvKey, now: u64) -> Option<&Value> {
+        self.kv
+            .get(key)
+            .filter(|value| value.expires_at.is_none_or(|at| at > now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conformance::{Store, tests_of};
+
+    async fn empty() -> (Arc<dyn Store>, ()) {
+        (Arc::new(MemoryStore::default()), ())
+    }
+
+    tests_of!(empty);
+}

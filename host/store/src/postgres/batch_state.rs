@@ -1,0 +1,290 @@
+//! Applies a batch in memory: to rows that were locked and loaded before, and whose changes are written afterwards. A
+//! rejected write set is undone, so that it leaves no trace.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::quota::{exceeded, message_bytes};
+use crate::{
+    Draft, FirstPost, KvKey, Rejected, RequestDigest, StorageQuota, Usage, Write, WriteSet, WriteSetResult, Written,
+    counter,
+};
+use parlance_types::id::{MessageId, RoomId, UserId};
+
+// Keys of rows. The first part is the tenant's row id.
+pub(super) type RoomKey<'a> = (i64, &'a RoomId);
+pub(super) type KvRowKey<'a> = (i64, &'a KvKey);
+pub(super) type ReceiptKey<'a> = (i64, MessageId, &'a UserId);
+
+/// A room's row, which this transaction has locked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoomRow {
+    pub(super) row: i64,
+    pub(super) last_seq: i64,
+    /// `last_seq` before this batch.
+    pub(super) loaded: i64,
+}
+
+/// A message that is stored already, or that this batch has appended.
+#[derive(Debug, Clone)]
+pub(super) struct MessageRow {
+    pub(super) room: i64,
+    pub(super) seq: i64,
+    pub(super) sent_at: i64,
+    pub(super) username: Arc<str>,
+    /// The digest of its request. `None` when the batch only marks the message as read.
+    pub(super) request: Option<RequestDigest>,
+}
+
+/// A key that exists.
+#[derive(Debug, Clone)]
+pub(super) struct KvEntry<'a> {
+    /// The length of the value.
+    pub(super) bytes: u64,
+    /// The value. `None` when the batch does not need the stored one.
+    pub(super) value: Option<Cow<'a, [u8]>>,
+    pub(super) expires_at: Option<i64>,
+    /// This batch has set the key.
+    pub(super) changed: bool,
+}
+
+/// A message to insert.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewMessage<'a> {
+    pub(super) tenant: i64,
+    pub(super) room: i64,
+    pub(super) seq: i64,
+    pub(super) draft: &'a Draft,
+}
+
+/// A receipt to insert.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NewReceipt<'a> {
+    pub(super) room: i64,
+    pub(super) seq: i64,
+    pub(super) user: &'a UserId,
+    pub(super) at: i64,
+}
+
+/// How to undo one change of a write set.
+enum Undo<'a> {
+    Append(RoomKey<'a>, i64, MessageId),
+    Receipt(ReceiptKey<'a>),
+    Key(KvRowKey<'a>, Option<KvEntry<'a>>),
+}
+
+/// The rows that a batch touches, as they are after the write sets applied so far. See the [module](self).
+///
+/// Before the first write set is applied, every row that the batch touches must be loaded.
+#[derive(Default)]
+pub(super) struct BatchState<'a> {
+    pub(super) rooms: BTreeMap<RoomKey<'a>, RoomRow>,
+    pub(super) messages: HashMap<(i64, MessageId), MessageRow>,
+    pub(super) receipts: HashMap<ReceiptKey<'a>, i64>,
+    pub(super) kv: BTreeMap<KvRowKey<'a>, KvEntry<'a>>,
+    /// The keys that the database has before this batch.
+    pub(super) stored_keys: HashSet<KvRowKey<'a>>,
+    pub(super) usage: HashMap<i64, Usage>,
+    pub(super) new_messages: Vec<NewMessage<'a>>,
+    pub(super) new_receipts: Vec<NewReceipt<'a>>,
+    undo: Vec<Undo<'a>>,
+}
+
+impl<'a> BatchState<'a> {
+    /// Applies a write set of the tenant with this row id. When a write rejects it, undoes the writes before.
+    pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet) -> WriteSetResult {
+        self.undo.clear();
+        let before = self.usage.get(&tenant).copied();
+        let (new_messages, new_receipts) = (self.new_messages.len(), self.new_receipts.len());
+        let mut written = Vec::with_capacity(write_set.writes.len());
+        for write in &write_set.writes {
+            match self.write(tenant, write, write_set.quota) {
+                Ok(one) => written.push(one),
+                Err(rejection) => {
+                    while let Some(undo) = self.undo.pop() {
+                        self.revert(undo);
+                    }
+                    self.new_messages.truncate(new_messages);
+                    self.new_receipts.truncate(new_receipts);
+                    match before {
+                        Some(usage) => self.usage.insert(tenant, usage),
+                        None => self.usage.remove(&tenant),
+                    };
+                    return Err(rejection);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn write(&mut self, tenant: i64, write: &'a Write, quota: StorageQuota) -> Result<Written, Rejected> {
+        match write {
+            Write::Append(draft) => self.append(tenant, draft, quota),
+            Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
+            Write::KvSet { key, value, expires_at } => {
+                let value = Cow::Borrowed(value.as_slice());
+                self.set((tenant, key), value, expires_at.map(u64::cast_signed), quota)?;
+                Ok(Written::Done)
+            }
+            Write::KvDelete { key } => {
+                let at = (tenant, key);
+                if let Some(old) = self.kv.remove(&at) {
+                    let usage = self.usage.entry(tenant).or_default();
+                    usage.kv_bytes = usage.kv_bytes.saturating_sub(size(key, &old));
+                    self.undo.push(Undo::Key(at, Some(old)));
+                }
+                Ok(Written::Done)
+            }
+            Write::KvIncrement { key, by, at } => {
+                let old = self.kv.get(&(tenant, key)).filter(|entry| live(entry.expires_at, *at));
+                let value = old.map(|entry| entry.value.as_deref().unwrap_or_default());
+                let sum = counter::add(value, *by)?;
+                let expires_at = old.and_then(|entry| entry.expires_at);
+                self.set(
+                    (tenant, key),
+                    Cow::Owned(sum.to_string().into_bytes()),
+                    expires_at,
+                    quota,
+                )?;
+                Ok(Written::Done)
+            }
+        }
+    }
+
+    fn append(&mut self, tenant: i64, draft: &'a Draft, quota: StorageQuota) -> Result<Written, Rejected> {
+        if let Some(first) = self.messages.get(&(tenant, draft.id)) {
+            let first_post = FirstPost {
+                seq: first.seq.cast_unsigned(),
+                sent_at: first.sent_at.cast_unsigned(),
+                username: first.username.clone(),
+            };
+            return first.request.map_or(Err(Rejected::ClientIdTaken), |request| {
+                draft.resolve_duplicate(request, first_post)
+            });
+        }
+        let at = (tenant, &draft.room);
+        let Some(room) = self.rooms.get(&at).copied() else {
+            // Cannot happen: every room of the batch was loaded or created.
+            return Err(Rejected::NotFound);
+        };
+        let seq = room.last_seq + 1;
+        let more = Usage {
+            message_bytes: message_bytes(&draft.content, draft.metadata.as_deref()),
+            rooms: u64::from(seq == 1),
+            ..Usage::default()
+        };
+        self.add(tenant, more, quota)?;
+        self.rooms.insert(at, RoomRow { last_seq: seq, ..room });
+        let message = MessageRow {
+            room: room.row,
+            seq,
+            sent_at: draft.sent_at.cast_signed(),
+            username: draft.username.clone(),
+            request: Some(draft.request()),
+        };
+        self.messages.insert((tenant, draft.id), message);
+        self.new_messages.push(NewMessage {
+            tenant,
+            room: room.row,
+            seq,
+            draft,
+        });
+        self.undo.push(Undo::Append(at, room.last_seq, draft.id));
+        Ok(Written::Appended {
+            seq: seq.cast_unsigned(),
+            sent_at: draft.sent_at,
+            duplicate: false,
+        })
+    }
+
+    fn mark_read(&mut self, tenant: i64, id: MessageId, user: &'a UserId, at: u64) -> Result<Written, Rejected> {
+        let message = self.messages.get(&(tenant, id)).ok_or(Rejected::NotFound)?;
+        let (room, seq) = (message.room, message.seq);
+        let receipt = (tenant, id, user);
+        if let Some(first) = self.receipts.get(&receipt) {
+            return Ok(Written::Read {
+                at: first.cast_unsigned(),
+                first: false,
+            });
+        }
+        self.receipts.insert(receipt, at.cast_signed());
+        self.new_receipts.push(NewReceipt {
+            room,
+            seq,
+            user,
+            at: at.cast_signed(),
+        });
+        self.undo.push(Undo::Receipt(receipt));
+        Ok(Written::Read { at, first: true })
+    }
+
+    /// Sets a key and counts the difference in bytes.
+    fn set(
+        &mut self,
+        at: KvRowKey<'a>,
+        value: Cow<'a, [u8]>,
+        expires_at: Option<i64>,
+        quota: StorageQuota,
+    ) -> Result<(), Rejected> {
+        let before = self.kv.get(&at).map_or(0, |entry| size(at.1, entry));
+        let new = KvEntry {
+            bytes: value.len() as u64,
+            value: Some(value),
+            expires_at,
+            changed: true,
+        };
+        match size(at.1, &new).checked_sub(before) {
+            Some(kv_bytes) => {
+                let more = Usage {
+                    kv_bytes,
+                    ..Usage::default()
+                };
+                self.add(at.0, more, quota)?;
+            }
+            None => {
+                let usage = self.usage.entry(at.0).or_default();
+                usage.kv_bytes = usage.kv_bytes.saturating_sub(before - size(at.1, &new));
+            }
+        }
+        let old = self.kv.insert(at, new);
+        self.undo.push(Undo::Key(at, old));
+        Ok(())
+    }
+
+    /// Counts what a write adds, or rejects the write when that would exceed the quota.
+    fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Rejected> {
+        let usage = self.usage.entry(tenant).or_default();
+        if let Some(kind) = exceeded(*usage, more, quota) {
+            return Err(Rejected::QuotaExceeded(kind));
+        }
+        usage.message_bytes += more.message_bytes;
+        usage.kv_bytes += more.kv_bytes;
+        usage.rooms += more.rooms;
+        Ok(())
+    }
+
+    fn revert(&mut self, undo: Undo<'a>) {
+        match undo {
+            Undo::Append(at, last_seq, id) => {
+                if let Some(room) = self.rooms.get_mut(&at) {
+                    room.last_seq = last_seq;
+                }
+                self.messages.remove(&(at.0, id));
+            }
+            Undo::Receipt(at) => drop(self.receipts.remove(&at)),
+            Undo::Key(at, Some(old)) => drop(self.kv.insert(at, old)),
+            Undo::Key(at, None) => drop(self.kv.remove(&at)),
+        }
+    }
+}
+
+/// Bytes that a key and its value count for.
+fn size(key: &KvKey, entry: &KvEntry<'_>) -> u64 {
+    key.key.len() as u64 + entry.bytes
+}
+
+/// Whether a key with this `expires_at` column exists at `now`.
+pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
+    expires_at.is_none_or(|at| at.cast_unsigned() > now)
+}

@@ -1,0 +1,214 @@
+//! The catalog, in the same database as the messages.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Row;
+
+use super::PostgresStore;
+use super::decode::{corrupt, get};
+use super::error::PostgresError;
+use super::pool::{Connection, Statement};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin};
+use crate::StoreError;
+use crate::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
+
+const REVISION: &str = "SELECT revision FROM catalog_head";
+const CHANGES: &str =
+    "SELECT kind, tenant, name, document, revision FROM catalog WHERE revision > $1 ORDER BY revision";
+/// Locks the only row of `catalog_head`, so that all nodes change the catalog one after another.
+const LOCK: &str = "SELECT revision FROM catalog_head FOR UPDATE";
+const LOOK: &str = "SELECT revision, document IS NOT NULL FROM catalog WHERE kind = $1 AND tenant = $2 AND name = $3";
+const PUT: &str = "INSERT INTO catalog (kind, tenant, name, document, revision) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (kind, tenant, name) DO UPDATE SET document = excluded.document, revision = excluded.revision";
+const AUDIT: &str = "INSERT INTO audit (at_ms, actor, tenant, action, detail) VALUES ($1, $2, $3, $4, $5)";
+const ADVANCE: &str = "UPDATE catalog_head SET revision = $1";
+const PUT_COMPONENT: &str = "INSERT INTO components (tenant, sha256, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const COMPONENT: &str = "SELECT bytes FROM components WHERE tenant = $1 AND sha256 = $2";
+/// Deletes the components that no handler's document names: those of one tenant, or of all.
+const DELETE_UNNAMED: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenant = $1) AND NOT EXISTS (
+    SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = c.tenant
+    AND position(encode(c.sha256, 'hex') in d.document) > 0) RETURNING 1";
+const ENTRIES: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
+    WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY id DESC LIMIT $3";
+
+const PRUNE: &str =
+    "DELETE FROM audit WHERE at_ms < $1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2) RETURNING 1";
+
+/// Changes and audit entries to be written together.
+struct Changes {
+    puts: Vec<Put>,
+    audit: Vec<AuditEntry>,
+}
+
+#[async_trait::async_trait]
+impl Transaction for Changes {
+    type Output = Result<u64, Conflict>;
+
+    async fn run(
+        &mut self,
+        connection: &Connection,
+        id: &TransactionId,
+    ) -> Result<Self::Output, AttemptError<Self::Output>> {
+        let id = id.bytes();
+        let mut statements = begin(&id);
+        statements.push(Statement::Prepared(LOCK, vec![]));
+        let results = connection.pipeline(statements).await?;
+        let head = results
+            .iter()
+            .flatten()
+            .next()
+            .ok_or_else(|| corrupt("no row in catalog_head"))?;
+        let mut last: i64 = get(head, 0)?;
+        for Put {
+            key,
+            document,
+            expect,
+            component,
+        } in &self.puts
+        {
+            let kind = key.kind.as_str();
+            let look = Statement::Prepared(LOOK, vec![&kind, &key.tenant, &key.name]);
+            let found = connection.pipeline(vec![look]).await?.pop().unwrap_or_default();
+            let (now, exists): (i64, bool) = match found.first() {
+                Some(row) => (get(row, 0)?, get(row, 1)?),
+                None => (0, false),
+            };
+            let as_expected = match expect {
+                None => true,
+                Some(0) => !exists,
+                Some(expected) => exists && now.cast_unsigned() == *expected,
+            };
+            if !as_expected {
+                connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await?;
+                return Ok(Err(Conflict { key: key.clone() }));
+            }
+            last += 1;
+            let put = Statement::Prepared(PUT, vec![&kind, &key.tenant, &key.name, document, &last]);
+            connection.pipeline(vec![put]).await?;
+            if let Some(Component { sha256, bytes }) = component {
+                let sha256 = &sha256[..];
+                let keep = Statement::Prepared(PUT_COMPONENT, vec![&key.tenant, &sha256, bytes]);
+                connection.pipeline(vec![keep]).await?;
+            }
+        }
+        let handlers = self.puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
+        for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
+            connection
+                .pipeline(vec![Statement::Prepared(DELETE_UNNAMED, vec![&tenant])])
+                .await?;
+        }
+        let times: Vec<i64> = self.audit.iter().map(|entry| entry.at_ms.cast_signed()).collect();
+        let entries = self.audit.iter().zip(&times).map(|(entry, at_ms)| {
+            let AuditEntry {
+                actor,
+                tenant,
+                action,
+                detail,
+                ..
+            } = entry;
+            Statement::Prepared(AUDIT, vec![at_ms, actor, tenant, action, detail])
+        });
+        let mut statements: Vec<Statement<'_>> = entries.collect();
+        statements.push(Statement::Prepared(ADVANCE, vec![&last]));
+        statements.push(Statement::Simple("COMMIT"));
+        match connection.pipeline(statements).await {
+            Ok(_) => Ok(Ok(last.cast_unsigned())),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(Ok(last.cast_unsigned())),
+            }),
+        }
+    }
+}
+
+/// Deletes every component that no document names, while no other node changes the catalog.
+struct CollectGarbage;
+
+#[async_trait::async_trait]
+impl Transaction for CollectGarbage {
+    type Output = u64;
+
+    async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<u64, AttemptError<u64>> {
+        let id = id.bytes();
+        let all_tenants: Option<&str> = None;
+        let mut statements = begin(&id);
+        statements.push(Statement::Prepared(LOCK, vec![]));
+        statements.push(Statement::Prepared(DELETE_UNNAMED, vec![&all_tenants]));
+        let removed = connection.pipeline(statements).await?.pop().unwrap_or_default().len() as u64;
+        match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
+            Ok(_) => Ok(removed),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(removed),
+            }),
+        }
+    }
+}
+
+fn record(row: &Row) -> Result<Record, PostgresError> {
+    let kind: &str = get(row, 0)?;
+    let kind = RecordKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    Ok(Record {
+        key: RecordKey {
+            kind: kind.ok_or_else(|| corrupt("a document of a kind that this release does not know"))?,
+            tenant: get(row, 1)?,
+            name: get(row, 2)?,
+        },
+        document: get(row, 3)?,
+        revision: get::<i64>(row, 4)?.cast_unsigned(),
+    })
+}
+
+fn entry(row: &Row) -> Result<AuditEntry, PostgresError> {
+    Ok(AuditEntry {
+        id: get::<i64>(row, 0)?.cast_unsigned(),
+        at_ms: get::<i64>(row, 1)?.cast_unsigned(),
+        actor: get(row, 2)?,
+        tenant: get(row, 3)?,
+        action: get(row, 4)?,
+        detail: get(row, 5)?,
+    })
+}
+
+#[async_trait::async_trait]
+impl Catalog for PostgresStore {
+    async fn revision(&self) -> Result<u64, StoreError> {
+        let rows = self.pool.query(REVISION, &[]).await?;
+        let row = rows.first().ok_or_else(|| corrupt("no row in catalog_head"))?;
+        Ok(get::<i64>(row, 0)?.cast_unsigned())
+    }
+
+    async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
+        let rows = self.pool.query(CHANGES, &[&after.cast_signed()]).await?;
+        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+    }
+
+    async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
+        self.run_detached(Changes { puts, audit }).await
+    }
+
+    async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.pool.query(COMPONENT, &[&tenant, &&sha256[..]]).await?;
+        Ok(rows.first().map(|row| get(row, 0)).transpose()?)
+    }
+
+    async fn collect_garbage(&self) -> Result<u64, StoreError> {
+        self.run_detached(CollectGarbage).await
+    }
+
+    async fn audit(
+        &self,
+        tenant: Option<&str>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+        let rows = self.pool.query(ENTRIES, &[&before, &tenant, &i64::from(limit)]).await?;
+        Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
+    }
+
+    async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
+        let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
+        Ok(self.pool.query(PRUNE, &[&before, &i64::from(limit)]).await?.len() as u64)
+    }
+}

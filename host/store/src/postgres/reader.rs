@@ -1,0 +1,138 @@
+//! Reads, one statement each, on any connection. They wait for no writer.
+
+use std::collections::HashMap;
+
+use super::batch::{USAGE, usage_sum};
+use super::batch_state::live;
+use super::decode::{self, get};
+use super::error::PostgresError;
+use super::pool::ConnectionPool;
+use crate::{End, KvKey, Message, Page, Range, Usage};
+use parlance_types::id::{MessageId, RoomId, TenantId};
+
+const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
+const CREATE_TENANTS: &str = "INSERT INTO tenants (name)
+    SELECT w.name FROM unnest($1::text[]) WITH ORDINALITY AS w (name, n) ORDER BY w.n ON CONFLICT DO NOTHING";
+const MESSAGE: &str =
+    "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request,
+           r.name
+    FROM messages m JOIN rooms r ON r.id = m.room_id
+    WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND m.id = $2";
+macro_rules! history {
+    () => {
+        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request FROM messages
+    WHERE room_id = (SELECT id FROM rooms
+                     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = $2)
+    AND seq > $3 AND seq < $4 ORDER BY seq"
+    };
+}
+const HISTORY_BACKWARDS: &str = concat!(history!(), " DESC LIMIT $5");
+const HISTORY_FORWARDS: &str = concat!(history!(), " LIMIT $5");
+const LAST_SEQS: &str = "SELECT w.n, r.last_seq
+    FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
+    JOIN rooms r ON r.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND r.name = w.name";
+const KEY: &str = "SELECT value, expires_at FROM kv
+    WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key = $3";
+
+/// The row ids of those tenants that have a row, by name.
+pub(super) async fn tenant_ids(pool: &ConnectionPool, names: &[&str]) -> Result<HashMap<String, i64>, PostgresError> {
+    let rows = pool.query(TENANTS, &[&names]).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+}
+
+/// Creates a row for each tenant that has none.
+pub(super) async fn create_tenants(pool: &ConnectionPool, names: &[&str]) -> Result<(), PostgresError> {
+    pool.query(CREATE_TENANTS, &[&names]).await.map(drop)
+}
+
+pub(super) async fn message(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    id: MessageId,
+) -> Result<Option<Message>, PostgresError> {
+    let id = id.to_bytes();
+    let rows = pool.query(MESSAGE, &[&tenant.as_str(), &&id[..]]).await?;
+    let message = |row| {
+        let room = RoomId::new(get(row, 9)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
+        decode::message(row, room)
+    };
+    rows.first().map(message).transpose()
+}
+
+pub(super) async fn history(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    room: &RoomId,
+    range: Range,
+) -> Result<Page, PostgresError> {
+    // The column holds every `seq`, so clamping the bounds changes no answer.
+    let clamp = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
+    let (after, before) = (clamp(range.after), range.before.map_or(i64::MAX, clamp));
+    // One message more than the limit tells whether the page is complete.
+    let limit = i64::from(range.limit).saturating_add(1);
+    let sql = match range.from {
+        End::Newest => HISTORY_BACKWARDS,
+        End::Oldest => HISTORY_FORWARDS,
+    };
+    let rows = pool
+        .query(sql, &[&tenant.as_str(), &room.as_str(), &after, &before, &limit])
+        .await?;
+    let mut messages = rows
+        .iter()
+        .map(|row| decode::message(row, room.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if range.from == End::Newest {
+        messages.reverse();
+    }
+    let found = Page {
+        messages,
+        complete: true,
+    };
+    Ok(found.truncate(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
+}
+
+pub(super) async fn last_seqs(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    rooms: &[RoomId],
+) -> Result<Vec<u64>, PostgresError> {
+    let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
+    let mut seqs = vec![0; rooms.len()];
+    for row in pool.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
+        let (n, seq): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
+        let last_seq = usize::try_from(n - 1).ok().and_then(|n| seqs.get_mut(n));
+        *last_seq.ok_or_else(|| decode::corrupt("a row that was not asked for"))? = seq.cast_unsigned();
+    }
+    Ok(seqs)
+}
+
+pub(super) async fn usage(pool: &ConnectionPool, tenant: i64) -> Result<Usage, PostgresError> {
+    let rows = pool.query(USAGE, &[&vec![tenant]]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Usage::default());
+    };
+    Ok(Usage {
+        message_bytes: usage_sum(row, 1)?,
+        kv_bytes: usage_sum(row, 2)?,
+        rooms: usage_sum(row, 3)?,
+    })
+}
+
+pub(super) async fn kv_get(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    key: &KvKey,
+    now: u64,
+) -> Result<Option<Vec<u8>>, PostgresError> {
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+        [&tenant.as_str(), &&*key.handler, &key.key.as_bytes()];
+    let rows = pool.query(KEY, &parameters).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    Ok(if live(get(row, 1)?, now) {
+        Some(get(row, 0)?)
+    } else {
+        None
+    })
+}

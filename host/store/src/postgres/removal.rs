@@ -1,0 +1,148 @@
+//! Deletes tenants' data and expired keys.
+
+use std::time::Duration;
+
+use super::decode::get;
+use super::error::{PostgresError, Recovery};
+use super::pool::{Connection, ConnectionPool, Statement};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, execute};
+use super::write::ADD_USAGE;
+use crate::StoreError;
+
+/// The most messages and the most keys that one transaction of a tenant's deletion deletes.
+const ROWS_PER_STEP: i64 = 500;
+/// The most rooms that one such transaction locks.
+const ROOMS_PER_STEP: i64 = 20;
+/// How often expired keys are deleted.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// The most expired keys that one statement deletes, so that no batch waits long for it.
+const SWEEP_KEYS: i64 = 500;
+/// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
+/// machine's clock, and must not delete a key that an event in flight may still see.
+const SWEEP_GRACE: Duration = Duration::from_secs(60);
+
+/// Locks rooms as a batch does, so that nothing is appended to them during the transaction.
+const LOCK_ROOMS: &str = "SELECT id, last_seq FROM rooms WHERE tenant_id = $1 ORDER BY name LIMIT $2 FOR UPDATE";
+const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
+    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
+    WHERE r.room_id = m.room_id AND r.seq = m.seq";
+const REMOVE_MESSAGES: &str = "DELETE FROM messages d USING
+    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
+    WHERE d.room_id = m.room_id AND d.seq = m.seq
+    RETURNING (128 + octet_length(d.content) + coalesce(octet_length(d.metadata), 0))::bigint";
+const REMOVE_ROOMS: &str = "DELETE FROM rooms WHERE id = ANY ($1::bigint[])";
+const REMOVE_KEYS: &str = "DELETE FROM kv d USING
+    (SELECT tenant_id, handler, key FROM kv WHERE tenant_id = $1 ORDER BY handler, key LIMIT $2 FOR UPDATE) k
+    WHERE d.tenant_id = k.tenant_id AND d.handler = k.handler AND d.key = k.key
+    RETURNING (octet_length(d.key) + octet_length(d.value))::bigint";
+
+/// From 0, because times beyond 2^63 are stored as negative numbers and lie far in the future. Skips locked keys, which a
+/// later sweep deletes.
+const SWEEP: &str = "WITH old AS (
+        SELECT tenant_id, handler, key FROM kv WHERE expires_at BETWEEN 0 AND $1
+        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+    gone AS (
+        DELETE FROM kv k USING old
+        WHERE k.tenant_id = old.tenant_id AND k.handler = old.handler AND k.key = old.key
+        RETURNING k.tenant_id, octet_length(k.key) + octet_length(k.value) AS bytes)
+    INSERT INTO usage (tenant_id, part, message_bytes, kv_bytes, rooms)
+    SELECT tenant_id, $3::smallint, 0, -sum(bytes), 0 FROM gone GROUP BY tenant_id ORDER BY tenant_id
+    ON CONFLICT (tenant_id, part) DO UPDATE SET kv_bytes = usage.kv_bytes + excluded.kv_bytes";
+
+/// Forgets transactions long after the last attempt to repeat them. Compares only times of the server's own clock.
+const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
+
+/// One transaction of a tenant's deletion.
+struct DeletionStep {
+    tenant: i64,
+    usage_shard: i16,
+}
+
+/// Deletes a tenant's data in small transactions, so that other tenants are served in between.
+pub(super) async fn delete_tenant(pool: &ConnectionPool, tenant: i64, usage_shard: i16) -> Result<(), StoreError> {
+    while execute(pool, DeletionStep { tenant, usage_shard }).await? {}
+    Ok(())
+}
+
+#[async_trait::async_trait]
+impl Transaction for DeletionStep {
+    /// Whether more may be left.
+    type Output = bool;
+
+    async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<bool, AttemptError<bool>> {
+        let id = id.bytes();
+        let mut statements = begin(&id);
+        statements.push(Statement::Prepared(LOCK_ROOMS, vec![&self.tenant, &ROOMS_PER_STEP]));
+        let rooms = connection.pipeline(statements).await?.pop().unwrap_or_default();
+        let ids: Vec<i64> = rooms
+            .iter()
+            .map(|row| get(row, 0))
+            .collect::<Result<_, PostgresError>>()?;
+        let deleted = connection
+            .pipeline(vec![
+                Statement::Prepared(REMOVE_RECEIPTS, vec![&ids, &ROWS_PER_STEP]),
+                Statement::Prepared(REMOVE_MESSAGES, vec![&ids, &ROWS_PER_STEP]),
+                Statement::Prepared(REMOVE_KEYS, vec![&self.tenant, &ROWS_PER_STEP]),
+            ])
+            .await?;
+        let mut deleted = deleted.into_iter().skip(1);
+        let mut next = || deleted.next().unwrap_or_default();
+        let (messages, keys) = (next(), next());
+        let sum = |rows: &[tokio_postgres::Row]| {
+            rows.iter()
+                .map(|row| get::<i64>(row, 0))
+                .sum::<Result<i64, PostgresError>>()
+        };
+        let (tenants, message_bytes, kv_bytes) = (vec![self.tenant], vec![-sum(&messages)?], vec![-sum(&keys)?]);
+        // If fewer messages than the limit were deleted, the locked rooms are empty now.
+        let rooms_empty = i64::try_from(messages.len()).unwrap_or(i64::MAX) < ROWS_PER_STEP;
+        let rooms = if rooms_empty {
+            vec![-i64::try_from(ids.len()).unwrap_or(i64::MAX)]
+        } else {
+            vec![0]
+        };
+        let mut statements = Vec::new();
+        if rooms_empty {
+            statements.push(Statement::Prepared(REMOVE_ROOMS, vec![&ids]));
+        }
+        statements.push(Statement::Prepared(
+            ADD_USAGE,
+            vec![&tenants, &self.usage_shard, &message_bytes, &kv_bytes, &rooms],
+        ));
+        statements.push(Statement::Simple("COMMIT"));
+        let left = !(messages.is_empty() && keys.is_empty() && ids.is_empty());
+        match connection.pipeline(statements).await {
+            Ok(_) => Ok(left),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(left),
+            }),
+        }
+    }
+}
+
+/// Deletes expired keys and the ids of old transactions, until the task is aborted.
+pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = sweep_once(&pool, usage_shard).await
+            && error.recovery() == Recovery::GiveUp
+        {
+            // The other errors mean that the database is away, which its other users report.
+            let error = StoreError::from(error);
+            tracing::warn!(error = format!("{error:#}"), "expired keys could not be deleted");
+        }
+    }
+}
+
+pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Result<(), PostgresError> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
+    pool.query(SWEEP, &[&until, &SWEEP_KEYS, &usage_shard]).await?;
+    pool.query(FORGET_COMMITS, &[]).await?;
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! The store in one SQLite file, for one node.
+//!
+//! # Threads
+//! One **writer** thread owns the only connection that writes. It takes one batch at a time from a channel, makes it one
+//! transaction, and answers after the commit. With a write-ahead log and `synchronous=FULL` a commit includes the
+//! `fsync`. Two **reader** threads own a read-only connection each and share one queue. The write-ahead log lets them
+//! read the last commit without waiting for the writer. A connection never changes threads, and no async task waits for
+//! the disk.
+//!
+//! # Tables
+//! `migrations/sqlite/` has the schema. `tenants` and `rooms` give each name a row number. `messages` is one tree in the
+//! order of (room, seq), with a unique index on (tenant, id). `receipts` is in the order of (room, seq, user), `kv` in
+//! that of (tenant, handler, key). A room's last `seq` is the greatest of its messages and is stored nowhere else, so
+//! that it cannot disagree with them; the writer caches it. A job that deletes old messages must therefore leave each
+//! room its last one.
+//!
+//! # Locking
+//! One process at a time opens the database: it holds an advisory lock (`flock`) on the file `<database>.lock` beside
+//! it. The lock ends with the process, also with `kill -9`; the file stays, and has no meaning without the lock. Reads
+//! and backups, also by SQLite's own tools, need no lock. [`restore`] does.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+};
+use parlance_types::id::{MessageId, RoomId, TenantId};
+use reader::ReaderCommand;
+use writer::{WriterCommand, WriterThread};
+
+mod backup;
+mod catalog;
+mod error;
+mod integrity;
+mod open;
+mod reader;
+mod removal;
+mod row_cache;
+#[cfg(test)]
+mod tests;
+mod usage_cache;
+mod writer;
+
+pub use backup::{BackupError, Restored, backup, restore};
+pub use open::{OpenError, check_path};
+
+/// Reader threads, each with its own connection and page cache.
+const READERS: usize = 2;
+/// Commands that the writer's queue and the readers' queue hold each. Callers of a full queue wait.
+const QUEUE: usize = 256;
+
+/// An open SQLite database. See the [module](self).
+///
+/// Any number of tasks may share it in an [`Arc`].
+pub struct SqliteStore {
+    writer: mpsc::Sender<WriterCommand>,
+    readers: mpsc::Sender<ReaderCommand>,
+    /// Emptied by [`SqliteStore::close`].
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, creates it if it does not exist, and migrates its schema. The directory must exist.
+    ///
+    /// Looks for damage for at most `check_time`. Blocks on the disk, so call it only while the server starts.
+    ///
+    /// # Errors
+    /// Each error names the file, what is wrong with it, and what to do.
+    pub fn open(path: &Path, check_time: Duration) -> Result<Self, OpenError> {
+        let opened = open::open(path, check_time)?;
+        let lock = Arc::new(opened.lock);
+        let spawn_failed = |source: std::io::Error| OpenError::Failed {
+            path: path.display().to_string(),
+            source: source.into(),
+        };
+
+        let (readers, commands) = mpsc::channel(QUEUE);
+        let commands = Arc::new(Mutex::new(commands));
+        let mut threads = Vec::with_capacity(READERS + 1);
+        for n in 0..READERS {
+            let db = open::open_reader(&opened.path)?;
+            let (commands, lock) = (Arc::clone(&commands), Arc::clone(&lock));
+            let run = move || reader::run(db, &commands, lock);
+            threads.push(
+                thread::Builder::new()
+                    .name(format!("store-read-{n}"))
+                    .spawn(run)
+                    .map_err(spawn_failed)?,
+            );
+        }
+        let (writer, commands) = mpsc::channel(QUEUE);
+        let run = move || WriterThread::new(opened.writer, lock).run(commands);
+        threads.push(
+            thread::Builder::new()
+                .name("store-write".to_owned())
+                .spawn(run)
+                .map_err(spawn_failed)?,
+        );
+        Ok(Self {
+            writer,
+            readers,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Completes the calls made so far, checkpoints the write-ahead log, and ends the threads. Later calls fail with
+    /// [`StoreError::Unavailable`].
+    ///
+    /// A process that ends without closing loses nothing, but its next start has the log to read, and the database may
+    /// still be locked for a moment.
+    pub async fn close(&self) {
+        for _ in 0..READERS {
+            // Sending and waiting fail only when the threads have ended.
+            let (reply, closed) = oneshot::channel();
+            let _ = self.readers.send(ReaderCommand::Close(reply)).await;
+            let _ = closed.await;
+        }
+        // The writer goes last, because SQLite removes the log with the last connection.
+        let (reply, closed) = oneshot::channel();
+        let _ = self.writer.send(WriterCommand::Close(reply)).await;
+        let _ = closed.await;
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+    }
+
+    /// Runs `job` on the writer thread, even when the caller drops this future.
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut WriterThread) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(move |writer: &mut WriterThread| {
+            // Sending fails when the caller has dropped its future.
+            let _ = reply.send(job(writer));
+        });
+        self.writer
+            .send(WriterCommand::Run(job))
+            .await
+            .map_err(|_| error::closed())?;
+        received(answer).await
+    }
+
+    /// Runs `query` on a reader thread, unless the caller drops this future first.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let query = Box::new(move |db: &Connection| {
+            if !reply.is_closed() {
+                let _ = reply.send(query(db));
+            }
+        });
+        self.readers
+            .send(ReaderCommand::Run(query))
+            .await
+            .map_err(|_| error::closed())?;
+        received(answer).await
+    }
+}
+
+/// Waits for the answer of a thread.
+async fn received<T>(answer: oneshot::Receiver<rusqlite::Result<T>>) -> Result<T, StoreError> {
+    answer
+        .await
+        .map_err(|_| error::closed())?
+        .map_err(error::to_store_error)
+}
+
+#[async_trait::async_trait]
+impl Reader for SqliteStore {
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        let tenant = tenant.clone();
+        self.read(move |db| reader::message(db, &tenant, id)).await
+    }
+
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        let (tenant, room) = (tenant.clone(), room.clone());
+        self.read(move |db| reader::history(db, &tenant, &room, range)).await
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        let (tenant, rooms) = (tenant.clone(), rooms.to_vec());
+        self.read(move |db| rooms.iter().map(|room| reader::last_seq(db, &tenant, room)).collect())
+            .await
+    }
+
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.read(move |db| reader::kv_get(db, &tenant, &key, now)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Writer for SqliteStore {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
+        self.write(move |writer| writer.commit(&write_sets)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Maintenance for SqliteStore {
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
+        let tenant = tenant.clone();
+        self.write(move |writer| match writer.rows.find_tenant(&writer.db, &tenant)? {
+            Some(row) => usage_cache::read(&writer.db, row),
+            None => Ok(Usage::default()),
+        })
+        .await
+    }
+
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        loop {
+            let tenant = tenant.clone();
+            if !self.write(move |writer| removal::step(writer, &tenant)).await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Health for SqliteStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.write(|writer| writer.ping()).await
+    }
+}

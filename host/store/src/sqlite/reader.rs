@@ -1,0 +1,152 @@
+//! The reader threads, and the queries that they run.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::open::Lock;
+use crate::{ClientRef, End, KvKey, Message, Page, Range, RequestDigest};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
+
+/// What a reader thread is told to do. The thread that takes a command from the shared queue carries it out.
+pub(super) enum ReaderCommand {
+    /// Runs a query, which sends its own answer.
+    Run(Box<dyn FnOnce(&Connection) + Send>),
+    /// Closes the connection, answers, and ends the thread.
+    Close(oneshot::Sender<()>),
+}
+
+/// Runs a reader thread until it is told to close or no sender is left.
+pub(super) fn run(db: Connection, commands: &Mutex<mpsc::Receiver<ReaderCommand>>, lock: Arc<Lock>) {
+    let reply = loop {
+        // One thread waits for the next command and holds the mutex meanwhile; the other waits for the mutex.
+        let command = commands.lock().blocking_recv();
+        match command {
+            Some(ReaderCommand::Run(query)) => query(&db),
+            Some(ReaderCommand::Close(reply)) => break Some(reply),
+            None => break None,
+        }
+    };
+    drop(db);
+    // Another process may take the database only when the connection is closed.
+    drop(lock);
+    if let Some(reply) = reply {
+        let _ = reply.send(());
+    }
+}
+
+pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
+    db.prepare_cached(
+        "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request, r.name
+         FROM messages m JOIN rooms r ON r.id = m.room_id
+         WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND m.id = ?2",
+    )?
+    .query_row(params![tenant.as_str(), id.to_bytes()], |row| {
+        let room = RoomId::new(row.get_ref(9)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        read_message(row, room)
+    })
+    .optional()
+}
+
+macro_rules! history {
+    () => {
+        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request FROM messages
+         WHERE room_id = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq"
+    };
+}
+
+pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page> {
+    let Some(row) = room_row(db, tenant, room)? else {
+        return Ok(Page {
+            messages: Vec::new(),
+            complete: true,
+        });
+    };
+    // SQLite's integers hold every `seq`, so clamping the bounds changes no answer.
+    let after = i64::try_from(range.after).unwrap_or(i64::MAX);
+    let before = range
+        .before
+        .map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    // One message more than the limit tells whether the page is complete.
+    let limit = i64::from(range.limit).saturating_add(1);
+    let mut statement = db.prepare_cached(match range.from {
+        End::Newest => concat!(history!(), " DESC LIMIT ?4"),
+        End::Oldest => concat!(history!(), " LIMIT ?4"),
+    })?;
+    let mut messages = statement
+        .query_map(params![row, after, before, limit], |row| {
+            read_message(row, room.clone())
+        })?
+        .collect::<Result<Vec<_>>>()?;
+    if range.from == End::Newest {
+        messages.reverse();
+    }
+    let found = Page {
+        messages,
+        complete: true,
+    };
+    Ok(found.truncate(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
+}
+
+pub(super) fn last_seq(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<u64> {
+    let Some(row) = room_row(db, tenant, room)? else {
+        return Ok(0);
+    };
+    db.prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
+        .query_row([row], |row| unsigned(row, 0))
+}
+
+pub(super) fn kv_get(db: &Connection, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>> {
+    let found: Option<(Vec<u8>, Option<i64>)> = db
+        .prepare_cached(
+            "SELECT value, expires_at FROM kv
+             WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND handler = ?2 AND key = ?3",
+        )?
+        .query_row(params![tenant.as_str(), &*key.handler, key.key], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    Ok(found.and_then(|(value, expires_at)| live(expires_at, now).then_some(value)))
+}
+
+/// Whether a key with this `expires_at` column exists at `now`.
+pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
+    expires_at.is_none_or(|at| at.cast_unsigned() > now)
+}
+
+fn room_row(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM rooms WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2")?
+        .query_row(params![tenant.as_str(), room.as_str()], |row| row.get(0))
+        .optional()
+}
+
+/// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
+fn read_message(row: &Row<'_>, room: RoomId) -> Result<Message> {
+    let client = match (row.get_ref(7)?.as_str_or_null()?, row.get(8)?) {
+        (Some(id), Some(request)) => Some(ClientRef {
+            id: id.into(),
+            request: RequestDigest::from_bytes(request),
+        }),
+        _ => None,
+    };
+    let sender = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+    Ok(Message {
+        id: MessageId::from_bytes(row.get(1)?),
+        room,
+        seq: unsigned(row, 0)?,
+        username: row.get_ref(6)?.as_str_or_null()?.unwrap_or(sender.as_str()).into(),
+        sender,
+        content: row.get(3)?,
+        metadata: row.get(4)?,
+        sent_at: row.get::<_, i64>(5)?.cast_unsigned(),
+        client,
+    })
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+    let value: i64 = row.get(column)?;
+    Ok(u64::try_from(value).map_err(|_| FromSqlError::OutOfRange(value))?)
+}

@@ -1,0 +1,45 @@
+//! Deletes a tenant's data in small transactions, so that other tenants' batches run in between.
+
+use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
+
+use super::writer::WriterThread;
+use parlance_types::id::TenantId;
+
+/// The most rows of each table that one transaction deletes.
+const STEP: i64 = 500;
+
+/// Deletes some of the tenant's data. Returns whether more may be left.
+pub(super) fn step(writer: &mut WriterThread, tenant: &TenantId) -> Result<bool> {
+    let Some(row) = writer.rows.find_tenant(&writer.db, tenant)? else {
+        return Ok(false);
+    };
+    // The caches would be wrong about the rooms and the usage from now on.
+    writer.rows.forget_tenant(tenant);
+    writer.usages.clear();
+    delete_some(&writer.db, row)
+}
+
+fn delete_some(db: &Connection, tenant: i64) -> Result<bool> {
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let mut removed = 0;
+    for statement in [
+        "DELETE FROM receipts WHERE (room_id, seq) IN
+         (SELECT room_id, seq FROM messages WHERE tenant_id = ?1 LIMIT ?2)",
+        "DELETE FROM messages WHERE (room_id, seq) IN
+         (SELECT room_id, seq FROM messages WHERE tenant_id = ?1 LIMIT ?2)",
+        "DELETE FROM kv WHERE (tenant_id, handler, key) IN
+         (SELECT tenant_id, handler, key FROM kv WHERE tenant_id = ?1 LIMIT ?2)",
+    ] {
+        removed += transaction.prepare_cached(statement)?.execute([tenant, STEP])?;
+    }
+    if removed == 0 {
+        removed = transaction
+            .prepare_cached("DELETE FROM rooms WHERE id IN (SELECT id FROM rooms WHERE tenant_id = ?1 LIMIT ?2)")?
+            .execute([tenant, STEP])?;
+        transaction
+            .prepare_cached("DELETE FROM usage WHERE tenant_id = ?1")?
+            .execute([tenant])?;
+    }
+    transaction.commit()?;
+    Ok(removed > 0)
+}

@@ -1,0 +1,139 @@
+//! Write sets: what one event writes, and what the store answers.
+
+use std::sync::Arc;
+
+use super::message::{Draft, FirstPost};
+use super::quota::{QuotaKind, StorageQuota};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
+
+/// The writes of one event. They commit together or not at all (promise 1).
+#[derive(Debug, Clone)]
+pub struct WriteSet {
+    /// The tenant that owns every room and key below.
+    pub tenant: TenantId,
+    /// The writes, in the order in which the handler asked for them.
+    pub writes: Vec<Arc<Write>>,
+    /// The most that the tenant may store. A write that would exceed it rejects the write set with
+    /// [`Rejected::QuotaExceeded`].
+    pub quota: StorageQuota,
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Appends a message to its room.
+    ///
+    /// When the tenant has a message with this id already, nothing is appended. If both were sent with the same
+    /// request, the write reports a duplicate, or rejects the write set with [`Rejected::Repeated`] where
+    /// [`Draft::reject_repeated`] is set. Otherwise it rejects the write set with [`Rejected::ClientIdTaken`].
+    Append(Draft),
+    /// Marks a message as read by a user. Only the first time counts.
+    ///
+    /// A message that does not exist rejects the write set with [`Rejected::NotFound`].
+    MarkRead {
+        /// The message.
+        id: MessageId,
+        /// The message's room. Stores ignore it; delivery needs it to tell the room's members.
+        room: RoomId,
+        /// The message's place in its room. Stores ignore it, as they do `room`.
+        seq: u64,
+        /// The user who has read it.
+        user: UserId,
+        /// When, in milliseconds since the Unix epoch.
+        at: u64,
+    },
+    /// Sets a key.
+    KvSet {
+        /// The key.
+        key: KvKey,
+        /// The new value.
+        value: Vec<u8>,
+        /// The time from which the key counts as absent, in milliseconds since the Unix epoch.
+        expires_at: Option<u64>,
+    },
+    /// Deletes a key, if it is there.
+    KvDelete {
+        /// The key.
+        key: KvKey,
+    },
+    /// Adds to the decimal integer at a key.
+    ///
+    /// An absent or expired key counts as 0, and its new value never expires; any other key keeps its expiry. A value
+    /// or a sum that is not a 64-bit integer rejects the write set with [`Rejected::NotANumber`].
+    KvIncrement {
+        /// The key.
+        key: KvKey,
+        /// What to add.
+        by: i64,
+        /// The time of the event, which decides whether the key has expired; in milliseconds since the Unix epoch.
+        at: u64,
+    },
+}
+
+impl Write {
+    /// The message that this write appends.
+    #[must_use]
+    pub fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Append(draft) => Some(draft),
+            _ => None,
+        }
+    }
+}
+
+/// A key in a handler's key-value space.
+///
+/// Its parts stay apart all the way into the table, so key `a:b` of handler `c` is never key `b` of handler `c:a`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KvKey {
+    /// The handler's name.
+    pub handler: Arc<str>,
+    /// The key that the handler chose.
+    pub key: String,
+}
+
+/// The answer to one write set: what became of each write, in order, or why all of them were rejected.
+pub type WriteSetResult = Result<Vec<Written>, Rejected>;
+
+/// What became of one write of a committed write set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The message is in its room.
+    Appended {
+        /// Its place in the room: 1, 2, 3 … without gaps.
+        seq: u64,
+        /// When it was posted for the first time, in milliseconds since the Unix epoch.
+        sent_at: u64,
+        /// An earlier write set had appended it. There is nothing to deliver.
+        duplicate: bool,
+    },
+    /// The message is marked as read.
+    Read {
+        /// When this user read it for the first time, in milliseconds since the Unix epoch.
+        at: u64,
+        /// This write was the first time.
+        first: bool,
+    },
+    /// A write to a key is done.
+    Done,
+}
+
+/// Why a write set was rejected. Nothing of it was written; the other write sets of its batch are not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The message to be marked as read does not exist.
+    #[error("the message does not exist")]
+    NotFound,
+    /// The event sends a message again that is posted already.
+    #[error("the message is posted already")]
+    Repeated(FirstPost),
+    /// The sender has used this client id for another message.
+    #[error("the client id is that of another message")]
+    ClientIdTaken,
+    /// The value to be incremented, or the sum, is not a 64-bit decimal integer.
+    #[error("the value is not a 64-bit decimal integer")]
+    NotANumber,
+    /// The tenant would store more than its quota.
+    #[error("the tenant's quota of {0} is used up")]
+    QuotaExceeded(QuotaKind),
+}
