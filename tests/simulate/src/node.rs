@@ -80,7 +80,7 @@ impl Node {
             maintenance: way.clone(),
             sandbox: ground.sandbox.clone(),
             server: Arc::new(server),
-            cluster_metrics: parlance_hub::Metrics::register(registry)?,
+            hub_metrics: parlance_hub::Metrics::register(registry)?,
             tenant_metrics: tenant::Metrics::register(registry)?,
             fleet: Fleet {
                 bus: ground.net.join(life.clone()),
