@@ -11,7 +11,7 @@ use toml::Value;
 use super::environment::Given;
 use parlance_types::id::check_tenant_name;
 use parlance_types::settings::{
-    ConfigError, Errors, Kind, Line, Optional, Reader, Required, Settings as _, Source, pattern, settings, text,
+    ConfigError, Errors, Kind, Line, Reader, Settings as _, Source, optional, pattern, required, settings, text,
 };
 
 /// The table.
@@ -56,13 +56,13 @@ settings! {
     /// A token that is accepted.
     pub(super) struct TokenTable of the server in "admin.tokens" {
         /// Names it in the audit log.
-        name: Option<String> = None, Required(Line);
+        name: Option<String> = None, required(Line);
         /// A file with the token.
-        token_file: Option<String> = None, Optional(Line);
+        token_file: Option<String> = None, optional(Line);
         /// The SHA-256 hash of the token, as `sha256sum` prints it.
-        token_sha256: Option<[u8; 32]> = None, Optional(Sha256Hash);
+        token_sha256: Option<[u8; 32]> = None, optional(Sha256Hash);
         /// The one tenant that it may reach; without it, everything.
-        tenant: Option<String> = None, Optional(TenantName);
+        tenant: Option<String> = None, optional(TenantName);
     }
 }
 

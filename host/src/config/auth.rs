@@ -10,7 +10,7 @@ use super::environment::Given;
 use super::tables::section;
 use parlance_types::auth::{Algorithm, JwksLocation, JwksRules, JwksSource, Key, MIN_SECRET_BYTES, Policy};
 use parlance_types::settings::{
-    ConfigError, Errors, Kind, Line, Optional, Reader, Required, Secret, Settings as _, Source, Switch, settings, text,
+    ConfigError, Errors, Kind, Line, Reader, Secret, Settings as _, Source, Switch, optional, required, settings, text,
 };
 
 /// The table.
@@ -59,17 +59,17 @@ settings! {
     /// A key that verifies tokens.
     pub(super) struct KeyTable of each tenant in "auth.keys" {
         /// The algorithm of its signatures (RFC 7518, and RFC 8037 for EdDSA); a key belongs to one.
-        algorithm: Option<Algorithm> = None, Required(AlgorithmName);
+        algorithm: Option<Algorithm> = None, required(AlgorithmName);
         /// The name that tokens have for it in their header.
-        kid: Option<String> = None, Optional(Line);
+        kid: Option<String> = None, optional(Line);
         /// The secret of an HMAC algorithm, at least 32 bytes.
-        secret: Option<String> = None, Optional(Secret);
+        secret: Option<String> = None, optional(Secret);
         /// A file with the secret; white space around it does not count.
-        secret_file: Option<String> = None, Optional(Line);
+        secret_file: Option<String> = None, optional(Line);
         /// The public key of another algorithm, as PEM.
-        public_key: Option<String> = None, Optional(Secret);
+        public_key: Option<String> = None, optional(Secret);
         /// A file with the public key.
-        public_key_file: Option<String> = None, Optional(Line);
+        public_key_file: Option<String> = None, optional(Line);
     }
 }
 
@@ -80,9 +80,9 @@ settings! {
     /// Where a published key set (RFC 7517) is.
     pub(super) struct JwksPlace of each tenant in "auth.jwks" {
         /// Its address.
-        url: Option<String> = None, Optional(Line);
+        url: Option<String> = None, optional(Line);
         /// Its file.
-        file: Option<String> = None, Optional(Line);
+        file: Option<String> = None, optional(Line);
         /// Whether the url may be one of http: whoever is on the way could name any key.
         allow_http: bool = false, Switch;
     }

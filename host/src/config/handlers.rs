@@ -10,7 +10,7 @@ use toml::Value;
 use parlance_handler::capability::Isolation;
 use parlance_types::id::check_handler_name;
 use parlance_types::settings::{
-    Choice, ConfigError, Errors, Kind, Line, Optional, Reader, Settings as _, Source, pattern, settings, text,
+    Choice, ConfigError, Errors, Kind, Line, Reader, Settings as _, Source, optional, pattern, settings, text,
 };
 
 /// The table that holds them.
@@ -45,9 +45,9 @@ settings! {
     pub(super) struct HandlerTable of each tenant in "handlers" {
         /// The component: "shipped" for the one in the server, where there is one, "none" where there is not, or the path of
         /// a .wasm file, relative to this file.
-        component: Option<Component> = None, Optional(ComponentPlace);
+        component: Option<Component> = None, optional(ComponentPlace);
         /// Its name in logs, which also owns its keys; one component under two events may have one name.
-        name: Option<Arc<str>> = None, Optional(HandlerName);
+        name: Option<Arc<str>> = None, optional(HandlerName);
         /// Whether its instances are used again.
         isolation: Isolation = Isolation::Fresh, Choice(&[("fresh", Isolation::Fresh), ("warm", Isolation::Warm)]);
     }

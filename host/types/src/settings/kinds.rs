@@ -246,56 +246,54 @@ impl Kind<Vec<String>> for Texts {
     }
 }
 
-/// A value that may be left out, and has no default.
-pub struct Optional<K>(pub K);
+/// A value without a default. The caller learns whether it was there.
+pub struct WithoutDefault<K> {
+    kind: K,
+    is_required: bool,
+}
 
-impl<T, K: Kind<T>> Kind<Option<T>> for Optional<K> {
-    fn allowed(&self) -> String {
-        self.0.allowed()
-    }
-
-    fn schema(&self) -> Json {
-        self.0.schema()
-    }
-
-    fn parse(&self, value: &Value, base: &Path) -> Result<Option<T>, String> {
-        self.0.parse(value, base).map(Some)
-    }
-
-    fn show(&self, value: &Option<T>) -> Option<Value> {
-        value.as_ref().and_then(|value| self.0.show(value))
-    }
-
-    fn syntax(&self) -> Syntax {
-        self.0.syntax()
-    }
-
-    fn is_secret(&self) -> bool {
-        self.0.is_secret()
+/// A value that may be left out.
+pub const fn optional<K>(kind: K) -> WithoutDefault<K> {
+    WithoutDefault {
+        kind,
+        is_required: false,
     }
 }
 
 /// A value that must be there.
-pub struct Required<K>(pub K);
+pub const fn required<K>(kind: K) -> WithoutDefault<K> {
+    WithoutDefault {
+        kind,
+        is_required: true,
+    }
+}
 
-impl<T, K: Kind<T>> Kind<Option<T>> for Required<K> {
+impl<T, K: Kind<T>> Kind<Option<T>> for WithoutDefault<K> {
     fn allowed(&self) -> String {
-        self.0.allowed()
+        self.kind.allowed()
     }
 
     fn schema(&self) -> Json {
-        self.0.schema()
+        self.kind.schema()
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<Option<T>, String> {
-        self.0.parse(value, base).map(Some)
+        self.kind.parse(value, base).map(Some)
     }
 
     fn show(&self, value: &Option<T>) -> Option<Value> {
-        value.as_ref().and_then(|value| self.0.show(value))
+        value.as_ref().and_then(|value| self.kind.show(value))
+    }
+
+    fn syntax(&self) -> Syntax {
+        self.kind.syntax()
+    }
+
+    fn is_secret(&self) -> bool {
+        self.kind.is_secret()
     }
 
     fn is_required(&self) -> bool {
-        true
+        self.is_required
     }
 }

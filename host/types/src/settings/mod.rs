@@ -14,7 +14,9 @@ mod numbers;
 mod reader;
 
 pub use error::{ConfigError, ConfigErrors, Errors};
-pub use kinds::{Choice, Directory, Kind, Line, Optional, Required, Secret, Switch, Syntax, Texts, pattern, text};
+pub use kinds::{
+    Choice, Directory, Kind, Line, Secret, Switch, Syntax, Texts, WithoutDefault, optional, pattern, required, text,
+};
 pub use numbers::{Count, GIB, KIB, MIB, Port, Size, Time, format_size, format_time, hours, millis, secs};
 pub use reader::{Reader, Source, nearest, suggestion};
 
