@@ -10,7 +10,7 @@ use parlance_types::id::{RoomId, TenantId};
 use crate::client::Handle;
 use crate::node::HANDLER;
 use crate::plan::{LIMITED, ROOMS, TENANTS};
-use crate::shares::{Shares, routes};
+use crate::versions::{VersionCheck, routes};
 use crate::world::World;
 
 /// The most users of a tenant.
@@ -36,51 +36,57 @@ async fn stored(world: &World, tenant: &TenantId, room: &str) -> Vec<Message> {
         limit: u32::MAX,
         from: End::Oldest,
     };
-    let page = world.ground.shelf.kept.store.history(tenant, &room, range).await;
+    let page = world
+        .environment
+        .store
+        .contents
+        .data
+        .history(tenant, &room, range)
+        .await;
     page.map(|page| page.messages).unwrap_or_default()
 }
 
 /// What is not at rest yet.
-pub(crate) async fn restless(world: &World, clients: &[Handle]) -> Vec<String> {
-    let mut restless = Vec::new();
+pub(crate) async fn unconverged(world: &World, clients: &[Handle]) -> Vec<String> {
+    let mut unconverged = Vec::new();
     for tenant in TENANTS {
         let Some(id) = tenant_id(world, tenant).await else {
-            restless.push(format!("nobody serves {tenant}"));
+            unconverged.push(format!("nobody serves {tenant}"));
             continue;
         };
         let routes = routes(world, tenant).await;
         if routes.len() > 1 {
-            restless.push(format!("nodes have different versions for {tenant}: {routes:?}"));
+            unconverged.push(format!("nodes have different versions for {tenant}: {routes:?}"));
         }
         for (number, client) in clients.iter().enumerate() {
-            if client.person.tenant != tenant {
+            if client.device.tenant != tenant {
                 continue;
             }
-            let mut wanting = {
+            let mut missing = {
                 let view = client.view.lock();
-                let mut wanting = Vec::new();
+                let mut missing = Vec::new();
                 if !view.connected {
-                    wanting.push("is not connected".to_owned());
+                    missing.push("is not connected".to_owned());
                 }
                 if view.outside > 0 {
-                    wanting.push(format!("is not in {} of its rooms", view.outside));
+                    missing.push(format!("is not in {} of its rooms", view.outside));
                 }
                 if view.pending > 0 {
-                    wanting.push(format!("has {} messages that are not acknowledged", view.pending));
+                    missing.push(format!("has {} messages that are not acknowledged", view.pending));
                 }
-                wanting
+                missing
             };
-            for room in &client.person.rooms {
+            for room in &client.device.rooms {
                 let last = stored(world, &id, room).await.last().map_or(0, |message| message.seq);
                 let have = client.view.lock().have.get(room).copied().unwrap_or(0);
                 if have != last {
-                    wanting.push(format!("has {room} up to {have} of {last}"));
+                    missing.push(format!("has {room} up to {have} of {last}"));
                 }
             }
-            restless.extend(wanting.into_iter().map(|what| format!("{tenant}/{number} {what}")));
+            unconverged.extend(missing.into_iter().map(|what| format!("{tenant}/{number} {what}")));
         }
     }
-    restless
+    unconverged
 }
 
 /// The count of one user is close to its limit.
@@ -101,11 +107,11 @@ pub(crate) async fn limit(world: &World) -> anyhow::Result<()> {
         writes: vec![Arc::new(write)],
         quota: StorageQuota::UNLIMITED,
     };
-    world.ground.shelf.kept.store.commit(vec![write_set]).await?;
+    world.environment.store.contents.data.commit(vec![write_set]).await?;
     Ok(())
 }
 
-pub(crate) async fn check(world: &Arc<World>, clients: &[Handle], shares: &Shares) {
+pub(crate) async fn check(world: &Arc<World>, clients: &[Handle], versions: &VersionCheck) {
     for tenant in TENANTS {
         let Some(id) = tenant_id(world, tenant).await else {
             continue;
@@ -128,7 +134,7 @@ pub(crate) async fn check(world: &Arc<World>, clients: &[Handle], shares: &Share
         counters(world, &id, &all).await;
     }
     world.log.check_history();
-    shares.check(world);
+    versions.check(world);
     let connected = clients.iter().filter(|client| client.view.lock().connected).count();
     world.log.note(format_args!("{connected} are connected at the end"));
 }
@@ -141,7 +147,7 @@ async fn counters(world: &World, tenant: &TenantId, messages: &[Message]) {
             handler: HANDLER.into(),
             key: format!("count:{user}"),
         };
-        let value = world.ground.shelf.kept.store.kv_get(tenant, &key, 0).await;
+        let value = world.environment.store.contents.data.kv_get(tenant, &key, 0).await;
         let counted = value.ok().flatten();
         let counted = counted.map_or(0, |bytes| String::from_utf8_lossy(&bytes).parse().unwrap_or(i128::MIN));
         let sent = messages

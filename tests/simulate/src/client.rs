@@ -14,39 +14,39 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::plan::{Person, What};
-use crate::room::{Next, Room, Seen, Stage, Who};
+use crate::plan::{Action, Device};
+use crate::room::{ClientIdentity, Next, Room, Seen, Stage};
 use crate::sending::Pending;
 use crate::view::View;
 use crate::wire::{Link, open};
 use crate::world::World;
 
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before the client tries again.
-pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What a client receives.
-pub(crate) enum Word {
-    Do(What),
+/// What a client's task handles.
+pub(crate) enum Input {
+    Act(Action),
     /// A packet of the connection with this number.
-    Got(u64, Outgoing),
-    Ended(u64),
+    Packet(u64, Outgoing),
+    Closed(u64),
     Connect,
     /// Send what waits to be sent.
     Send,
     /// There was no answer to this.
-    Late(i64),
+    TimedOut(i64),
     /// Join the room.
-    Enter(usize),
+    Join(usize),
     /// Join a room again that the client has left.
-    Back(usize),
+    Rejoin(usize),
     /// Ask for the page before.
     Page(usize, u64),
 }
 
-/// What an answer is for.
-pub(crate) enum Asked {
+/// A request of the client that waits for its answer.
+pub(crate) enum Request {
     Join(usize),
     Page(usize, u64),
     /// With `true` the room is joined again at once.
@@ -58,18 +58,18 @@ pub(crate) enum Asked {
 
 pub(crate) struct Client {
     pub(crate) world: Arc<World>,
-    pub(crate) person: Person,
-    pub(crate) who: Who,
+    pub(crate) device: Device,
+    pub(crate) identity: ClientIdentity,
     pub(crate) rooms: Vec<Room>,
-    words: mpsc::UnboundedSender<Word>,
+    inputs: mpsc::UnboundedSender<Input>,
     link: Option<Link>,
     epochs: u64,
     acks: i64,
-    asked: BTreeMap<i64, Asked>,
+    requests: BTreeMap<i64, Request>,
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) ops: u64,
     /// The client does not come back.
-    gone: bool,
+    has_left: bool,
     users: BTreeMap<String, (String, u64)>,
     view: Arc<Mutex<View>>,
 }
@@ -77,48 +77,48 @@ pub(crate) struct Client {
 /// A handle of a client.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    pub(crate) person: Person,
-    pub(crate) words: mpsc::UnboundedSender<Word>,
+    pub(crate) device: Device,
+    pub(crate) inputs: mpsc::UnboundedSender<Input>,
     pub(crate) view: Arc<Mutex<View>>,
 }
 
 impl Client {
-    pub(crate) fn start(world: &Arc<World>, number: usize, person: Person) -> Handle {
-        let (words, heard) = mpsc::unbounded_channel();
+    pub(crate) fn start(world: &Arc<World>, number: usize, device: Device) -> Handle {
+        let (inputs, receiver) = mpsc::unbounded_channel();
         let view = Arc::default();
         let client = Self {
             world: world.clone(),
-            who: Who {
-                client: format!("{}/{number}", person.tenant).into(),
-                tenant: person.tenant.into(),
-                user: person.user.as_str().into(),
+            identity: ClientIdentity {
+                client: format!("{}/{number}", device.tenant).into(),
+                tenant: device.tenant.into(),
+                user: device.user.as_str().into(),
             },
-            rooms: person.rooms.iter().map(|room| Room::new(room)).collect(),
-            words: words.clone(),
+            rooms: device.rooms.iter().map(|room| Room::new(room)).collect(),
+            inputs: inputs.clone(),
             link: None,
             epochs: 0,
             acks: 0,
-            asked: BTreeMap::new(),
+            requests: BTreeMap::new(),
             pending: VecDeque::new(),
             ops: 0,
-            gone: false,
+            has_left: false,
             users: BTreeMap::new(),
             view: Arc::clone(&view),
-            person: person.clone(),
+            device: device.clone(),
         };
-        tokio::spawn(client.run(heard));
-        let _ = words.send(Word::Connect);
-        Handle { person, words, view }
+        tokio::spawn(client.run(receiver));
+        let _ = inputs.send(Input::Connect);
+        Handle { device, inputs, view }
     }
 
-    async fn run(mut self, mut heard: mpsc::UnboundedReceiver<Word>) {
-        while let Some(word) = heard.recv().await {
-            self.hear(word).await;
-            self.show();
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Input>) {
+        while let Some(input) = receiver.recv().await {
+            self.handle(input).await;
+            self.publish_view();
         }
     }
 
-    fn show(&self) {
+    fn publish_view(&self) {
         let rooms = || self.rooms.iter();
         let outside = rooms().filter(|room| room.stage != Stage::Inside && !room.away).count();
         *self.view.lock() = View {
@@ -136,42 +136,42 @@ impl Client {
     }
 
     /// Receives this after a while.
-    pub(crate) fn later(&self, after: Duration, word: Word) {
-        let words = self.words.clone();
+    pub(crate) fn later(&self, after: Duration, input: Input) {
+        let inputs = self.inputs.clone();
         tokio::spawn(async move {
             sleep(after).await;
-            let _ = words.send(word);
+            let _ = inputs.send(input);
         });
     }
 
-    async fn hear(&mut self, word: Word) {
-        match word {
-            Word::Do(what) => self.take(what),
-            Word::Got(epoch, outgoing) => {
-                if self.is_now(epoch) {
-                    self.got(outgoing);
+    async fn handle(&mut self, input: Input) {
+        match input {
+            Input::Act(action) => self.act(action),
+            Input::Packet(epoch, outgoing) => {
+                if self.is_current(epoch) {
+                    self.receive(outgoing);
                 }
             }
-            Word::Ended(epoch) => {
-                if self.is_now(epoch)
+            Input::Closed(epoch) => {
+                if self.is_current(epoch)
                     && let Some(link) = self.link.take()
                 {
                     link.end(Duration::ZERO);
-                    self.lost(self.world.dice.time(1_000));
+                    self.disconnected(self.world.rng.time(1_000));
                 }
             }
-            Word::Connect => self.connect().await,
-            Word::Send => self.send_pending(),
-            Word::Late(ack) => self.late(ack),
-            Word::Enter(room) => self.enter(room),
-            Word::Back(room) if self.link.is_some() && self.rooms[room].stage != Stage::Outside => {
-                self.later(PAUSE, Word::Back(room));
+            Input::Connect => self.connect().await,
+            Input::Send => self.send_pending(),
+            Input::TimedOut(ack) => self.timed_out(ack),
+            Input::Join(room) => self.enter(room),
+            Input::Rejoin(room) if self.link.is_some() && self.rooms[room].stage != Stage::Outside => {
+                self.later(RETRY_DELAY, Input::Rejoin(room));
             }
-            Word::Back(room) => {
+            Input::Rejoin(room) => {
                 self.rooms[room].away = false;
                 self.enter(room);
             }
-            Word::Page(room, before) => {
+            Input::Page(room, before) => {
                 if self.rooms[room].stage == Stage::Reading {
                     self.ask_page(room, before);
                 }
@@ -179,75 +179,77 @@ impl Client {
         }
     }
 
-    fn is_now(&self, epoch: u64) -> bool {
+    fn is_current(&self, epoch: u64) -> bool {
         self.link.as_ref().is_some_and(|link| link.epoch == epoch)
     }
 
     /// Sends an event and waits for its acknowledgement.
-    pub(crate) fn ask(&mut self, event: &Value, asked: Asked) {
+    pub(crate) fn ask(&mut self, event: &Value, request: Request) {
         let Some(link) = &self.link else { return };
         self.acks += 1;
-        self.asked.insert(self.acks, asked);
+        self.requests.insert(self.acks, request);
         link.send(event.to_string(), Some(self.acks));
-        self.later(PATIENCE, Word::Late(self.acks));
+        self.later(ANSWER_TIMEOUT, Input::TimedOut(self.acks));
     }
 
     async fn connect(&mut self) {
-        if self.link.is_some() || self.gone {
+        if self.link.is_some() || self.has_left {
             return;
         }
-        let Some((node, tenant)) = self.world.some_node(self.person.tenant).await else {
-            return self.later(PAUSE, Word::Connect);
+        let Some((node, tenant)) = self.world.some_node(self.device.tenant).await else {
+            return self.later(RETRY_DELAY, Input::Connect);
         };
-        let token = self.world.token(self.person.tenant, &self.person.user);
+        let token = self.world.token(self.device.tenant, &self.device.user);
         let verified = tenant.settings().authenticator.verify(&token, now_ms());
         let (identity, permit) = match verified {
             Ok(identity) => match tenant.connection_permit(identity.user()) {
                 Ok(permit) => (identity, permit),
-                Err(_) => return self.later(PAUSE, Word::Connect),
+                Err(_) => return self.later(RETRY_DELAY, Input::Connect),
             },
             Err(error) => return self.world.log.violation(format_args!("a token is refused: {error}")),
         };
         self.epochs += 1;
-        let (opening, pipe) = open(&self.world.dice);
+        let (opening, server_end) = open(&self.world.rng);
         let id = ConnectionId::from_bits(self.world.next_id());
         self.world.log.note(format_args!(
             "{} connects to {} as {id}",
-            self.who.client,
-            node.life.index()
+            self.identity.client,
+            node.process.index()
         ));
-        let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(pipe)));
+        let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(server_end)));
         let session = Session::new(tenant, connection, node.services.clone(), permit);
         session.start();
-        let words = self.words.clone();
-        self.link = Some(opening.link(self.epochs, session, node.life.clone(), &self.world.dice, words));
+        let inputs = self.inputs.clone();
+        self.link = Some(opening.link(self.epochs, session, node.process.clone(), &self.world.rng, inputs));
         for room in 0..self.rooms.len() {
             self.enter(room);
         }
     }
 
     /// The connection has ended.
-    fn lost(&mut self, back: Duration) {
-        self.world.log.note(format_args!("{} is disconnected", self.who.client));
+    fn disconnected(&mut self, back: Duration) {
+        self.world
+            .log
+            .note(format_args!("{} is disconnected", self.identity.client));
         for at in 0..self.rooms.len() {
             if self.rooms[at].stage == Stage::Inside {
-                self.left(at);
+                self.record_left(at);
             }
             self.rooms[at].leave();
         }
-        for (_, asked) in std::mem::take(&mut self.asked) {
-            if let Asked::Message(op) = asked {
+        for (_, request) in std::mem::take(&mut self.requests) {
+            if let Request::Message(op) = request {
                 self.unknown(op);
             }
         }
-        if !self.gone {
-            self.later(back, Word::Connect);
+        if !self.has_left {
+            self.later(back, Input::Connect);
         }
     }
 
-    fn left(&self, room: usize) {
+    fn record_left(&self, room: usize) {
         self.world.log.push(Record::Left {
-            client: self.who.client.clone(),
+            client: self.identity.client.clone(),
             room: self.rooms[room].name.into(),
         });
     }
@@ -255,90 +257,97 @@ impl Client {
     fn enter(&mut self, room: usize) {
         if self.link.is_some() && !self.rooms[room].away && self.rooms[room].stage == Stage::Outside {
             let request = self.rooms[room].request();
-            self.ask(&request, Asked::Join(room));
+            self.ask(&request, Request::Join(room));
         }
     }
 
     fn ask_page(&mut self, room: usize, before: u64) {
         let event = json!(["history", { "roomId": self.rooms[room].name, "before": before }]);
-        self.ask(&event, Asked::Page(room, before));
+        self.ask(&event, Request::Page(room, before));
     }
 
-    fn late(&mut self, ack: i64) {
-        match self.asked.remove(&ack) {
-            Some(Asked::Message(op)) => {
+    fn timed_out(&mut self, ack: i64) {
+        match self.requests.remove(&ack) {
+            Some(Request::Message(op)) => {
                 self.unknown(op);
                 self.send_pending();
             }
             // Without an answer to these the connection is useless.
-            Some(Asked::Join(_) | Asked::Page(..) | Asked::Leave(..)) => {
+            Some(Request::Join(_) | Request::Page(..) | Request::Leave(..)) => {
                 if let Some(link) = self.link.take() {
                     link.end(Duration::ZERO);
-                    self.lost(PAUSE);
+                    self.disconnected(RETRY_DELAY);
                 }
             }
             _ => {}
         }
     }
 
-    fn take(&mut self, what: What) {
+    fn act(&mut self, action: Action) {
         let at = |name: &str| self.rooms.iter().position(|room| room.name == name);
-        match what {
-            What::Send { room, .. } => {
+        match action {
+            Action::Send { room, .. } => {
                 if let Some(room) = at(room) {
                     self.write(room);
                 }
             }
-            What::Type { room, on, .. } => self.ask(&json!(["typing", room, on]), Asked::Other),
-            What::Read { room, .. } => {
+            Action::Type { room, on, .. } => self.ask(&json!(["typing", room, on]), Request::Other),
+            Action::Read { room, .. } => {
                 let newest = at(room).and_then(|room| self.rooms[room].newest.clone());
                 if let Some(seen) = newest {
-                    self.ask(&json!(["read-message", seen.id]), Asked::Other);
+                    self.ask(&json!(["read-message", seen.id]), Request::Other);
                 }
             }
-            What::Status { away, .. } => {
+            Action::Status { away, .. } => {
                 let status = if away { "away" } else { "online" };
-                self.ask(&json!(["set-presence", status]), Asked::Other);
+                self.ask(&json!(["set-presence", status]), Request::Other);
             }
-            What::Ask { .. } => {
+            Action::Ask { .. } => {
                 let users: Vec<_> = (0..6).map(|user| format!("user{user}")).collect();
-                self.ask(&json!(["get-presence", users]), Asked::Presence);
+                self.ask(&json!(["get-presence", users]), Request::Presence);
             }
-            What::Leave { room, back_ms, .. } => {
+            Action::Leave { room, back_ms, .. } => {
                 if let Some(room) = at(room)
                     && self.rooms[room].stage == Stage::Inside
                 {
                     self.rooms[room].away = true;
-                    self.ask(&json!(["leave-room", self.rooms[room].name]), Asked::Leave(room, false));
-                    let words = self.words.clone();
+                    self.ask(
+                        &json!(["leave-room", self.rooms[room].name]),
+                        Request::Leave(room, false),
+                    );
+                    let inputs = self.inputs.clone();
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(back_ms)).await;
-                        let _ = words.send(Word::Back(room));
+                        let _ = inputs.send(Input::Rejoin(room));
                     });
                 }
             }
-            What::Flock { node, room, back_ms } if self.link.as_ref().is_some_and(|link| link.node == node) => {
-                self.take(What::Leave {
+            Action::LeaveTogether { node, room, back_ms }
+                if self.link.as_ref().is_some_and(|link| link.node == node) =>
+            {
+                self.act(Action::Leave {
                     client: 0,
                     room,
                     back_ms,
                 });
             }
-            What::Flock { .. } => {}
-            What::Disconnect { heard_ms, back_ms, .. } => {
+            Action::LeaveTogether { .. } => {}
+            Action::Disconnect {
+                noticed_ms, back_ms, ..
+            } => {
                 if let Some(link) = self.link.take() {
-                    self.gone = back_ms == u64::MAX;
-                    link.end(Duration::from_millis(heard_ms));
-                    self.lost(Duration::from_millis(if self.gone { 0 } else { back_ms }));
+                    self.has_left = back_ms == u64::MAX;
+                    link.end(Duration::from_millis(noticed_ms));
+                    self.disconnected(Duration::from_millis(if self.has_left { 0 } else { back_ms }));
                 }
             }
-            What::Stall { ms, .. } => {
+            Action::Stall { ms, .. } => {
                 if let Some(link) = &self.link {
-                    let line = link.line.clone();
-                    line.set_stalled(true);
+                    let transport = link.transport.clone();
+                    transport.set_stalled(true);
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(ms)).await;
-                        line.set_stalled(false);
+                        transport.set_stalled(false);
                     });
                 }
             }
@@ -346,15 +355,15 @@ impl Client {
         }
     }
 
-    fn got(&mut self, outgoing: Outgoing) {
+    fn receive(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Acknowledgement { id, text, .. } => {
                 let answer: Value = serde_json::from_slice(&text).unwrap_or_default();
                 self.world
                     .log
-                    .note(format_args!("{} <- {id} {answer}", self.who.client));
-                if let Some(asked) = self.asked.remove(&id) {
-                    self.answered(asked, &answer[0]);
+                    .note(format_args!("{} <- {id} {answer}", self.identity.client));
+                if let Some(request) = self.requests.remove(&id) {
+                    self.answered(request, &answer[0]);
                 }
             }
             Outgoing::Event(packet) | Outgoing::Question(packet, _) => {
@@ -368,7 +377,7 @@ impl Client {
         if name != "new-message" {
             self.world
                 .log
-                .note(format_args!("{} <- {name} {body}", self.who.client));
+                .note(format_args!("{} <- {name} {body}", self.identity.client));
         }
         let room = body["roomId"].as_str().unwrap_or_default();
         let at = self.rooms.iter().position(|other| other.name == room);
@@ -382,7 +391,7 @@ impl Client {
                         .violation(format_args!("a message without what it must have: {body}"));
                 };
                 self.world.stamped(self.rooms[at].name, &seen);
-                if let Some(record) = self.rooms[at].message(seen, &self.who) {
+                if let Some(record) = self.rooms[at].message(seen, &self.identity) {
                     self.world.log.push(record);
                 }
             }
@@ -394,7 +403,7 @@ impl Client {
                 self.rooms[at].read.push((id, user));
             }
             ("presence", _) => self.world.log.push(Record::Presence {
-                client: self.who.client.clone(),
+                client: self.identity.client.clone(),
                 user: user.as_str().into(),
                 status: body["status"].as_str().unwrap_or_default().into(),
             }),
@@ -402,43 +411,43 @@ impl Client {
         }
     }
 
-    fn answered(&mut self, asked: Asked, answer: &Value) {
+    fn answered(&mut self, request: Request, answer: &Value) {
         let ok = answer["ok"] == true;
         let retryable = answer["error"]["retryable"] == true;
-        match asked {
-            Asked::Join(room) if ok => {
-                let next = self.rooms[room].joined(answer, &self.who);
+        match request {
+            Request::Join(room) if ok => {
+                let next = self.rooms[room].joined(answer, &self.identity);
                 self.follow(room, next);
             }
-            Asked::Join(room) => {
+            Request::Join(room) => {
                 self.rooms[room].leave();
-                self.later(PAUSE, Word::Enter(room));
+                self.later(RETRY_DELAY, Input::Join(room));
             }
-            Asked::Page(room, _) if ok => {
-                let next = self.rooms[room].page(answer, &self.who);
+            Request::Page(room, _) if ok => {
+                let next = self.rooms[room].page(answer, &self.identity);
                 self.follow(room, next);
             }
-            Asked::Page(room, before) => self.later(PAUSE, Word::Page(room, before)),
-            Asked::Leave(room, again) => {
+            Request::Page(room, before) => self.later(RETRY_DELAY, Input::Page(room, before)),
+            Request::Leave(room, again) => {
                 if ok && self.rooms[room].stage == Stage::Inside {
-                    self.left(room);
+                    self.record_left(room);
                 }
                 if ok {
                     self.rooms[room].leave();
                 }
                 if again {
-                    self.later(PAUSE, Word::Enter(room));
+                    self.later(RETRY_DELAY, Input::Join(room));
                 }
             }
-            Asked::Message(op) => self.message_answered(op, ok, retryable, answer),
-            Asked::Presence => {
+            Request::Message(op) => self.message_answered(op, ok, retryable, answer),
+            Request::Presence => {
                 for state in answer["states"].as_array().into_iter().flatten() {
                     let text = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
                     let connections = state["connections"].as_u64().unwrap_or(0);
                     self.users.insert(text("userId"), (text("status"), connections));
                 }
             }
-            Asked::Other => {}
+            Request::Other => {}
         }
     }
 
@@ -448,9 +457,9 @@ impl Client {
             Next::Page(before) => self.ask_page(room, before),
             Next::Again => {
                 let event = json!(["leave-room", self.rooms[room].name]);
-                self.ask(&event, Asked::Leave(room, true));
+                self.ask(&event, Request::Leave(room, true));
             }
-            Next::In(records) => {
+            Next::Joined(records) => {
                 records.into_iter().for_each(|record| self.world.log.push(record));
                 self.send_pending();
             }

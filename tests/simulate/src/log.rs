@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 /// The most violations that are reported. Further ones are mostly caused by these.
-const MOST: usize = 20;
+const MAX_VIOLATIONS: usize = 20;
 
 #[derive(Clone)]
 pub(crate) struct Log(Arc<Mutex<State>>);
@@ -58,7 +58,7 @@ impl Log {
     pub(crate) fn violation(&self, what: impl Display) {
         self.note(format_args!("VIOLATION {what}"));
         let mut state = self.0.lock();
-        if state.violations.len() < MOST {
+        if state.violations.len() < MAX_VIOLATIONS {
             state.violations.push(what.to_string());
         }
     }

@@ -2,18 +2,16 @@
 //! store in memory, while faults happen. Time is simulated, so minutes pass at once. A seed always gives the same run.
 //!
 //! Dispatch, the sandbox with the shipped handlers, the committer, the hubs and control are real. Sockets and the
-//! transports above them, the bus (`net`) and the store's back ends (`shelf`) are simulated.
+//! transports above them, the bus (`net`) and the store's back ends (`store`) are simulated.
 
 #![allow(
     clippy::indexing_slicing,
     reason = "a test that is wrong about its own plan fails by panicking"
 )]
 
-mod chance;
 mod check;
 mod client;
 mod guests;
-mod life;
 mod log;
 mod mutants;
 mod net;
@@ -21,15 +19,17 @@ mod node;
 mod options;
 mod os;
 mod plan;
-mod roll_call;
+mod process;
+mod rng;
 mod room;
 mod run;
 mod runner;
 mod sending;
-mod shares;
-mod shelf;
 mod shrink;
+mod store;
+mod versions;
 mod view;
+mod visibility;
 mod wire;
 mod world;
 

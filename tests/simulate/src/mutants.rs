@@ -54,10 +54,10 @@ impl Mutant {
 }
 
 /// The result of a mutant.
-enum Found {
+enum MutantResult {
     At { seed: u64, violation: String },
-    Not,
-    Unfit(String),
+    Missed,
+    BuildFailed(String),
 }
 
 /// Plants each mutant in a copy of the sources. Returns whether all are found.
@@ -87,15 +87,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         std::fs::write(&path, original)?;
         let name = &mutant.name;
         match found? {
-            Found::At { seed, violation } => println!("{name:width$} | {seed:13} | {violation}"),
-            Found::Not => {
+            MutantResult::At { seed, violation } => println!("{name:width$} | {seed:13} | {violation}"),
+            MutantResult::Missed => {
                 all = false;
                 println!(
                     "{name:width$} |     not found | in {} seeds",
                     options.seeds.end - options.seeds.start
                 );
             }
-            Found::Unfit(why) => {
+            MutantResult::BuildFailed(why) => {
                 all = false;
                 println!("{name:width$} |       no build | {why}");
             }
@@ -125,7 +125,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn find(options: &Options, tree: &Path, target: &Path) -> Result<Found> {
+fn find(options: &Options, tree: &Path, target: &Path) -> Result<MutantResult> {
     let built = Command::new("cargo")
         .args(["build", "--package", "parlance-simulate"])
         .env("CARGO_TARGET_DIR", target)
@@ -133,9 +133,11 @@ fn find(options: &Options, tree: &Path, target: &Path) -> Result<Found> {
         .output()
         .context("cargo")?;
     if !built.status.success() {
-        let complaints = String::from_utf8_lossy(&built.stderr).into_owned();
-        let first = complaints.lines().find(|line| line.starts_with("error"));
-        return Ok(Found::Unfit(first.unwrap_or("it does not build").to_owned()));
+        let stderr = String::from_utf8_lossy(&built.stderr).into_owned();
+        let first = stderr.lines().find(|line| line.starts_with("error"));
+        return Ok(MutantResult::BuildFailed(
+            first.unwrap_or("it does not build").to_owned(),
+        ));
     }
     let seeds = format!("{}..{}", options.seeds.start, options.seeds.end);
     let ran = Command::new(target.join("debug/parlance-simulate"))
@@ -151,15 +153,15 @@ fn find(options: &Options, tree: &Path, target: &Path) -> Result<Found> {
         .arg("--cache")
         .arg(&options.cache)
         .output()?;
-    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let mut lines = told.lines();
+    let stdout = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let mut lines = stdout.lines();
     let seed = lines.find_map(|line| line.strip_prefix("seed ")?.split(' ').next()?.parse().ok());
     Ok(match seed {
-        Some(seed) => Found::At {
+        Some(seed) => MutantResult::At {
             seed,
             violation: lines.next().unwrap_or_default().trim().to_owned(),
         },
-        None => Found::Not,
+        None => MutantResult::Missed,
     })
 }
 

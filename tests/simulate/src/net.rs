@@ -12,9 +12,9 @@ use parlance_types::id::{TenantId, UserId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::chance::Dice;
-use crate::life::Life;
 use crate::log::Log;
+use crate::process::Process;
+use crate::rng::Rng;
 
 /// How long a node counts as alive after its last heartbeat.
 pub(crate) const LEASE: Duration = Duration::from_secs(8);
@@ -25,92 +25,92 @@ const USUAL_MS: u64 = 10;
 
 type Records = BTreeMap<String, BTreeMap<UserId, Bytes>>;
 
-/// A process on the bus. A process that starts again is another station.
-struct Station {
+/// A process on the bus. A process that restarts becomes a new peer.
+struct Peer {
     id: NodeId,
-    life: Arc<Life>,
+    process: Arc<Process>,
     connected: bool,
     /// When it last sent a heartbeat.
-    heard: Instant,
+    last_heartbeat: Instant,
     inboxes: BTreeMap<String, mpsc::Sender<Inbound>>,
     own: Records,
     /// The records that others can read, and the number of the last change.
     published: Records,
     version: u64,
-    /// For each other station, the number of the last change that was taken in. `None` when all records must be read.
-    taken: BTreeMap<usize, Option<u64>>,
-    /// When the last change on its way to each other station arrives. Changes arrive in order.
-    busy: BTreeMap<usize, Instant>,
+    /// For each other peer, the number of the last change that was applied. `None` when all records must be read.
+    applied: BTreeMap<usize, Option<u64>>,
+    /// When the last change on its way to each other peer arrives. Changes arrive in order.
+    in_flight_until: BTreeMap<usize, Instant>,
     loads: BTreeMap<String, Load>,
     invalidations: broadcast::Sender<Invalidation>,
 }
 
-struct Weather {
+struct NetFaults {
     drop_percent: u64,
     twice_percent: u64,
     most_ms: u64,
 }
 
-const FAIR: Weather = Weather {
+const NO_FAULTS: NetFaults = NetFaults {
     drop_percent: 0,
     twice_percent: 0,
     most_ms: USUAL_MS,
 };
 
 struct State {
-    stations: Vec<Station>,
-    weather: Weather,
+    peers: Vec<Peer>,
+    faults: NetFaults,
 }
 
 #[derive(Clone)]
 pub(crate) struct Net {
     state: Arc<Mutex<State>>,
-    dice: Dice,
+    rng: Rng,
     log: Log,
 }
 
 impl Net {
-    pub(crate) fn new(dice: Dice, log: Log) -> Self {
+    pub(crate) fn new(rng: Rng, log: Log) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
-                stations: Vec::new(),
-                weather: FAIR,
+                peers: Vec::new(),
+                faults: NO_FAULTS,
             })),
-            dice,
+            rng,
             log,
         }
     }
 
     /// Adds a process. Its id says nothing about the order in which processes started.
-    pub(crate) fn join(&self, life: Arc<Life>) -> Arc<Line> {
+    pub(crate) fn join(&self, process: Arc<Process>) -> Arc<SimulatedBus> {
         let mut state = self.state.lock();
-        let me = state.stations.len();
-        let id = NodeId::new(format!("{:03x}{me:03}", self.dice.below(0x1000)));
-        state.stations.push(Station {
+        let me = state.peers.len();
+        let id = NodeId::new(format!("{:03x}{me:03}", self.rng.below(0x1000)));
+        state.peers.push(Peer {
             id: id.clone(),
-            life,
+            process,
             connected: true,
-            heard: Instant::now(),
+            last_heartbeat: Instant::now(),
             inboxes: BTreeMap::new(),
             own: Records::new(),
             published: Records::new(),
             version: 0,
-            taken: BTreeMap::new(),
-            busy: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            in_flight_until: BTreeMap::new(),
             loads: BTreeMap::new(),
             invalidations: broadcast::channel(64).0,
         });
         drop(state);
-        tokio::spawn(self.clone().beat(me));
-        Arc::new(Line {
+        tokio::spawn(self.clone().send_heartbeats(me));
+        Arc::new(SimulatedBus {
             net: self.clone(),
             me,
             id,
         })
     }
 
-    pub(crate) fn set_weather(&self, drop_percent: u64, twice_percent: u64, most_ms: u64) {
-        self.state.lock().weather = Weather {
+    pub(crate) fn set_faults(&self, drop_percent: u64, twice_percent: u64, most_ms: u64) {
+        self.state.lock().faults = NetFaults {
             drop_percent,
             twice_percent,
             most_ms,
@@ -118,194 +118,191 @@ impl Net {
     }
 
     pub(crate) fn heal(&self) {
-        self.state.lock().weather = FAIR;
+        self.state.lock().faults = NO_FAULTS;
     }
 
     /// Has the node lose its connection, or get it back.
     pub(crate) fn set_connected(&self, node: usize, connected: bool) {
         let mut state = self.state.lock();
-        let lives = |station: &Station| station.life.index() == node && !station.life.is_over();
-        let Some(me) = state.stations.iter().position(lives) else {
+        let lives = |peer: &Peer| peer.process.index() == node && !peer.process.is_dead();
+        let Some(me) = state.peers.iter().position(lives) else {
             return;
         };
-        let station = &mut state.stations[me];
-        if station.connected == connected {
+        let peer = &mut state.peers[me];
+        if peer.connected == connected {
             return;
         }
-        station.connected = connected;
+        peer.connected = connected;
         if connected {
-            station.heard = Instant::now();
-            station.published = station.own.clone();
-            station.version += 1;
-            station.taken.clear();
-            for tenant in station.inboxes.keys().cloned().collect::<Vec<_>>() {
-                up(&mut state, me, &tenant);
+            peer.last_heartbeat = Instant::now();
+            peer.published = peer.own.clone();
+            peer.version += 1;
+            peer.applied.clear();
+            for tenant in peer.inboxes.keys().cloned().collect::<Vec<_>>() {
+                send_connected(&mut state, me, &tenant);
             }
-            let _ = state.stations[me].invalidations.send(Invalidation::Missed);
+            let _ = state.peers[me].invalidations.send(Invalidation::Missed);
         } else {
-            for inbox in station.inboxes.values() {
+            for inbox in peer.inboxes.values() {
                 let _ = inbox.try_send(Inbound::Disconnected);
             }
         }
     }
 
     /// Sends heartbeats, receives those of the others, and notices when they stop.
-    async fn beat(self, me: usize) {
+    async fn send_heartbeats(self, me: usize) {
         loop {
             sleep(HEARTBEAT).await;
             let mut state = self.state.lock();
             let now = Instant::now();
-            let mine = &mut state.stations[me];
-            if mine.life.is_over() {
+            let mine = &mut state.peers[me];
+            if mine.process.is_dead() {
                 return;
             }
             if !mine.connected {
                 continue;
             }
-            mine.heard = now;
-            for other in (0..state.stations.len()).filter(|other| *other != me) {
-                self.look_at(&mut state, me, other, now);
+            mine.last_heartbeat = now;
+            for other in (0..state.peers.len()).filter(|other| *other != me) {
+                self.check_peer(&mut state, me, other, now);
             }
         }
     }
 
-    /// A station reads what another one has published, if it has missed anything.
-    fn look_at(&self, state: &mut State, me: usize, other: usize, now: Instant) {
-        let station = &state.stations[other];
-        let (id, version) = (station.id.clone(), station.version);
-        if now - station.heard > LEASE {
-            if state.stations[me].taken.remove(&other).is_some() {
-                self.log
-                    .note(format_args!("bus: {} misses {id}", state.stations[me].id));
-                for inbox in state.stations[me].inboxes.values() {
+    /// A peer reads what another one has published, if it has missed anything.
+    fn check_peer(&self, state: &mut State, me: usize, other: usize, now: Instant) {
+        let peer = &state.peers[other];
+        let (id, version) = (peer.id.clone(), peer.version);
+        if now - peer.last_heartbeat > LEASE {
+            if state.peers[me].applied.remove(&other).is_some() {
+                self.log.note(format_args!("bus: {} misses {id}", state.peers[me].id));
+                for inbox in state.peers[me].inboxes.values() {
                     let _ = inbox.try_send(Inbound::NodeLeft { node: id.clone() });
                 }
             }
             return;
         }
-        let up_to_date = state.stations[me].taken.get(&other).copied().flatten() == Some(version);
-        let arriving = state.stations[other].busy.get(&me).is_some_and(|at| *at > now);
+        let up_to_date = state.peers[me].applied.get(&other).copied().flatten() == Some(version);
+        let arriving = state.peers[other].in_flight_until.get(&me).is_some_and(|at| *at > now);
         if !up_to_date && !arriving {
-            for tenant in state.stations[me].inboxes.keys().cloned().collect::<Vec<_>>() {
-                read(state, me, other, &tenant);
+            for tenant in state.peers[me].inboxes.keys().cloned().collect::<Vec<_>>() {
+                send_records(state, me, other, &tenant);
             }
-            state.stations[me].taken.insert(other, Some(version));
+            state.peers[me].applied.insert(other, Some(version));
         }
     }
 }
 
-/// Tells a station's hub that it is connected, and delivers the records of all others.
-fn up(state: &mut State, me: usize, tenant: &str) {
-    let Some(inbox) = state.stations[me].inboxes.get(tenant) else {
+/// Tells a peer's hub that it is connected, and delivers the records of all others.
+fn send_connected(state: &mut State, me: usize, tenant: &str) {
+    let Some(inbox) = state.peers[me].inboxes.get(tenant) else {
         return;
     };
     let _ = inbox.try_send(Inbound::Connected);
     let now = Instant::now();
-    for other in (0..state.stations.len()).filter(|other| *other != me) {
-        let station = &state.stations[other];
-        if now - station.heard <= LEASE {
-            read(state, me, other, tenant);
-            let version = state.stations[other].version;
-            state.stations[me].taken.entry(other).or_insert(Some(version));
+    for other in (0..state.peers.len()).filter(|other| *other != me) {
+        let peer = &state.peers[other];
+        if now - peer.last_heartbeat <= LEASE {
+            send_records(state, me, other, tenant);
+            let version = state.peers[other].version;
+            state.peers[me].applied.entry(other).or_insert(Some(version));
         } else {
-            let gone = Inbound::NodeLeft {
-                node: station.id.clone(),
-            };
-            if let Some(inbox) = state.stations[me].inboxes.get(tenant) {
+            let gone = Inbound::NodeLeft { node: peer.id.clone() };
+            if let Some(inbox) = state.peers[me].inboxes.get(tenant) {
                 let _ = inbox.try_send(gone);
             }
         }
     }
 }
 
-/// Delivers to a station's hub all records that another station has published.
-fn read(state: &mut State, me: usize, other: usize, tenant: &str) {
-    let station = &state.stations[other];
-    let records = station.published.get(tenant).cloned().unwrap_or_default();
+/// Delivers to a peer's hub all records that another peer has published.
+fn send_records(state: &mut State, me: usize, other: usize, tenant: &str) {
+    let peer = &state.peers[other];
+    let records = peer.published.get(tenant).cloned().unwrap_or_default();
     let all = Inbound::NodePresence {
-        node: station.id.clone(),
+        node: peer.id.clone(),
         records: records.into_iter().collect(),
     };
-    if let Some(inbox) = state.stations[me].inboxes.get(tenant) {
+    if let Some(inbox) = state.peers[me].inboxes.get(tenant) {
         let _ = inbox.try_send(all);
     }
 }
 
 /// A process's connection to the bus.
-pub(crate) struct Line {
+pub(crate) struct SimulatedBus {
     net: Net,
     me: usize,
     id: NodeId,
 }
 
-impl Line {
-    /// The other stations that receive something now, if this one can send.
+impl SimulatedBus {
+    /// The other peers that receive something now, if this one can send.
     fn others(&self, state: &State) -> Vec<usize> {
-        let mine = &state.stations[self.me];
-        if mine.life.is_over() || !mine.connected {
+        let mine = &state.peers[self.me];
+        if mine.process.is_dead() || !mine.connected {
             return Vec::new();
         }
-        let others = (0..state.stations.len()).filter(|other| *other != self.me);
-        others.filter(|other| takes(&state.stations[*other])).collect()
+        let others = (0..state.peers.len()).filter(|other| *other != self.me);
+        others.filter(|other| is_reachable(&state.peers[*other])).collect()
     }
 
     fn delay(&self, state: &State) -> Duration {
-        self.net.dice.time(state.weather.most_ms)
+        self.net.rng.time(state.faults.most_ms)
     }
 
     /// Sends a change of a presence record. It may be lost, which the next heartbeat shows.
-    fn tell(&self, state: &mut State, tenant: &str, user: &UserId, record: Option<&Bytes>) {
-        let version = state.stations[self.me].version;
+    fn send_change(&self, state: &mut State, tenant: &str, user: &UserId, record: Option<&Bytes>) {
+        let version = state.peers[self.me].version;
         for other in self.others(state) {
-            if self.net.dice.percent(state.weather.drop_percent) {
+            if self.net.rng.percent(state.faults.drop_percent) {
                 self.net.log.count("records lost", 1);
                 continue;
             }
             let due = Instant::now() + self.delay(state);
-            let busy = state.stations[self.me].busy.entry(other).or_insert(due);
-            *busy = due.max(*busy + Duration::from_millis(1));
-            let (at, me, net) = (*busy, self.me, self.net.clone());
+            let in_flight_until = state.peers[self.me].in_flight_until.entry(other).or_insert(due);
+            *in_flight_until = due.max(*in_flight_until + Duration::from_millis(1));
+            let (at, me, net) = (*in_flight_until, self.me, self.net.clone());
             let (tenant, user, record) = (tenant.to_owned(), user.clone(), record.cloned());
             tokio::spawn(async move {
                 sleep_until(at).await;
                 let mut state = net.state.lock();
-                let node = state.stations[me].id.clone();
-                let station = &mut state.stations[other];
+                let node = state.peers[me].id.clone();
+                let peer = &mut state.peers[other];
                 // A change that is not the next one is ignored: the next heartbeat has all records read.
-                let is_next = station.taken.get(&me).copied().flatten() == Some(version - 1);
-                if takes(station)
+                let is_next = peer.applied.get(&me).copied().flatten() == Some(version - 1);
+                if is_reachable(peer)
                     && is_next
-                    && let Some(inbox) = station.inboxes.get(&tenant)
+                    && let Some(inbox) = peer.inboxes.get(&tenant)
                     && inbox.try_send(Inbound::PresenceChanged { node, user, record }).is_ok()
                 {
-                    station.taken.insert(me, Some(version));
+                    peer.applied.insert(me, Some(version));
                 }
             });
         }
     }
 }
 
-fn takes(station: &Station) -> bool {
-    station.connected && !station.life.is_over()
+fn is_reachable(peer: &Peer) -> bool {
+    peer.connected && !peer.process.is_dead()
 }
 
-impl Bus for Line {
+impl Bus for SimulatedBus {
     fn node(&self) -> &NodeId {
         &self.id
     }
 
     fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
         let mut state = self.net.state.lock();
-        let mine = &mut state.stations[self.me];
+        let mine = &mut state.peers[self.me];
         mine.inboxes.insert(tenant.as_str().to_owned(), inbox);
-        if takes(mine) {
-            up(&mut state, self.me, tenant.as_str());
+        if is_reachable(mine) {
+            send_connected(&mut state, self.me, tenant.as_str());
         }
     }
 
     fn unsubscribe(&self, tenant: &TenantId) -> bool {
         let mut state = self.net.state.lock();
-        let mine = &mut state.stations[self.me];
+        let mine = &mut state.peers[self.me];
         let tenant = tenant.as_str();
         if !mine.inboxes.get(tenant).is_some_and(mpsc::Sender::is_closed) {
             return false;
@@ -313,7 +310,7 @@ impl Bus for Line {
         mine.inboxes.remove(tenant);
         mine.own.remove(tenant);
         mine.loads.remove(tenant);
-        if takes(mine) {
+        if is_reachable(mine) {
             mine.published.remove(tenant);
             mine.version += 1;
         }
@@ -323,8 +320,8 @@ impl Bus for Line {
     fn has_lowest_id(&self) -> bool {
         let state = self.net.state.lock();
         let now = Instant::now();
-        let mut lower = state.stations.iter().filter(|station| station.id < self.id);
-        !lower.any(|station| now - station.heard <= LEASE)
+        let mut lower = state.peers.iter().filter(|peer| peer.id < self.id);
+        !lower.any(|peer| now - peer.last_heartbeat <= LEASE)
     }
 
     fn announce_room(&self, _: &TenantId, _: &str, _: bool) {}
@@ -332,9 +329,9 @@ impl Bus for Line {
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast) {
         let state = self.net.state.lock();
         for other in self.others(&state) {
-            let times = match self.net.dice.below(100) {
-                draw if draw < state.weather.drop_percent => 0,
-                draw if draw < state.weather.drop_percent + state.weather.twice_percent => 2,
+            let times = match self.net.rng.below(100) {
+                draw if draw < state.faults.drop_percent => 0,
+                draw if draw < state.faults.drop_percent + state.faults.twice_percent => 2,
                 _ => 1,
             };
             if times != 1 {
@@ -346,9 +343,9 @@ impl Bus for Line {
                 tokio::spawn(async move {
                     sleep(delay).await;
                     let state = net.state.lock();
-                    let station = &state.stations[other];
-                    if takes(station)
-                        && let Some(inbox) = station.inboxes.get(&tenant)
+                    let peer = &state.peers[other];
+                    if is_reachable(peer)
+                        && let Some(inbox) = peer.inboxes.get(&tenant)
                     {
                         let _ = inbox.try_send(Inbound::Broadcast(broadcast));
                     }
@@ -359,26 +356,26 @@ impl Bus for Line {
 
     fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {
         let mut state = self.net.state.lock();
-        let mine = &mut state.stations[self.me];
-        set(&mut mine.own, tenant.as_str(), user, record.as_ref());
-        if !takes(mine) {
+        let mine = &mut state.peers[self.me];
+        set_record(&mut mine.own, tenant.as_str(), user, record.as_ref());
+        if !is_reachable(mine) {
             return;
         }
-        set(&mut mine.published, tenant.as_str(), user, record.as_ref());
+        set_record(&mut mine.published, tenant.as_str(), user, record.as_ref());
         mine.version += 1;
-        self.tell(&mut state, tenant.as_str(), user, record.as_ref());
+        self.send_change(&mut state, tenant.as_str(), user, record.as_ref());
     }
 
     fn set_load(&self, tenant: &TenantId, load: Load) {
         let mut state = self.net.state.lock();
-        state.stations[self.me].loads.insert(tenant.as_str().to_owned(), load);
+        state.peers[self.me].loads.insert(tenant.as_str().to_owned(), load);
     }
 
     fn remote_load(&self, tenant: &TenantId) -> RemoteLoad {
         let state = self.net.state.lock();
         let mut sum = RemoteLoad::default();
         for other in self.others(&state) {
-            if let Some(load) = state.stations[other].loads.get(tenant.as_str()) {
+            if let Some(load) = state.peers[other].loads.get(tenant.as_str()) {
                 sum.nodes += 1;
                 sum.load.connections += load.connections;
                 sum.load.events_per_second += load.events_per_second;
@@ -391,25 +388,25 @@ impl Bus for Line {
         let state = self.net.state.lock();
         for other in self.others(&state) {
             let (net, topic, delay) = (self.net.clone(), topic.clone(), self.delay(&state));
-            if self.net.dice.percent(state.weather.drop_percent) {
+            if self.net.rng.percent(state.faults.drop_percent) {
                 continue;
             }
             tokio::spawn(async move {
                 sleep(delay).await;
                 let state = net.state.lock();
-                if takes(&state.stations[other]) {
-                    let _ = state.stations[other].invalidations.send(Invalidation::Topic(topic));
+                if is_reachable(&state.peers[other]) {
+                    let _ = state.peers[other].invalidations.send(Invalidation::Topic(topic));
                 }
             });
         }
     }
 
     fn invalidations(&self) -> broadcast::Receiver<Invalidation> {
-        self.net.state.lock().stations[self.me].invalidations.subscribe()
+        self.net.state.lock().peers[self.me].invalidations.subscribe()
     }
 }
 
-fn set(records: &mut Records, tenant: &str, user: &UserId, record: Option<&Bytes>) {
+fn set_record(records: &mut Records, tenant: &str, user: &UserId, record: Option<&Bytes>) {
     let users = records.entry(tenant.to_owned()).or_default();
     match record {
         Some(record) => drop(users.insert(user.clone(), record.clone())),

@@ -20,11 +20,11 @@ use parlance_types::metrics::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::chance::Dice;
-use crate::life::Life;
 use crate::net::Net;
 use crate::plan::TENANTS;
-use crate::shelf::Shelf;
+use crate::process::Process;
+use crate::rng::Rng;
+use crate::store::SimulatedStore;
 
 /// The secret that signs all tokens. It never leaves the process.
 pub(crate) const SECRET: &str = "a secret that is none, for simulations, longer than 32 bytes";
@@ -35,15 +35,15 @@ const BATCH: usize = 64;
 
 /// What all nodes of a run share.
 #[derive(Clone)]
-pub(crate) struct Ground {
+pub(crate) struct Environment {
     pub(crate) sandbox: Arc<Sandbox>,
-    pub(crate) shelf: Shelf,
+    pub(crate) store: SimulatedStore,
     pub(crate) net: Net,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
 }
 
 pub(crate) struct Node {
-    pub(crate) life: Arc<Life>,
+    pub(crate) process: Arc<Process>,
     pub(crate) services: Arc<Services>,
     pub(crate) control: Arc<Control>,
     following: Mutex<Option<JoinSet<()>>>,
@@ -51,13 +51,13 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a process. It serves the tenants of the catalog once the catalog can be read.
-    pub(crate) fn start(ground: &Ground, index: usize) -> Result<Arc<Self>> {
-        let life = Life::new(index);
-        let way = ground.shelf.way(life.clone());
+    pub(crate) fn start(environment: &Environment, index: usize) -> Result<Arc<Self>> {
+        let process = Process::new(index);
+        let store = environment.store.client(process.clone());
         let registry = &Registry::default();
         let contention = Arc::default();
         let (committer, _) = Committer::start(
-            way.clone(),
+            store.clone(),
             commit::Metrics::register(registry)?,
             BATCH,
             Arc::clone(&contention),
@@ -66,7 +66,7 @@ impl Node {
             committer,
             metrics: dispatch::Metrics::register(registry)?,
             logs: LogHub::default(),
-            random: Arc::new(ground.dice.branch(index as u64)),
+            random: Arc::new(environment.rng.branch(index as u64)),
             reads: Mutex::new(OutageLog::of_reads()),
             shutting_down: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -75,16 +75,16 @@ impl Node {
         let metrics = socket::Metrics::register(registry)?;
         let (_, server) = Server::attach(axum::Router::new(), services.clone(), metrics, limits());
         let control = Control::new(Dependencies {
-            catalog: way.clone(),
-            reader: way.clone(),
-            maintenance: way.clone(),
-            sandbox: ground.sandbox.clone(),
+            catalog: store.clone(),
+            reader: store.clone(),
+            maintenance: store.clone(),
+            sandbox: environment.sandbox.clone(),
             server: Arc::new(server),
             hub_metrics: parlance_hub::Metrics::register(registry)?,
             tenant_metrics: tenant::Metrics::register(registry)?,
             fleet: Fleet {
-                bus: ground.net.join(life.clone()),
-                store: way,
+                bus: environment.net.join(process.clone()),
+                store,
                 limits: FleetLimits {
                     pace: CatchUpPace::default(),
                     rooms_per_connection: 100,
@@ -101,13 +101,13 @@ impl Node {
         });
         let node = Arc::new(Self {
             following: Mutex::new(Some(control.follow())),
-            life,
+            process,
             services,
             control,
         });
         let dead = Arc::downgrade(&node);
-        node.life.at_the_end(move || {
-            // The tasks of operators are aborted, since there are many and they change the catalog; see [`Life`] for
+        node.process.on_death(move || {
+            // The tasks of operators are aborted, since there are many and they change the catalog; see [`Process`] for
             // the others.
             drop(dead.upgrade().and_then(|node| node.following.lock().take()));
         });
@@ -115,7 +115,7 @@ impl Node {
     }
 
     /// Creates the tenants and the handlers of their messages.
-    pub(crate) async fn found(&self) -> Result<()> {
+    pub(crate) async fn create_tenants(&self) -> Result<()> {
         for tenant in TENANTS {
             self.control.create_tenant(&operator(), tenant, configuration()).await?;
         }

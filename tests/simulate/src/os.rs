@@ -22,13 +22,13 @@ const PROCESSORS: usize = 2;
 #[derive(Clone, Copy)]
 struct Simulated {
     /// The state of the random numbers.
-    chance: u64,
+    random_state: u64,
     /// The runtime's time at the beginning, once there is a runtime.
     origin: Option<Instant>,
     /// How far the wall clock is ahead, in milliseconds.
     ahead_ms: i64,
     /// The last time that was returned. The runtime's clock asks the system where it has no time of its own.
-    told: Duration,
+    last_returned: Duration,
     asking: bool,
 }
 
@@ -47,10 +47,10 @@ fn change(change: impl FnOnce(&mut Simulated)) {
 /// Simulates the operating system in this thread, by the seed.
 pub(crate) fn simulate(seed: u64) {
     THREAD.set(Some(Simulated {
-        chance: seed,
+        random_state: seed,
         origin: None,
         ahead_ms: 0,
-        told: Duration::ZERO,
+        last_returned: Duration::ZERO,
         asking: false,
     }));
 }
@@ -74,11 +74,13 @@ fn elapsed() -> Option<Duration> {
     {
         simulated.asking = true;
         THREAD.set(Some(simulated));
-        simulated.told = Instant::now().saturating_duration_since(origin).max(simulated.told);
+        simulated.last_returned = Instant::now()
+            .saturating_duration_since(origin)
+            .max(simulated.last_returned);
         simulated.asking = false;
         THREAD.set(Some(simulated));
     }
-    Some(simulated.told)
+    Some(simulated.last_returned)
 }
 
 fn clock(id: clockid_t) -> Option<Duration> {
@@ -127,7 +129,7 @@ unsafe extern "C" fn getrandom(into: *mut c_void, length: size_t, flags: c_uint)
     // SAFETY: the caller gives a place for so many bytes.
     let bytes = unsafe { std::slice::from_raw_parts_mut(into.cast::<u8>(), length) };
     for byte in bytes {
-        *byte = crate::chance::next(&mut simulated.chance).to_le_bytes()[0];
+        *byte = crate::rng::next(&mut simulated.random_state).to_le_bytes()[0];
     }
     THREAD.set(Some(simulated));
     length.cast_signed()

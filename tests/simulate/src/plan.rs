@@ -1,7 +1,7 @@
 //! The plan of a run: a list of steps that follows from the seed. No step depends on what the others do, so a step can
 //! be left out without changing the rest.
 
-use crate::chance::Dice;
+use crate::rng::Rng;
 
 /// The tenants of every run.
 pub(crate) const TENANTS: [&str; 2] = ["acme", "zeta"];
@@ -17,7 +17,7 @@ const BEFORE_MS: u64 = 2_000;
 
 /// A user's device.
 #[derive(Debug, Clone)]
-pub(crate) struct Person {
+pub(crate) struct Device {
     pub(crate) tenant: &'static str,
     pub(crate) user: String,
     pub(crate) rooms: Vec<&'static str>,
@@ -25,7 +25,7 @@ pub(crate) struct Person {
     pub(crate) window: usize,
 }
 
-impl Person {
+impl Device {
     /// Whether its messages are refused in the end.
     pub(crate) fn is_limited(&self) -> bool {
         self.tenant == TENANTS[1] && self.user == LIMITED.0
@@ -35,11 +35,11 @@ impl Person {
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) at_ms: u64,
-    pub(crate) what: What,
+    pub(crate) action: Action,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum What {
+pub(crate) enum Action {
     Send {
         client: usize,
         room: &'static str,
@@ -66,7 +66,7 @@ pub(crate) enum What {
         back_ms: u64,
     },
     /// All clients of the node leave the room, and join again at the same time.
-    Flock {
+    LeaveTogether {
         node: usize,
         room: &'static str,
         back_ms: u64,
@@ -74,7 +74,7 @@ pub(crate) enum What {
     /// The client disconnects and comes back; the server notices it after this time.
     Disconnect {
         client: usize,
-        heard_ms: u64,
+        noticed_ms: u64,
         back_ms: u64,
     },
     /// The client reads nothing for a while.
@@ -85,7 +85,7 @@ pub(crate) enum What {
     /// The process dies. So many percent of its open transactions are committed all the same.
     Kill {
         node: usize,
-        done_percent: u64,
+        committed_percent: u64,
         back_ms: u64,
     },
     /// The process dies when its next transaction is committed, before it learns that.
@@ -99,7 +99,7 @@ pub(crate) enum What {
         ms: u64,
     },
     /// Messages between nodes are lost, late or doubled.
-    Weather {
+    LossyBus {
         drop_percent: u64,
         twice_percent: u64,
         most_ms: u64,
@@ -139,7 +139,7 @@ pub(crate) enum What {
     },
 }
 
-impl What {
+impl Action {
     /// The name under which the summary counts it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -149,13 +149,13 @@ impl What {
             Self::Status { .. } => "presence set",
             Self::Ask { .. } => "presence asked",
             Self::Leave { .. } => "rooms left",
-            Self::Flock { .. } => "rooms left by all of a node",
+            Self::LeaveTogether { .. } => "rooms left by all of a node",
             Self::Disconnect { .. } => "fault: client gone",
             Self::Stall { .. } => "fault: client reads nothing",
             Self::Kill { .. } => "fault: node dies",
             Self::KillAtCommit { .. } => "fault: node dies between commit and answer",
             Self::CutOff { .. } => "fault: node without bus",
-            Self::Weather { .. } => "fault: bus loses, repeats, delays",
+            Self::LossyBus { .. } => "fault: bus loses, repeats, delays",
             Self::Outage { .. } => "fault: store away",
             Self::LoseAnswers { .. } => "fault: answers of commits lost",
             Self::SlowStore { .. } => "fault: store slow",
@@ -169,18 +169,18 @@ impl What {
 }
 
 pub(crate) struct Plan {
-    pub(crate) people: Vec<Person>,
+    pub(crate) devices: Vec<Device>,
     pub(crate) steps: Vec<Step>,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64, nodes: usize) -> Self {
-        let dice = Dice::new(seed).branch(1);
-        let people = people(&dice.branch(1));
-        let events = dice.branch(2);
+        let rng = Rng::new(seed).branch(1);
+        let devices = devices(&rng.branch(1));
+        let events = rng.branch(2);
         let mut steps: Vec<Step> = Vec::new();
         for _ in 0..events.between(60, 160) {
-            let mut step = event(&events, &people);
+            let mut step = event(&events, &devices);
             // Many messages at the same time, so that transactions and answers come in batches.
             if let Some(before) = steps.last()
                 && events.percent(50)
@@ -190,109 +190,109 @@ impl Plan {
             steps.push(step);
         }
         for _ in 0..events.below(6) {
-            steps.extend(both(&events, &people));
+            steps.extend(send_from_both_devices(&events, &devices));
         }
-        let flocks = dice.branch(5);
-        for _ in 0..flocks.below(5) {
-            steps.extend(flock(&flocks, &people, nodes));
+        let together = rng.branch(5);
+        for _ in 0..together.below(5) {
+            steps.extend(leave_together(&together, &devices, nodes));
         }
-        let faults = dice.branch(3);
+        let faults = rng.branch(3);
         for _ in 0..faults.between(0, 8) {
-            steps.push(at(&faults, fault(&faults, people.len(), nodes)));
+            steps.push(at(&faults, fault(&faults, devices.len(), nodes)));
         }
         // Sometimes one after the other, or canaries would seldom handle one.
-        let operators = dice.branch(4);
+        let operators = rng.branch(4);
         for _ in 0..operators.between(1, 5) {
             steps.push(at(&operators, decision(&operators, nodes)));
         }
         steps.sort_by_key(|step| step.at_ms);
-        Self { people, steps }
+        Self { devices, steps }
     }
 }
 
-fn at(dice: &Dice, what: What) -> Step {
+fn at(rng: &Rng, action: Action) -> Step {
     Step {
-        at_ms: BEFORE_MS + dice.below(LENGTH_MS),
-        what,
+        at_ms: BEFORE_MS + rng.below(LENGTH_MS),
+        action,
     }
 }
 
-fn people(dice: &Dice) -> Vec<Person> {
-    let person = |number: usize| {
+fn devices(rng: &Rng) -> Vec<Device> {
+    let device = |number: usize| {
         // One user has two devices, and both tenants have users with the same names.
         let user = if number == 11 { 0 } else { number / TENANTS.len() };
-        let mut rooms: Vec<&'static str> = ROOMS.into_iter().filter(|_| dice.percent(70)).collect();
+        let mut rooms: Vec<&'static str> = ROOMS.into_iter().filter(|_| rng.percent(70)).collect();
         if rooms.is_empty() {
             rooms.push(ROOMS[0]);
         }
-        Person {
+        Device {
             tenant: TENANTS[number % TENANTS.len()],
             user: format!("user{user}"),
             rooms,
-            window: if dice.percent(50) { 1 } else { 4 },
+            window: if rng.percent(50) { 1 } else { 4 },
         }
     };
-    (0..12).map(person).collect()
+    (0..12).map(device).collect()
 }
 
-fn event(dice: &Dice, people: &[Person]) -> Step {
-    let client = dice.index(people.len());
-    let rooms = &people[client].rooms;
-    let room = rooms[dice.index(rooms.len())];
-    let what = match dice.below(100) {
-        0..65 => What::Send { client, room },
-        65..75 => What::Type {
+fn event(rng: &Rng, devices: &[Device]) -> Step {
+    let client = rng.index(devices.len());
+    let rooms = &devices[client].rooms;
+    let room = rooms[rng.index(rooms.len())];
+    let action = match rng.below(100) {
+        0..65 => Action::Send { client, room },
+        65..75 => Action::Type {
             client,
             room,
-            on: dice.percent(80),
+            on: rng.percent(80),
         },
-        75..83 => What::Read { client, room },
-        83..88 => What::Status {
+        75..83 => Action::Read { client, room },
+        83..88 => Action::Status {
             client,
-            away: dice.percent(50),
+            away: rng.percent(50),
         },
-        88..94 => What::Ask { client },
-        _ => What::Leave {
+        88..94 => Action::Ask { client },
+        _ => Action::Leave {
             client,
             room,
-            back_ms: dice.between(50, 4_000),
+            back_ms: rng.between(50, 4_000),
         },
     };
-    at(dice, what)
+    at(rng, action)
 }
 
 /// Both devices of the user whose count is limited send at the same time.
-fn both(dice: &Dice, people: &[Person]) -> Vec<Step> {
-    let at_ms = at(dice, What::Ask { client: 0 }).at_ms;
-    let limited = people.iter().enumerate().filter(|(_, person)| person.is_limited());
-    let send = |(client, person): (usize, &Person)| Step {
+fn send_from_both_devices(rng: &Rng, devices: &[Device]) -> Vec<Step> {
+    let at_ms = at(rng, Action::Ask { client: 0 }).at_ms;
+    let limited = devices.iter().enumerate().filter(|(_, device)| device.is_limited());
+    let send = |(client, device): (usize, &Device)| Step {
         at_ms,
-        what: What::Send {
+        action: Action::Send {
             client,
-            room: person.rooms[0],
+            room: device.rooms[0],
         },
     };
     limited.map(send).collect()
 }
 
 /// All clients of a node leave a room, and join again at the same time while others send.
-fn flock(dice: &Dice, people: &[Person], nodes: usize) -> Vec<Step> {
-    let (room, back_ms) = (ROOMS[dice.index(ROOMS.len())], dice.between(100, 1_000));
+fn leave_together(rng: &Rng, devices: &[Device], nodes: usize) -> Vec<Step> {
+    let (room, back_ms) = (ROOMS[rng.index(ROOMS.len())], rng.between(100, 1_000));
     let leave = at(
-        dice,
-        What::Flock {
-            node: dice.index(nodes),
+        rng,
+        Action::LeaveTogether {
+            node: rng.index(nodes),
             room,
             back_ms,
         },
     );
     let back = leave.at_ms + back_ms;
     let mut steps = vec![leave];
-    for _ in 0..dice.between(2, 12) {
+    for _ in 0..rng.between(2, 12) {
         steps.push(Step {
-            at_ms: back + dice.below(30),
-            what: What::Send {
-                client: dice.index(people.len()),
+            at_ms: back + rng.below(30),
+            action: Action::Send {
+                client: rng.index(devices.len()),
                 room,
             },
         });
@@ -300,66 +300,66 @@ fn flock(dice: &Dice, people: &[Person], nodes: usize) -> Vec<Step> {
     steps
 }
 
-fn fault(dice: &Dice, people: usize, nodes: usize) -> What {
-    let node = dice.index(nodes);
-    let client = dice.index(people);
-    match dice.below(14) {
-        0 => What::Kill {
+fn fault(rng: &Rng, devices: usize, nodes: usize) -> Action {
+    let node = rng.index(nodes);
+    let client = rng.index(devices);
+    match rng.below(14) {
+        0 => Action::Kill {
             node,
-            done_percent: dice.below(101),
-            back_ms: dice.between(500, 12_000),
+            committed_percent: rng.below(101),
+            back_ms: rng.between(500, 12_000),
         },
-        1 | 2 => What::KillAtCommit {
+        1 | 2 => Action::KillAtCommit {
             node,
-            back_ms: dice.between(500, 12_000),
+            back_ms: rng.between(500, 12_000),
         },
-        3 | 4 => What::CutOff {
+        3 | 4 => Action::CutOff {
             node,
-            ms: dice.between(100, 15_000),
+            ms: rng.between(100, 15_000),
         },
-        5 => What::Weather {
-            drop_percent: dice.below(60),
-            twice_percent: dice.below(40),
-            most_ms: dice.between(10, 800),
-            ms: dice.between(1_000, 15_000),
+        5 => Action::LossyBus {
+            drop_percent: rng.below(60),
+            twice_percent: rng.below(40),
+            most_ms: rng.between(10, 800),
+            ms: rng.between(1_000, 15_000),
         },
-        6 => What::Outage {
-            node: dice.percent(50).then_some(node),
-            ms: dice.between(100, 5_000),
+        6 => Action::Outage {
+            node: rng.percent(50).then_some(node),
+            ms: rng.between(100, 5_000),
         },
-        7 | 8 => What::LoseAnswers {
-            percent: dice.between(10, 100),
-            ms: dice.between(500, 5_000),
+        7 | 8 => Action::LoseAnswers {
+            percent: rng.between(10, 100),
+            ms: rng.between(500, 5_000),
         },
-        9 => What::SlowStore {
-            most_ms: dice.between(50, 2_500),
-            ms: dice.between(500, 8_000),
+        9 => Action::SlowStore {
+            most_ms: rng.between(50, 2_500),
+            ms: rng.between(500, 8_000),
         },
-        10 => What::Clock {
-            ahead_ms: i64::try_from(dice.below(120_000)).unwrap_or(0) - 60_000,
+        10 => Action::Clock {
+            ahead_ms: i64::try_from(rng.below(120_000)).unwrap_or(0) - 60_000,
         },
-        11 => What::Stall {
+        11 => Action::Stall {
             client,
-            ms: dice.between(200, 10_000),
+            ms: rng.between(200, 10_000),
         },
-        _ => What::Disconnect {
+        _ => Action::Disconnect {
             client,
-            heard_ms: if dice.percent(50) { 0 } else { dice.below(5_000) },
-            back_ms: dice.below(8_000),
+            noticed_ms: if rng.percent(50) { 0 } else { rng.below(5_000) },
+            back_ms: rng.below(8_000),
         },
     }
 }
 
-fn decision(dice: &Dice, nodes: usize) -> What {
-    let node = dice.index(nodes);
-    let percent = u8::try_from(dice.between(20, 80)).unwrap_or(50);
-    match dice.below(8) {
-        0..4 => What::Deploy {
+fn decision(rng: &Rng, nodes: usize) -> Action {
+    let node = rng.index(nodes);
+    let percent = u8::try_from(rng.between(20, 80)).unwrap_or(50);
+    match rng.below(8) {
+        0..4 => Action::Deploy {
             node,
-            percent: dice.percent(70).then_some(percent),
+            percent: rng.percent(70).then_some(percent),
         },
-        4 => What::Share { node, percent },
-        5 | 6 => What::Promote { node },
-        _ => What::RollBack { node },
+        4 => Action::Share { node, percent },
+        5 | 6 => Action::Promote { node },
+        _ => Action::RollBack { node },
     }
 }

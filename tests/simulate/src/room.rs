@@ -56,7 +56,7 @@ pub(crate) struct Room {
     pub(crate) away: bool,
 }
 
-/// The next action.
+/// What the client does next.
 pub(crate) enum Next {
     Nothing,
     /// Ask for the page before this message.
@@ -64,7 +64,7 @@ pub(crate) enum Next {
     /// Leave and join again, since the past could not be read.
     Again,
     /// Nothing: all messages are here.
-    In(Vec<Record>),
+    Joined(Vec<Record>),
 }
 
 impl Room {
@@ -102,18 +102,18 @@ impl Room {
     }
 
     /// Handles the acknowledgement of a join.
-    pub(crate) fn joined(&mut self, answer: &Value, who: &Who) -> Next {
+    pub(crate) fn joined(&mut self, answer: &Value, identity: &ClientIdentity) -> Next {
         self.last = answer["lastSeq"].as_u64().unwrap_or(0);
         self.stage = Stage::Reading;
         self.take_page(answer);
         if self.past.is_empty() && answer["complete"] == false {
             return Next::Again;
         }
-        self.go_on(who)
+        self.go_on(identity)
     }
 
     /// Handles a page.
-    pub(crate) fn page(&mut self, answer: &Value, who: &Who) -> Next {
+    pub(crate) fn page(&mut self, answer: &Value, identity: &ClientIdentity) -> Next {
         if self.stage != Stage::Reading {
             return Next::Nothing;
         }
@@ -121,9 +121,9 @@ impl Room {
         self.take_page(answer);
         if self.past.len() == before {
             // The server has no more messages. The check of the history will report it.
-            return self.enter(who);
+            return self.enter(identity);
         }
-        self.go_on(who)
+        self.go_on(identity)
     }
 
     fn take_page(&mut self, answer: &Value) {
@@ -136,16 +136,16 @@ impl Room {
         }
     }
 
-    fn go_on(&mut self, who: &Who) -> Next {
+    fn go_on(&mut self, identity: &ClientIdentity) -> Next {
         if let (Some(have), Some(first)) = (self.have, self.past.keys().next())
             && *first > have + 1
         {
             return Next::Page(*first);
         }
-        self.enter(who)
+        self.enter(identity)
     }
 
-    fn enter(&mut self, who: &Who) -> Next {
+    fn enter(&mut self, identity: &ClientIdentity) -> Next {
         self.stage = Stage::Inside;
         let past = std::mem::take(&mut self.past);
         let message = |seen: &Seen| Message {
@@ -153,9 +153,9 @@ impl Room {
             content: seen.content.as_str().into(),
         };
         let mut records = vec![Record::Joined(Joined {
-            client: who.client.clone(),
-            tenant: who.tenant.clone(),
-            user: who.user.clone(),
+            client: identity.client.clone(),
+            tenant: identity.tenant.clone(),
+            user: identity.user.clone(),
             room: self.name.into(),
             last: self.last,
             after: self.have,
@@ -165,15 +165,15 @@ impl Room {
         self.newest = past.into_values().next_back().or(self.newest.take());
         self.have = Some(self.last.max(self.have.unwrap_or(0)));
         for seen in std::mem::take(&mut self.held) {
-            records.push(self.deliver(seen, who));
+            records.push(self.deliver(seen, identity));
         }
-        Next::In(records)
+        Next::Joined(records)
     }
 
     /// Handles a message.
-    pub(crate) fn message(&mut self, seen: Seen, who: &Who) -> Option<Record> {
+    pub(crate) fn message(&mut self, seen: Seen, identity: &ClientIdentity) -> Option<Record> {
         match self.stage {
-            Stage::Inside | Stage::Outside => Some(self.deliver(seen, who)),
+            Stage::Inside | Stage::Outside => Some(self.deliver(seen, identity)),
             Stage::Joining | Stage::Reading => {
                 self.held.push_back(seen);
                 None
@@ -181,10 +181,10 @@ impl Room {
         }
     }
 
-    fn deliver(&mut self, seen: Seen, who: &Who) -> Record {
+    fn deliver(&mut self, seen: Seen, identity: &ClientIdentity) -> Record {
         self.have = Some(seen.seq.max(self.have.unwrap_or(0)));
         let record = Record::Delivered {
-            client: who.client.clone(),
+            client: identity.client.clone(),
             room: self.name.into(),
             seq: seen.seq,
             content: seen.content.as_str().into(),
@@ -195,7 +195,7 @@ impl Room {
 }
 
 /// The client whose view it is.
-pub(crate) struct Who {
+pub(crate) struct ClientIdentity {
     pub(crate) client: parlance_history::Text,
     pub(crate) tenant: parlance_history::Text,
     pub(crate) user: parlance_history::Text,

@@ -7,20 +7,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::chance::Dice;
-use crate::client::{Client, Handle, Word};
+use crate::client::{Client, Handle, Input};
 use crate::guests::Guests;
 use crate::log::Log;
 use crate::net::Net;
-use crate::node::{Ground, HANDLER, Node, operator};
+use crate::node::{Environment, HANDLER, Node, operator};
 use crate::os;
-use crate::plan::{LENGTH_MS, Plan, Step, TENANTS, What};
-use crate::shares::Shares;
-use crate::shelf::Shelf;
+use crate::plan::{Action, LENGTH_MS, Plan, Step, TENANTS};
+use crate::rng::Rng;
+use crate::store::SimulatedStore;
+use crate::versions::VersionCheck;
 use crate::world::World;
 
 /// How long everything may take to come to rest once the faults have ended.
-const REST: Duration = Duration::from_secs(120);
+const CONVERGE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The versions at the beginning: one more than the decisions of operators.
 const VERSIONS: usize = 6;
 
@@ -37,7 +37,7 @@ pub(crate) struct Outcome {
 }
 
 /// What to run.
-pub(crate) struct Order {
+pub(crate) struct RunSpec {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
     /// The steps to leave out.
@@ -47,14 +47,14 @@ pub(crate) struct Order {
 }
 
 /// Runs it on a thread of its own, whose time and random numbers come from the seed.
-pub(crate) fn run(order: Order, guests: Arc<Guests>) -> Outcome {
+pub(crate) fn run(spec: RunSpec, guests: Arc<Guests>) -> Outcome {
     let simulated = move || {
-        os::simulate(order.seed);
+        os::simulate(spec.seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()?;
-        Ok(runtime.block_on(whole(&order, &guests)))
+        Ok(runtime.block_on(simulate(&spec, &guests)))
     };
     let thread = std::thread::Builder::new()
         .stack_size(16 * 1024 * 1024)
@@ -69,38 +69,38 @@ pub(crate) fn run(order: Order, guests: Arc<Guests>) -> Outcome {
     })
 }
 
-async fn whole(order: &Order, guests: &Guests) -> Outcome {
+async fn simulate(spec: &RunSpec, guests: &Guests) -> Outcome {
     os::follow_runtime();
-    let log = Log::new(order.trace);
-    let plan = Plan::of(order.seed, order.nodes);
-    let dice = Dice::new(order.seed);
-    let ground = Ground {
+    let log = Log::new(spec.trace);
+    let plan = Plan::of(spec.seed, spec.nodes);
+    let rng = Rng::new(spec.seed);
+    let environment = Environment {
         sandbox: guests.sandbox.clone(),
-        shelf: Shelf::new(dice.branch(11), log.clone()),
-        net: Net::new(dice.branch(12), log.clone()),
-        dice: dice.branch(13),
+        store: SimulatedStore::new(rng.branch(11), log.clone()),
+        net: Net::new(rng.branch(12), log.clone()),
+        rng: rng.branch(13),
     };
-    let world = World::new(log.clone(), dice.branch(14), ground, order.nodes);
+    let world = World::new(log.clone(), rng.branch(14), environment, spec.nodes);
     let steps = plan.steps.len();
-    if begin(&world, order.nodes, guests).await {
-        let shares = Shares::watch(&world);
-        let clients: Vec<Handle> = (plan.people.iter().enumerate())
-            .map(|(number, person)| Client::start(&world, number, person.clone()))
+    if start_nodes(&world, spec.nodes, guests).await {
+        let versions = VersionCheck::watch(&world);
+        let clients: Vec<Handle> = (plan.devices.iter().enumerate())
+            .map(|(number, device)| Client::start(&world, number, device.clone()))
             .collect();
-        happen(&world, &clients, &plan.steps, order, guests, &shares).await;
+        take_steps(&world, &clients, &plan.steps, spec, guests, &versions).await;
         world.heal();
         for (number, client) in clients.iter().enumerate() {
             // Clients that have stopped reading continue.
-            let _ = client.words.send(Word::Do(What::Stall { client: number, ms: 0 }));
+            let _ = client.inputs.send(Input::Act(Action::Stall { client: number, ms: 0 }));
         }
-        if rest(&world, &clients).await {
-            crate::roll_call::call(&world, &clients).await;
+        if wait_until_converged(&world, &clients).await {
+            crate::visibility::check(&world, &clients).await;
         }
-        crate::check::check(&world, &clients, &shares).await;
+        crate::check::check(&world, &clients, &versions).await;
     }
     let (digest, violations, counts) = log.end();
     Outcome {
-        seed: order.seed,
+        seed: spec.seed,
         digest,
         violations,
         counts,
@@ -109,26 +109,26 @@ async fn whole(order: &Order, guests: &Guests) -> Outcome {
 }
 
 /// Starts the nodes and creates the tenants. Returns whether all came up.
-async fn begin(world: &Arc<World>, nodes: usize, guests: &Guests) -> bool {
+async fn start_nodes(world: &Arc<World>, nodes: usize, guests: &Guests) -> bool {
     for index in 0..nodes {
         world.start(index);
     }
     let Some(first) = world.node(0) else { return false };
-    let founded = async {
-        first.found().await?;
+    let created = async {
+        first.create_tenants().await?;
         // So many versions that no rollback goes back to none.
         for version in 1..=VERSIONS {
             deploy(&first, guests, &format!("v{version}"), None).await?;
         }
         crate::check::limit(world).await
     };
-    if let Err(error) = founded.await {
+    if let Err(error) = created.await {
         world
             .log
             .violation(format_args!("the tenants cannot be made: {error:#}"));
         return false;
     }
-    let until = Instant::now() + REST;
+    let until = Instant::now() + CONVERGE_TIMEOUT;
     loop {
         let mut ready = 0;
         for node in world.nodes() {
@@ -160,23 +160,23 @@ async fn deploy(node: &Node, guests: &Guests, stamp: &str, canary: Option<u8>) -
     Ok(())
 }
 
-async fn happen(
+async fn take_steps(
     world: &Arc<World>,
     clients: &[Handle],
     steps: &[Step],
-    order: &Order,
+    spec: &RunSpec,
     guests: &Guests,
-    shares: &Arc<Shares>,
+    versions: &Arc<VersionCheck>,
 ) {
     let began = Instant::now();
     for (number, step) in steps.iter().enumerate() {
-        if order.without.contains(&number) {
+        if spec.without.contains(&number) {
             continue;
         }
         sleep_until(began + Duration::from_millis(step.at_ms)).await;
-        world.log.note(format_args!("step {number} {:?}", step.what));
-        world.log.count(step.what.name(), 1);
-        act(world, clients, &step.what, number, guests, shares);
+        world.log.note(format_args!("step {number} {:?}", step.action));
+        world.log.count(step.action.name(), 1);
+        take_step(world, clients, &step.action, number, guests, versions);
     }
     sleep_until(began + Duration::from_millis(LENGTH_MS + 3_000)).await;
 }
@@ -189,40 +189,47 @@ fn for_a_while(ms: u64, undo: impl FnOnce() + Send + 'static) {
     });
 }
 
-fn act(world: &Arc<World>, clients: &[Handle], what: &What, number: usize, guests: &Guests, shares: &Arc<Shares>) {
-    let (shelf, net) = (world.ground.shelf.clone(), world.ground.net.clone());
-    match *what {
-        What::Send { client, .. }
-        | What::Type { client, .. }
-        | What::Read { client, .. }
-        | What::Status { client, .. }
-        | What::Ask { client }
-        | What::Leave { client, .. }
-        | What::Disconnect { client, .. }
-        | What::Stall { client, .. } => {
-            let _ = clients[client].words.send(Word::Do(what.clone()));
+fn take_step(
+    world: &Arc<World>,
+    clients: &[Handle],
+    action: &Action,
+    number: usize,
+    guests: &Guests,
+    versions: &Arc<VersionCheck>,
+) {
+    let (store, net) = (world.environment.store.clone(), world.environment.net.clone());
+    match *action {
+        Action::Send { client, .. }
+        | Action::Type { client, .. }
+        | Action::Read { client, .. }
+        | Action::Status { client, .. }
+        | Action::Ask { client }
+        | Action::Leave { client, .. }
+        | Action::Disconnect { client, .. }
+        | Action::Stall { client, .. } => {
+            let _ = clients[client].inputs.send(Input::Act(action.clone()));
         }
-        What::Flock { .. } => {
+        Action::LeaveTogether { .. } => {
             for client in clients {
-                let _ = client.words.send(Word::Do(what.clone()));
+                let _ = client.inputs.send(Input::Act(action.clone()));
             }
         }
-        What::Kill {
+        Action::Kill {
             node,
-            done_percent,
+            committed_percent,
             back_ms,
         } => {
             if let Some(node) = world.node(node) {
-                node.life.end(done_percent);
+                node.process.end(committed_percent);
             }
             world.start_later(node, Duration::from_millis(back_ms));
         }
-        What::KillAtCommit { node, back_ms } => {
+        Action::KillAtCommit { node, back_ms } => {
             if let Some(found) = world.node(node) {
-                found.life.set_trap();
-                let (world, life) = (world.clone(), found.life.clone());
+                found.process.kill_at_next_commit();
+                let (world, process) = (world.clone(), found.process.clone());
                 tokio::spawn(async move {
-                    life.ended().await;
+                    process.died().await;
                     if !world.is_healed() {
                         sleep(Duration::from_millis(back_ms)).await;
                     }
@@ -230,36 +237,40 @@ fn act(world: &Arc<World>, clients: &[Handle], what: &What, number: usize, guest
                 });
             }
         }
-        What::CutOff { node, ms } => {
+        Action::CutOff { node, ms } => {
             net.set_connected(node, false);
             for_a_while(ms, move || net.set_connected(node, true));
         }
-        What::Weather {
+        Action::LossyBus {
             drop_percent,
             twice_percent,
             most_ms,
             ms,
         } => {
-            net.set_weather(drop_percent, twice_percent, most_ms);
+            net.set_faults(drop_percent, twice_percent, most_ms);
             for_a_while(ms, move || net.heal());
         }
-        What::Outage { node, ms } => {
-            shelf.set_away(node, true);
-            for_a_while(ms, move || shelf.set_away(node, false));
+        Action::Outage { node, ms } => {
+            store.set_down(node, true);
+            for_a_while(ms, move || store.set_down(node, false));
         }
-        What::LoseAnswers { percent, ms } => {
-            shelf.set_lost(percent);
-            for_a_while(ms, move || shelf.set_lost(0));
+        Action::LoseAnswers { percent, ms } => {
+            store.set_answer_loss(percent);
+            for_a_while(ms, move || store.set_answer_loss(0));
         }
-        What::SlowStore { most_ms, ms } => {
-            shelf.set_slow(most_ms);
-            for_a_while(ms, move || shelf.set_slow(0));
+        Action::SlowStore { most_ms, ms } => {
+            store.set_slow(most_ms);
+            for_a_while(ms, move || store.set_slow(0));
         }
-        What::Clock { ahead_ms } => os::set_ahead(ahead_ms),
-        What::Deploy { node, .. } | What::Share { node, .. } | What::Promote { node } | What::RollBack { node } => {
+        Action::Clock { ahead_ms } => os::set_ahead(ahead_ms),
+        Action::Deploy { node, .. }
+        | Action::Share { node, .. }
+        | Action::Promote { node }
+        | Action::RollBack { node } => {
             if let Some(node) = world.node(node) {
-                let (what, guests, world, shares) = (what.clone(), guests.clone(), world.clone(), shares.clone());
-                tokio::spawn(async move { decide(&world, &node, &what, number, &guests, &shares).await });
+                let (action, guests, world, versions) =
+                    (action.clone(), guests.clone(), world.clone(), versions.clone());
+                tokio::spawn(async move { decide(&world, &node, &action, number, &guests, &versions).await });
             }
         }
     }
@@ -267,27 +278,27 @@ fn act(world: &Arc<World>, clients: &[Handle], what: &What, number: usize, guest
 
 /// Carries out an operator's decision. One that is refused changes nothing, such as the share of a canary where there
 /// is none.
-async fn decide(world: &World, node: &Node, what: &What, number: usize, guests: &Guests, shares: &Shares) {
-    shares.something_changes();
+async fn decide(world: &World, node: &Node, action: &Action, number: usize, guests: &Guests, versions: &VersionCheck) {
+    versions.note_change();
     let mut refused = Vec::new();
-    match what {
-        What::Deploy { percent, .. } => {
+    match action {
+        Action::Deploy { percent, .. } => {
             let deployed = deploy(node, guests, &format!("step{number}"), *percent).await;
             refused.extend(deployed.err().map(|error| format!("{error:#}")));
         }
-        What::Share { percent, .. } => {
+        Action::Share { percent, .. } => {
             for tenant in TENANTS {
                 let changed = node.control.set_canary(&operator(), tenant, HANDLER, *percent).await;
                 refused.extend(changed.err().map(|error| error.to_string()));
             }
         }
-        What::Promote { .. } => {
+        Action::Promote { .. } => {
             for tenant in TENANTS {
                 let changed = node.control.promote(&operator(), tenant, HANDLER).await;
                 refused.extend(changed.err().map(|error| error.to_string()));
             }
         }
-        What::RollBack { .. } => {
+        Action::RollBack { .. } => {
             for tenant in TENANTS {
                 let changed = node.control.rollback(&operator(), tenant, HANDLER, None).await;
                 refused.extend(changed.err().map(|error| error.to_string()));
@@ -295,21 +306,21 @@ async fn decide(world: &World, node: &Node, what: &What, number: usize, guests: 
         }
         _ => {}
     }
-    shares.something_changes();
+    versions.note_change();
     world.log.note(format_args!("step {number} is decided: {refused:?}"));
 }
 
 /// Waits until all clients are in their rooms and have everything. Returns whether that happened in time.
-async fn rest(world: &Arc<World>, clients: &[Handle]) -> bool {
-    let until = Instant::now() + REST;
+async fn wait_until_converged(world: &Arc<World>, clients: &[Handle]) -> bool {
+    let until = Instant::now() + CONVERGE_TIMEOUT;
     loop {
-        let restless = crate::check::restless(world, clients).await;
-        if restless.is_empty() {
+        let unconverged = crate::check::unconverged(world, clients).await;
+        if unconverged.is_empty() {
             return true;
         }
         if Instant::now() > until {
-            for who in restless {
-                world.log.violation(format_args!("does not come to rest: {who}"));
+            for problem in unconverged {
+                world.log.violation(format_args!("does not come to rest: {problem}"));
             }
             return false;
         }

@@ -15,7 +15,7 @@ use parlance_build::build;
 
 use crate::guests::Guests;
 use crate::options::Options;
-use crate::run::{Order, Outcome, run};
+use crate::run::{Outcome, RunSpec, run};
 use crate::shrink;
 
 /// The beginning of a child's last line.
@@ -34,13 +34,13 @@ pub(crate) fn child(options: &Options) -> Result<()> {
         noted.lock().push(format!("panic: {panic}").replace('\n', " "));
     }));
     let guests = Arc::new(Guests::load(&options.components, &options.cache)?);
-    let order = Order {
+    let spec = RunSpec {
         seed: options.seeds.start,
         nodes: options.nodes,
         without: options.without.clone(),
         trace: options.trace,
     };
-    let mut outcome = run(order, guests);
+    let mut outcome = run(spec, guests);
     outcome.violations.extend(panics.lock().drain(..));
     println!("{RESULT}{}", serde_json::to_string(&outcome)?);
     std::io::stdout().flush()?;
@@ -76,7 +76,7 @@ pub(crate) fn run_apart(options: &Options, seed: u64, without: &[usize]) -> Resu
     let mut child = start(options, seed, without)?;
     let mut output = child.stdout.take().context("the child's output")?;
     let mut errors = child.stderr.take().context("the child's errors")?;
-    let complaints = std::thread::spawn(move || {
+    let stderr = std::thread::spawn(move || {
         let mut text = String::new();
         let _ = errors.read_to_string(&mut text);
         text
@@ -99,11 +99,11 @@ pub(crate) fn run_apart(options: &Options, seed: u64, without: &[usize]) -> Resu
     }
     let status = child.wait()?;
     let outcome = reader.join().ok().flatten();
-    let complaints = complaints.join().unwrap_or_default();
+    let stderr = stderr.join().unwrap_or_default();
     Ok(outcome.unwrap_or_else(|| Outcome {
         seed,
         violations: vec![if in_time {
-            format!("the process ended with {status}: {}", complaints.trim())
+            format!("the process ended with {status}: {}", stderr.trim())
         } else {
             format!("the run takes longer than {TOO_LONG:?}")
         }],
@@ -150,7 +150,7 @@ pub(crate) fn parent(options: &Options) -> Result<bool> {
     drop(send);
     let (mut runs, mut failures) = (0_u64, Vec::new());
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let mut said = Instant::now();
+    let mut reported = Instant::now();
     for outcome in outcomes {
         let outcome = outcome?;
         runs += 1;
@@ -164,8 +164,8 @@ pub(crate) fn parent(options: &Options) -> Result<bool> {
                 break;
             }
         }
-        if said.elapsed() > PROGRESS {
-            said = Instant::now();
+        if reported.elapsed() > PROGRESS {
+            reported = Instant::now();
             let seconds = began.elapsed().as_secs();
             eprintln!("{runs} seeds in {seconds} s, {} failed", failures.len());
         }

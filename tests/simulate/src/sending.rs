@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlance_history::{Invoke, Record};
 use serde_json::{Value, json};
 
-use crate::client::{Asked, Client, PAUSE, Word};
+use crate::client::{Client, Input, RETRY_DELAY, Request};
 use crate::room::Stage;
 
 /// A message without an acknowledgement.
@@ -26,7 +26,7 @@ impl Client {
         self.pending.push_back(Pending {
             op: self.ops,
             room,
-            content: format!("{}#{}", self.who.client, self.ops),
+            content: format!("{}#{}", self.identity.client, self.ops),
             on_the_way: false,
             sent_ms: 0,
         });
@@ -38,7 +38,7 @@ impl Client {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.op == op) {
             pending.on_the_way = false;
             self.world.log.push(Record::Unknown {
-                client: self.who.client.clone(),
+                client: self.identity.client.clone(),
                 op,
             });
         }
@@ -47,7 +47,7 @@ impl Client {
     /// Sends what may be sent now.
     pub(crate) fn send_pending(&mut self) {
         let on_the_way = self.pending.iter().filter(|pending| pending.on_the_way).count();
-        let free = self.person.window.saturating_sub(on_the_way);
+        let free = self.device.window.saturating_sub(on_the_way);
         let ready: Vec<u64> = self
             .pending
             .iter()
@@ -66,15 +66,15 @@ impl Client {
             }
             let (room, content) = (self.rooms[pending.room].name, pending.content.clone());
             self.world.log.push(Record::Invoke(Invoke {
-                client: self.who.client.clone(),
-                tenant: self.who.tenant.clone(),
-                user: self.who.user.clone(),
+                client: self.identity.client.clone(),
+                tenant: self.identity.tenant.clone(),
+                user: self.identity.user.clone(),
                 op,
                 room: room.into(),
                 content: content.as_str().into(),
             }));
             let message = json!({ "roomId": room, "content": content, "clientId": content });
-            self.ask(&json!(["send-message", message]), Asked::Message(op));
+            self.ask(&json!(["send-message", message]), Request::Message(op));
         }
     }
 
@@ -83,7 +83,7 @@ impl Client {
         let Some(at) = self.pending.iter().position(|pending| pending.op == op) else {
             return;
         };
-        let client = self.who.client.clone();
+        let client = self.identity.client.clone();
         if ok {
             let seq = answer["message"]["seq"].as_u64().unwrap_or(0);
             self.world.log.push(Record::Ok { client, op, seq });
@@ -93,7 +93,7 @@ impl Client {
             return self.send_pending();
         }
         let code = answer["error"]["code"].as_str().unwrap_or_default();
-        if self.person.is_limited() && ["conflict", "invalid"].contains(&code) {
+        if self.device.is_limited() && ["conflict", "invalid"].contains(&code) {
             let by_store = code == "conflict";
             self.world
                 .log
@@ -111,8 +111,8 @@ impl Client {
             self.pending[at].on_the_way = false;
             let wait = answer["error"]["retryAfterMs"]
                 .as_u64()
-                .map_or(PAUSE, Duration::from_millis);
-            return self.later(wait, Word::Send);
+                .map_or(RETRY_DELAY, Duration::from_millis);
+            return self.later(wait, Input::Send);
         }
         self.world
             .log

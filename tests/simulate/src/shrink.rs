@@ -48,7 +48,7 @@ pub(crate) fn print_plan(options: &Options, seed: u64, without: &[usize]) {
     let plan = Plan::of(seed, options.nodes);
     for (number, step) in plan.steps.iter().enumerate() {
         if !without.contains(&number) {
-            println!("    {:>3} at {:>6} ms: {:?}", number, step.at_ms, step.what);
+            println!("    {:>3} at {:>6} ms: {:?}", number, step.at_ms, step.action);
         }
     }
 }

@@ -9,44 +9,44 @@ use parlance_hub::{ClientSink, Outgoing, SendFailed};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::chance::Dice;
-use crate::client::Word;
-use crate::life::Life;
+use crate::client::Input;
+use crate::process::Process;
+use crate::rng::Rng;
 
-/// The bytes that may wait for a client before it is cut off.
+/// The bytes that may wait for a client before the connection is closed.
 const UNREAD_MAX: usize = 16 * 1024;
 /// The longest delay of a packet, in milliseconds.
-const TRAVEL_MS: u64 = 15;
+const DELAY_MS: u64 = 15;
 /// The longest time until a client notices that its node has died, in milliseconds.
 const NOTICE_MS: u64 = 2_000;
 
-/// The state of the connection, which both ends share.
+/// The state of a connection, which both ends share.
 #[derive(Default)]
-pub(crate) struct Line {
+pub(crate) struct Transport {
     /// Whether no more packets go out.
     closed: AtomicBool,
     /// Whether the transport has ended.
-    cut: AtomicBool,
+    ended: AtomicBool,
     stalled: AtomicBool,
     unread: AtomicUsize,
     changed: Notify,
 }
 
-impl Line {
+impl Transport {
     pub(crate) fn set_stalled(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
     /// Ends the transport.
-    pub(crate) fn cut(&self) {
+    pub(crate) fn end(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.cut.store(true, Ordering::SeqCst);
+        self.ended.store(true, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     async fn until(&self, condition: impl Fn(&Self) -> bool) {
@@ -60,46 +60,46 @@ impl Line {
     }
 }
 
-enum Down {
+enum Downstream {
     Packet(Outgoing),
     /// Ends the transport after what the server has sent.
     End,
 }
 
 /// The server's end.
-pub(crate) struct Pipe {
-    line: Arc<Line>,
-    down: mpsc::UnboundedSender<(Instant, Down)>,
-    travel: Duration,
+pub(crate) struct ServerEnd {
+    transport: Arc<Transport>,
+    down: mpsc::UnboundedSender<(Instant, Downstream)>,
+    delay: Duration,
 }
 
-impl Pipe {
-    fn put(&self, down: Down) {
-        let _ = self.down.send((Instant::now() + self.travel, down));
+impl ServerEnd {
+    fn put(&self, down: Downstream) {
+        let _ = self.down.send((Instant::now() + self.delay, down));
     }
 }
 
-impl ClientSink for Pipe {
+impl ClientSink for ServerEnd {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
-        if self.line.closed.load(Ordering::SeqCst) {
+        if self.transport.closed.load(Ordering::SeqCst) {
             return Err(SendFailed);
         }
         let length = outgoing.len();
-        if self.line.unread.fetch_add(length, Ordering::SeqCst) + length > UNREAD_MAX {
-            self.line.cut();
+        if self.transport.unread.fetch_add(length, Ordering::SeqCst) + length > UNREAD_MAX {
+            self.transport.end();
             return Err(SendFailed);
         }
-        self.put(Down::Packet(outgoing));
+        self.put(Downstream::Packet(outgoing));
         Ok(())
     }
 
     fn disconnect(&self) {
-        self.put(Down::End);
-        self.line.closed.store(true, Ordering::SeqCst);
+        self.put(Downstream::End);
+        self.transport.closed.store(true, Ordering::SeqCst);
     }
 
     fn hang_up(&self) {
-        self.line.cut();
+        self.transport.end();
     }
 
     fn close_when_sent(&self) {
@@ -107,11 +107,11 @@ impl ClientSink for Pipe {
     }
 
     fn mark_gone(&self) {
-        self.line.closed.store(true, Ordering::SeqCst);
+        self.transport.closed.store(true, Ordering::SeqCst);
     }
 
     fn unread_bytes(&self) -> usize {
-        self.line.unread.load(Ordering::SeqCst)
+        self.transport.unread.load(Ordering::SeqCst)
     }
 
     fn is_flushed(&self) -> bool {
@@ -124,129 +124,138 @@ pub(crate) struct Link {
     pub(crate) epoch: u64,
     /// The node at the other end.
     pub(crate) node: usize,
-    pub(crate) line: Arc<Line>,
+    pub(crate) transport: Arc<Transport>,
     up: mpsc::UnboundedSender<(Instant, String, Option<i64>)>,
-    travel: Duration,
+    delay: Duration,
 }
 
 impl Link {
     /// Sends an event.
     pub(crate) fn send(&self, text: String, ack: Option<i64>) {
-        let _ = self.up.send((Instant::now() + self.travel, text, ack));
+        let _ = self.up.send((Instant::now() + self.delay, text, ack));
     }
 
     /// Ends the connection from the client's side. The server notices it later.
-    pub(crate) fn end(self, heard: Duration) {
+    pub(crate) fn end(self, notice: Duration) {
         tokio::spawn(async move {
-            sleep(self.travel + heard).await;
-            self.line.cut();
+            sleep(self.delay + notice).await;
+            self.transport.end();
         });
     }
 }
 
 /// A connection that is being made: first the server's end, then, once there is a session, the rest.
-pub(crate) struct Opening {
-    pub(crate) line: Arc<Line>,
-    down: mpsc::UnboundedReceiver<(Instant, Down)>,
-    travel: Duration,
+pub(crate) struct PendingLink {
+    pub(crate) transport: Arc<Transport>,
+    down: mpsc::UnboundedReceiver<(Instant, Downstream)>,
+    delay: Duration,
 }
 
-pub(crate) fn open(dice: &Dice) -> (Opening, Pipe) {
+pub(crate) fn open(rng: &Rng) -> (PendingLink, ServerEnd) {
     let (send, receive) = mpsc::unbounded_channel();
-    let (line, travel) = (Arc::new(Line::default()), dice.time(TRAVEL_MS));
-    let pipe = Pipe {
-        line: line.clone(),
+    let (transport, delay) = (Arc::new(Transport::default()), rng.time(DELAY_MS));
+    let server_end = ServerEnd {
+        transport: transport.clone(),
         down: send,
-        travel,
+        delay,
     };
-    let opening = Opening {
-        line,
+    let opening = PendingLink {
+        transport,
         down: receive,
-        travel,
+        delay,
     };
-    (opening, pipe)
+    (opening, server_end)
 }
 
-impl Opening {
+impl PendingLink {
     pub(crate) fn link(
         self,
         epoch: u64,
         session: Arc<Session>,
-        life: Arc<Life>,
-        dice: &Dice,
-        words: mpsc::UnboundedSender<Word>,
+        process: Arc<Process>,
+        rng: &Rng,
+        inputs: mpsc::UnboundedSender<Input>,
     ) -> Link {
-        let Self { line, down, travel } = self;
+        let Self { transport, down, delay } = self;
         let (up, events) = mpsc::unbounded_channel();
-        let (notice, node) = (dice.time(NOTICE_MS), life.index());
-        tokio::spawn(upwards(line.clone(), life.clone(), session.clone(), events));
-        tokio::spawn(downwards(line.clone(), life.clone(), down, words, epoch, notice));
-        tokio::spawn(ends(line.clone(), life, session));
+        let (notice, node) = (rng.time(NOTICE_MS), process.index());
+        tokio::spawn(send_events(transport.clone(), process.clone(), session.clone(), events));
+        tokio::spawn(receive_packets(
+            transport.clone(),
+            process.clone(),
+            down,
+            inputs,
+            epoch,
+            notice,
+        ));
+        tokio::spawn(end_session(transport.clone(), process, session));
         Link {
             epoch,
             node,
-            line,
+            transport,
             up,
-            travel,
+            delay,
         }
     }
 }
 
 /// Does what the transport does at the end: tells the session, unless the process is dead.
-async fn ends(line: Arc<Line>, life: Arc<Life>, session: Arc<Session>) {
+async fn end_session(transport: Arc<Transport>, process: Arc<Process>, session: Arc<Session>) {
     tokio::select! {
         biased;
-        () = life.ended() => line.cut(),
-        () = line.until(Line::is_cut) => {
+        () = process.died() => transport.end(),
+        () = transport.until(Transport::has_ended) => {
             session.connection.sink.mark_gone();
             session.end();
         }
     }
 }
 
-async fn upwards(
-    line: Arc<Line>,
-    life: Arc<Life>,
+async fn send_events(
+    transport: Arc<Transport>,
+    process: Arc<Process>,
     session: Arc<Session>,
     mut events: mpsc::UnboundedReceiver<(Instant, String, Option<i64>)>,
 ) {
     while let Some((at, text, ack)) = events.recv().await {
         sleep_until(at).await;
-        if line.is_cut() || life.is_over() {
+        if transport.has_ended() || process.is_dead() {
             return;
         }
         session.receive(ClientPacket::received_now(text.into(), Vec::new(), ack));
     }
 }
 
-async fn downwards(
-    line: Arc<Line>,
-    life: Arc<Life>,
-    mut down: mpsc::UnboundedReceiver<(Instant, Down)>,
-    words: mpsc::UnboundedSender<Word>,
+async fn receive_packets(
+    transport: Arc<Transport>,
+    process: Arc<Process>,
+    mut down: mpsc::UnboundedReceiver<(Instant, Downstream)>,
+    inputs: mpsc::UnboundedSender<Input>,
     epoch: u64,
     notice: Duration,
 ) {
     let read = async {
         while let Some((at, packet)) = down.recv().await {
             sleep_until(at).await;
-            line.until(|line| !line.stalled.load(Ordering::SeqCst)).await;
+            transport
+                .until(|transport| !transport.stalled.load(Ordering::SeqCst))
+                .await;
             match packet {
-                Down::Packet(outgoing) => {
-                    line.unread.fetch_sub(outgoing.len(), Ordering::SeqCst);
-                    let _ = words.send(Word::Got(epoch, outgoing));
+                Downstream::Packet(outgoing) => {
+                    transport.unread.fetch_sub(outgoing.len(), Ordering::SeqCst);
+                    let _ = inputs.send(Input::Packet(epoch, outgoing));
                 }
-                Down::End => return,
+                Downstream::End => return,
             }
         }
     };
     tokio::select! {
         biased;
-        () = line.until(Line::is_cut) => {}
-        () = read => line.cut(),
+        () = transport.until(Transport::has_ended) => {}
+        () = read => transport.end(),
     }
-    if life.is_over() {
+    if process.is_dead() {
         sleep(notice).await;
     }
-    let _ = words.send(Word::Ended(epoch));
+    let _ = inputs.send(Input::Closed(epoch));
 }

@@ -10,9 +10,9 @@ use parlance::tenant::Tenant;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::chance::Dice;
 use crate::log::Log;
-use crate::node::{Ground, Node, SECRET};
+use crate::node::{Environment, Node, SECRET};
+use crate::rng::Rng;
 use crate::room::Seen;
 
 /// When a message was sent first, and when it was acknowledged.
@@ -30,8 +30,8 @@ pub(crate) struct Stamp {
 
 pub(crate) struct World {
     pub(crate) log: Log,
-    pub(crate) dice: Dice,
-    pub(crate) ground: Ground,
+    pub(crate) rng: Rng,
+    pub(crate) environment: Environment,
     /// The nodes whose processes are alive.
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
     ids: AtomicU64,
@@ -44,11 +44,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(log: Log, dice: Dice, ground: Ground, nodes: usize) -> Arc<Self> {
+    pub(crate) fn new(log: Log, rng: Rng, environment: Environment, nodes: usize) -> Arc<Self> {
         Arc::new(Self {
             log,
-            dice,
-            ground,
+            rng,
+            environment,
             nodes: Mutex::new(vec![None; nodes]),
             ids: AtomicU64::new(0),
             tokens: Mutex::default(),
@@ -79,13 +79,13 @@ impl World {
         if self.node(index).is_some() {
             return;
         }
-        match Node::start(&self.ground, index) {
+        match Node::start(&self.environment, index) {
             Ok(node) => {
                 self.log.note(format_args!("node {index} starts"));
-                let (world, life) = (Arc::downgrade(self), node.life.clone());
+                let (world, process) = (Arc::downgrade(self), node.process.clone());
                 self.nodes.lock()[index] = Some(node);
                 tokio::spawn(async move {
-                    life.ended().await;
+                    process.died().await;
                     if let Some(world) = world.upgrade() {
                         world.nodes.lock()[index] = None;
                     }
@@ -108,24 +108,24 @@ impl World {
 
     pub(crate) fn heal(self: &Arc<Self>) {
         self.healed.store(true, Ordering::Relaxed);
-        self.ground.shelf.heal();
-        self.ground.net.heal();
+        self.environment.store.heal();
+        self.environment.net.heal();
         let count = self.nodes.lock().len();
         for index in 0..count {
-            self.ground.net.set_connected(index, true);
+            self.environment.net.set_connected(index, true);
             self.start(index);
         }
         for node in self.nodes() {
-            node.life.disarm();
+            node.process.cancel_kill();
         }
     }
 
     /// A live node that serves the tenant.
     pub(crate) async fn some_node(&self, tenant: &str) -> Option<(Arc<Node>, Arc<Tenant>)> {
         let nodes = self.nodes();
-        let node = nodes.get(self.dice.index(nodes.len()))?;
+        let node = nodes.get(self.rng.index(nodes.len()))?;
         let tenant = node.tenant(tenant).await?;
-        (!node.life.is_over()).then(|| (node.clone(), tenant))
+        (!node.process.is_dead()).then(|| (node.clone(), tenant))
     }
 
     pub(crate) fn token(&self, tenant: &str, user: &str) -> String {

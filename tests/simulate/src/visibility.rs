@@ -7,62 +7,62 @@ use std::time::Duration;
 use parlance_history::Record;
 use tokio::time::sleep;
 
-use crate::client::{Handle, Word};
-use crate::plan::{ROOMS, TENANTS, What};
+use crate::client::{Handle, Input};
+use crate::plan::{Action, ROOMS, TENANTS};
 use crate::world::World;
 
 /// The time within which an event reaches all recipients.
-const SOON: Duration = Duration::from_secs(3);
+const DELIVERY_TIME: Duration = Duration::from_secs(3);
 /// The time within which typing and presence end by themselves.
-const LONG: Duration = Duration::from_secs(15);
+const EXPIRY_TIME: Duration = Duration::from_secs(15);
 /// The number of clients that leave at the end.
 const LEAVING: usize = 3;
 
-fn tell(client: &Handle, what: What) {
-    let _ = client.words.send(Word::Do(what));
+fn tell(client: &Handle, action: Action) {
+    let _ = client.inputs.send(Input::Act(action));
 }
 
-pub(crate) async fn call(world: &Arc<World>, clients: &[Handle]) {
+pub(crate) async fn check(world: &Arc<World>, clients: &[Handle]) {
     // Until then connections to dead nodes may count.
-    sleep(LONG).await;
+    sleep(EXPIRY_TIME).await;
     // Each status changes, so that all clients are told of it.
     for last in [false, true] {
         for (number, client) in clients.iter().enumerate() {
             let away = ends_online(client) != last;
-            tell(client, What::Status { client: number, away });
+            tell(client, Action::Status { client: number, away });
         }
-        sleep(SOON).await;
+        sleep(DELIVERY_TIME).await;
     }
     for tenant in TENANTS {
         for room in ROOMS {
-            let inside = |client: &&Handle| client.person.tenant == tenant && client.person.rooms.contains(&room);
+            let inside = |client: &&Handle| client.device.tenant == tenant && client.device.rooms.contains(&room);
             let members: Vec<&Handle> = clients.iter().filter(inside).collect();
             events(world, room, &members).await;
         }
     }
     let mut present: Vec<usize> = (0..clients.len()).collect();
     for _ in 0..LEAVING {
-        let gone = present.remove(world.dice.index(present.len()));
-        let never = What::Disconnect {
+        let gone = present.remove(world.rng.index(present.len()));
+        let never = Action::Disconnect {
             client: gone,
-            heard_ms: 0,
+            noticed_ms: 0,
             back_ms: u64::MAX,
         };
         tell(&clients[gone], never);
     }
-    sleep(LONG).await;
+    sleep(EXPIRY_TIME).await;
     for number in &present {
-        tell(&clients[*number], What::Ask { client: *number });
+        tell(&clients[*number], Action::Ask { client: *number });
     }
-    sleep(SOON).await;
+    sleep(DELIVERY_TIME).await;
     presence(world, clients, &present);
-    seats(world, clients, &present).await;
+    connection_counts(world, clients, &present).await;
 }
 
 /// Checks that the nodes' counts of connections add up.
-async fn seats(world: &World, clients: &[Handle], present: &[usize]) {
+async fn connection_counts(world: &World, clients: &[Handle], present: &[usize]) {
     for tenant in TENANTS {
-        let of_tenant = |number: &&usize| clients[**number].person.tenant == tenant;
+        let of_tenant = |number: &&usize| clients[**number].device.tenant == tenant;
         let expected = present.iter().filter(of_tenant).count();
         let mut counted = 0;
         for node in world.nodes() {
@@ -78,11 +78,11 @@ async fn seats(world: &World, clients: &[Handle], present: &[usize]) {
 
 /// Checks that a message, its receipt and typing reach all members.
 async fn events(world: &World, room: &'static str, members: &[&Handle]) {
-    let Some(writer) = members.iter().find(|member| !member.person.is_limited()) else {
+    let Some(writer) = members.iter().find(|member| !member.device.is_limited()) else {
         return;
     };
-    tell(writer, What::Send { client: 0, room });
-    sleep(SOON).await;
+    tell(writer, Action::Send { client: 0, room });
+    sleep(DELIVERY_TIME).await;
     let newest = writer.view.lock().newest.get(room).cloned();
     for member in members {
         if member.view.lock().newest.get(room).cloned() != newest {
@@ -91,27 +91,27 @@ async fn events(world: &World, room: &'static str, members: &[&Handle]) {
                 .violation(format_args!("a message does not reach {}", name(member)));
         }
     }
-    let Some(reader) = members.iter().find(|other| other.person.user != writer.person.user) else {
+    let Some(reader) = members.iter().find(|other| other.device.user != writer.device.user) else {
         return;
     };
-    tell(reader, What::Read { client: 0, room });
+    tell(reader, Action::Read { client: 0, room });
     tell(
         reader,
-        What::Type {
+        Action::Type {
             client: 0,
             room,
             on: true,
         },
     );
-    sleep(SOON).await;
+    sleep(DELIVERY_TIME).await;
     let types = |member: &Handle| {
         let view = member.view.lock();
-        let typing = view.typing.get(room).and_then(|typing| typing.get(&reader.person.user));
+        let typing = view.typing.get(room).and_then(|typing| typing.get(&reader.device.user));
         typing.copied().unwrap_or(false)
     };
-    let of_another = |member: &&&Handle| member.person.user != reader.person.user;
+    let of_another = |member: &&&Handle| member.device.user != reader.device.user;
     for member in members.iter().filter(of_another) {
-        let receipt = newest.clone().map(|id| (id, reader.person.user.clone()));
+        let receipt = newest.clone().map(|id| (id, reader.device.user.clone()));
         let view = member.view.lock();
         let has = receipt.is_some_and(|receipt| view.read.get(room).is_some_and(|read| read.contains(&receipt)));
         drop(view);
@@ -126,7 +126,7 @@ async fn events(world: &World, room: &'static str, members: &[&Handle]) {
                 .violation(format_args!("typing does not reach {}", name(member)));
         }
     }
-    sleep(LONG).await;
+    sleep(EXPIRY_TIME).await;
     for member in members.iter().filter(of_another).filter(|member| types(member)) {
         world
             .log
@@ -136,36 +136,36 @@ async fn events(world: &World, room: &'static str, members: &[&Handle]) {
 
 /// Sets half of the users online, with all of their devices, and the others away.
 fn ends_online(client: &Handle) -> bool {
-    client.person.user.ends_with(['1', '3', '5'])
+    client.device.user.ends_with(['1', '3', '5'])
 }
 
 fn name(client: &Handle) -> String {
-    format!("{}/{}", client.person.tenant, client.person.user)
+    format!("{}/{}", client.device.tenant, client.device.user)
 }
 
 /// Checks who is there, as all clients see it: by asking, and by what they were told.
 fn presence(world: &World, clients: &[Handle], present: &[usize]) {
     let mut devices: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for number in present {
-        let person = &clients[*number].person;
-        *devices.entry((person.tenant, &person.user)).or_default() += 1;
+        let device = &clients[*number].device;
+        *devices.entry((device.tenant, &device.user)).or_default() += 1;
     }
     for number in present {
         let observer = &clients[*number];
-        let rooms: BTreeSet<&str> = observer.person.rooms.iter().copied().collect();
+        let rooms: BTreeSet<&str> = observer.device.rooms.iter().copied().collect();
         for client in clients {
-            let person = &client.person;
-            let with = |device: &Handle| device.person.rooms.iter().any(|room| rooms.contains(room));
+            let device = &client.device;
+            let with = |device: &Handle| device.device.rooms.iter().any(|room| rooms.contains(room));
             // For a user without devices all that were told count.
-            let left_some = devices.contains_key(&(person.tenant, person.user.as_str()));
+            let left_some = devices.contains_key(&(device.tenant, device.user.as_str()));
             let shares = (0..clients.len())
                 .filter(|device| same(&clients[*device], client) && (!left_some || present.contains(device)))
                 .any(|device| with(&clients[device]));
-            if person.tenant != observer.person.tenant || person.user == observer.person.user || !shares {
+            if device.tenant != observer.device.tenant || device.user == observer.device.user || !shares {
                 continue;
             }
             let connections = devices
-                .get(&(person.tenant, person.user.as_str()))
+                .get(&(device.tenant, device.user.as_str()))
                 .copied()
                 .unwrap_or(0);
             let left = (0..clients.len()).filter(|number| !present.contains(number));
@@ -175,13 +175,13 @@ fn presence(world: &World, clients: &[Handle], present: &[usize]) {
                 _ if ends_online(client) => "online",
                 _ => "away",
             };
-            let asked = observer.view.lock().users.get(&person.user).cloned();
+            let asked = observer.view.lock().users.get(&device.user).cloned();
             let truth = (status.to_owned(), connections);
             if asked.as_ref() != Some(&truth) {
                 world.log.violation(format_args!(
                     "{} hears that {} is {asked:?}, which is {truth:?}",
                     name(observer),
-                    person.user
+                    device.user
                 ));
             }
             // A user with another device may be visible through that one alone.
@@ -189,8 +189,8 @@ fn presence(world: &World, clients: &[Handle], present: &[usize]) {
                 continue;
             }
             world.log.push(Record::TruthPresence {
-                client: format!("{}/{number}", observer.person.tenant).into(),
-                user: person.user.as_str().into(),
+                client: format!("{}/{number}", observer.device.tenant).into(),
+                user: device.user.as_str().into(),
                 status: status.into(),
             });
         }
@@ -198,5 +198,5 @@ fn presence(world: &World, clients: &[Handle], present: &[usize]) {
 }
 
 fn same(one: &Handle, other: &Handle) -> bool {
-    one.person.tenant == other.person.tenant && one.person.user == other.person.user
+    one.device.tenant == other.device.tenant && one.device.user == other.device.user
 }

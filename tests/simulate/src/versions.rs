@@ -12,7 +12,7 @@ use crate::plan::TENANTS;
 use crate::world::{Stamp, World};
 
 /// The interval between two looks at the nodes.
-const LOOK: Duration = Duration::from_millis(200);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 /// Messages that are sent so soon after a change, or acknowledged so shortly before one, may be handled by either
 /// version.
 const MARGIN_MS: u64 = 1_000;
@@ -32,7 +32,7 @@ struct State {
 }
 
 #[derive(Default)]
-pub(crate) struct Shares(Mutex<State>);
+pub(crate) struct VersionCheck(Mutex<State>);
 
 /// The routes of a tenant's messages, as each node that serves it has them, each once.
 pub(crate) async fn routes(world: &World, tenant: &str) -> Vec<String> {
@@ -53,25 +53,25 @@ pub(crate) async fn routes(world: &World, tenant: &str) -> Vec<String> {
     routes
 }
 
-impl Shares {
+impl VersionCheck {
     pub(crate) fn watch(world: &Arc<World>) -> Arc<Self> {
-        let shares = Arc::new(Self::default());
-        let (watching, world) = (shares.clone(), world.clone());
+        let versions = Arc::new(Self::default());
+        let (watching, world) = (versions.clone(), world.clone());
         tokio::spawn(async move {
             loop {
-                watching.look(&world).await;
-                sleep(LOOK).await;
+                watching.sample(&world).await;
+                sleep(SAMPLE_INTERVAL).await;
             }
         });
-        shares
+        versions
     }
 
     /// Handles that a decision was made, or is being made.
-    pub(crate) fn something_changes(&self) {
+    pub(crate) fn note_change(&self) {
         self.0.lock().changing = true;
     }
 
-    async fn look(&self, world: &World) {
+    async fn sample(&self, world: &World) {
         let routes = routes(world, TENANTS[0]).await;
         let now = world.log.now_ms();
         let mut state = self.0.lock();

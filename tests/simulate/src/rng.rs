@@ -16,9 +16,9 @@ pub(crate) fn next(state: &mut u64) -> u64 {
 
 /// A source of random numbers that several owners share.
 #[derive(Clone)]
-pub(crate) struct Dice(Arc<Mutex<u64>>);
+pub(crate) struct Rng(Arc<Mutex<u64>>);
 
-impl Dice {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         let mut state = seed;
         // Seeds that are close to each other give unrelated numbers.
@@ -54,7 +54,7 @@ impl Dice {
     }
 }
 
-impl parlance_handler::capability::RandomSource for Dice {
+impl parlance_handler::capability::RandomSource for Rng {
     fn next_u64(&self) -> u64 {
         next(&mut self.0.lock())
     }
