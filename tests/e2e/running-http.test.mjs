@@ -248,6 +248,6 @@ test('refused connections leave one line a second for each reason, with the reas
   // The next line says how many lines were left out before it.
   await eventually(async () => {
     await refused(own, { auth: { token: 'garbage' } });
-    return lines(/a connection was refused: Authentication error.*left_out=[1-9]/).length > 0;
+    return lines(/a connection was refused: Authentication error.*suppressed=[1-9]/).length > 0;
   }, 'a line with what was left out');
 });

@@ -161,9 +161,9 @@ async fn authenticate(parts: &Parts, admin: &Admin) -> Result<Caller, Problem> {
         .ok_or_else(|| unauthorized("send a token: Authorization: Bearer …"))?;
     let token = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
     let Some(known) = token.and_then(|token| admin.access.find(token.trim())) else {
-        if let Some(left_out) = admin.access.wrong.pass() {
+        if let Some(suppressed) = admin.access.wrong.pass() {
             let address = parts.extensions.get::<ClientAddress>().map(ToString::to_string);
-            tracing::warn!(address, left_out, "a wrong admin token was refused");
+            tracing::warn!(address, suppressed, "a wrong admin token was refused");
         }
         if let Err(wait) = admin.access.failures.take(1) {
             tokio::time::sleep(wait.min(Duration::from_secs(1))).await;

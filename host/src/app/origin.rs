@@ -87,7 +87,7 @@ pub(super) async fn refuse_foreign_websocket(State(origins): State<Origins>, req
     if !headers.contains_key(header::UPGRADE) || origins.may_connect(headers) {
         return next.run(request).await;
     }
-    if let Some(left_out) = origins.0.refused.pass() {
+    if let Some(suppressed) = origins.0.refused.pass() {
         let address = request.extensions().get::<ClientAddress>().map(ToString::to_string);
         let value = |name| headers.get(name).map(|value| format!("{value:?}"));
         let (origin, host) = (value(header::ORIGIN), value(header::HOST));
@@ -95,7 +95,7 @@ pub(super) async fn refuse_foreign_websocket(State(origins): State<Origins>, req
             address,
             origin,
             host,
-            left_out,
+            suppressed,
             "a WebSocket was refused: its page's origin is not in server.cors_origins, nor the host that it was sent to \
              (a reverse proxy must pass the Host header on)"
         );

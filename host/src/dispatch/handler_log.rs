@@ -55,18 +55,18 @@ const LINE_BYTES: usize = 256;
 /// Takes the text from the tenant's log budget, and returns whether it fits. Also logs how many lines were left out
 /// before.
 fn may_log(session: &Session, text: &str) -> bool {
-    let left_out = session
+    let suppressed = session
         .tenant
         .settings()
         .log
         .take(text.len().saturating_add(LINE_BYTES));
-    if let Some(lines @ 1..) = left_out {
+    if let Some(lines @ 1..) = suppressed {
         tracing::warn!(
             tenant = %session.tenant.id(), lines,
             "the tenant's handlers logged more than quota.log_bytes_per_second; lines were left out"
         );
     }
-    left_out.is_some()
+    suppressed.is_some()
 }
 
 /// Sends a line to the followers of the handlers' log (`parlance logs -f`).

@@ -40,9 +40,9 @@ impl Translate for MessagePack {
     }
 
     fn report_unknown(&self) {
-        if let Some(left_out) = self.unknown.pass() {
+        if let Some(suppressed) = self.unknown.pass() {
             tracing::info!(
-                left_out,
+                suppressed,
                 "a client was disconnected: its first packet is neither in Socket.IO's default encoding nor in that of \
                  socket.io-msgpack-parser (the client's option `parser`)"
             );

@@ -318,9 +318,9 @@ impl ConnectMiddleware {
     }
 
     fn log_refusal(&self, throttle: &LogThrottle, address: Option<ClientAddress>, why: &dyn fmt::Display) {
-        if let Some(left_out) = throttle.pass() {
+        if let Some(suppressed) = throttle.pass() {
             let address = address.map(|address| address.to_string());
-            tracing::info!(tenant = %self.tenant.id(), address, left_out, "a connection was refused: {why}");
+            tracing::info!(tenant = %self.tenant.id(), address, suppressed, "a connection was refused: {why}");
         }
     }
 }

@@ -136,11 +136,11 @@ impl Transports {
         drop(silent);
         if let Some(gone) = gone {
             gone.close();
-            if let Some(left_out) = self.0.closed.pass() {
+            if let Some(suppressed) = self.0.closed.pass() {
                 let address = gone.address.map(|address| address.to_string());
                 tracing::info!(
                     address,
-                    left_out,
+                    suppressed,
                     "a connection without a request was closed for a newer one: there are too many \
                      (limits.silent_connections, limits.silent_connections_per_address)"
                 );

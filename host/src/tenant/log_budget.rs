@@ -10,7 +10,7 @@ const BURST: usize = 8;
 /// A bucket of bytes, and a count of the lines that did not fit.
 pub struct LogBudget {
     bytes: TokenBucket,
-    left_out: AtomicU64,
+    suppressed: AtomicU64,
 }
 
 impl LogBudget {
@@ -19,7 +19,7 @@ impl LogBudget {
     pub fn new(per_second: usize) -> Self {
         Self {
             bytes: TokenBucket::new(per_second, per_second.saturating_mul(BURST)),
-            left_out: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
         }
     }
 
@@ -27,10 +27,10 @@ impl LogBudget {
     /// left out since the last one that fitted.
     pub fn take(&self, bytes: usize) -> Option<u64> {
         if self.bytes.take(bytes).is_err() {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        Some(self.left_out.swap(0, Ordering::Relaxed))
+        Some(self.suppressed.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
         assert_eq!(budget.take(BURST), Some(0));
         assert_eq!(budget.take(BURST), None);
         assert_eq!(budget.take(BURST), None);
-        assert_eq!(budget.left_out.load(Ordering::Relaxed), 2);
+        assert_eq!(budget.suppressed.load(Ordering::Relaxed), 2);
         assert_eq!(
             budget.take(0),
             Some(2),

@@ -14,7 +14,7 @@ pub struct LogThrottle(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     last: Option<Instant>,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl LogThrottle {
@@ -29,11 +29,11 @@ impl LogThrottle {
             .last
             .is_some_and(|last| now.saturating_duration_since(last) < PAUSE)
         {
-            state.left_out += 1;
+            state.suppressed += 1;
             return None;
         }
         state.last = Some(now);
-        Some(std::mem::take(&mut state.left_out))
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
