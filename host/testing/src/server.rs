@@ -145,11 +145,11 @@ impl TestServer {
         let client = self.connect(&user.into(), setup, true).await?;
         let clients: Vec<_> = self.clients.lock().values().cloned().collect();
         let unread: Vec<_> = clients.iter().map(|client| client.inbox.len()).collect();
-        let settled = self.complete(&client, setup, Ok(effects), Reply::Silent).await?;
+        let completed = self.complete(&client, setup, Ok(effects), Reply::Silent).await?;
         for (client, unread) in clients.iter().zip(unread) {
             client.inbox.truncate(unread);
         }
-        settled.map_err(|error| to_anyhow(&error))
+        completed.map_err(|error| to_anyhow(&error))
     }
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
@@ -291,14 +291,14 @@ impl TestServer {
             }
         };
         let effects = decided.clone().unwrap_or_default();
-        let settled = self
+        let completed = self
             .complete(client, setup, decided, kind.reply(returned.clone()))
             .await?;
         let acknowledgement = client.inbox.acknowledgement();
         let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
         let mut reply = first.cloned().unwrap_or(Value::Null);
         let data = returned.into_data();
-        if let (EventKind::Join { room }, Ok(())) = (kind, &settled)
+        if let (EventKind::Join { room }, Ok(())) = (kind, &completed)
             && client.connection.is_in(room)
         {
             reply = self.joined(client, room, data.as_deref()).await?;
@@ -308,7 +308,7 @@ impl TestServer {
             acknowledgement,
             rejection,
             trap,
-            effects: if settled.is_ok() { effects } else { Vec::new() },
+            effects: if completed.is_ok() { effects } else { Vec::new() },
             logs: ran.logs.lines().to_vec(),
             logs_cut: ran.logs.was_cut(),
             host_calls: ran.usage.host_calls,

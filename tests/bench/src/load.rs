@@ -19,7 +19,7 @@ use crate::packet::{self, Incoming};
 /// them.
 const TIME_BITS: u32 = 48;
 /// Latencies have three significant digits up to a minute, in microseconds.
-const LONGEST: u64 = 60_000_000;
+const LATENCY_MAX: u64 = 60_000_000;
 
 /// State that all clients of a scenario share.
 pub(crate) struct Shared {
@@ -61,7 +61,7 @@ struct Tally {
 }
 
 /// Tells a client to send one message, whose latency counts from the given moment.
-pub(crate) struct Send {
+pub(crate) struct SendOrder {
     pub(crate) intended: Instant,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Client {
     number: u16,
     room: Rc<Room>,
     shared: Rc<Shared>,
-    orders: UnboundedReceiver<Send>,
+    orders: UnboundedReceiver<SendOrder>,
     next_ack: u32,
     last_stamp: u64,
     received: Tally,
@@ -92,7 +92,7 @@ impl Shared {
 
     /// Records the latencies of all messages that are due from now on.
     pub(crate) fn record_latency(&self) -> Result<()> {
-        let histogram = Histogram::new_with_max(LONGEST, 3)?;
+        let histogram = Histogram::new_with_max(LATENCY_MAX, 3)?;
         *self.latency.borrow_mut() = Some(Latency {
             since: self.began.elapsed(),
             histogram,
@@ -101,7 +101,7 @@ impl Shared {
     }
 
     /// Whether every message has been acknowledged and delivered.
-    pub(crate) fn settled(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.accepted.get() == self.sent.get() && self.delivered.get() == self.due.get()
     }
 }
@@ -133,7 +133,7 @@ impl Client {
         number: u16,
         room: Rc<Room>,
         shared: Rc<Shared>,
-        orders: UnboundedReceiver<Send>,
+        orders: UnboundedReceiver<SendOrder>,
     ) -> Self {
         let received = Tally::default();
         Self {
@@ -247,7 +247,7 @@ impl Latency {
         if intended >= self.since {
             let latency = now.saturating_sub(intended).as_micros();
             self.histogram
-                .saturating_record(u64::try_from(latency).unwrap_or(LONGEST));
+                .saturating_record(u64::try_from(latency).unwrap_or(LATENCY_MAX));
         }
     }
 }
@@ -285,7 +285,7 @@ mod tests {
     fn latency_counts_from_the_stamp_and_only_inside_the_window() {
         let mut latency = Latency {
             since: Duration::from_millis(10),
-            histogram: Histogram::new_with_max(LONGEST, 3).expect("bounds are valid"),
+            histogram: Histogram::new_with_max(LATENCY_MAX, 3).expect("bounds are valid"),
         };
         let sender = 7_u64 << TIME_BITS;
         latency.record(sender | 9_000_000, Duration::from_millis(11));

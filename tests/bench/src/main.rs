@@ -30,7 +30,7 @@ use crate::machine::Machine;
 use crate::measure::measure;
 use crate::report::Report;
 use crate::scenario::Scenario;
-use crate::server::{LIFTED, Launcher, Target};
+use crate::server::{Launcher, Target, UNLIMITED_CONFIG};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -89,7 +89,7 @@ fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
 
 /// One scenario against one server: start, load, measure, stop.
 fn one(launcher: &Launcher, args: &Args, scenario: Scenario, subject: Subject) -> Result<measure::Metrics> {
-    let server = launcher.start(subject, LIFTED)?;
+    let server = launcher.start(subject, UNLIMITED_CONFIG)?;
     let outcome = measure_on(server.target(), args, scenario);
     match server.stop() {
         Ok(()) => outcome,

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::args::Timing;
 use crate::client::{self, Socket};
-use crate::load::{Client, Room, Send, Shared};
+use crate::load::{Client, Room, SendOrder, Shared};
 use crate::pace;
 use crate::process::{cpu_time, resident_bytes};
 use crate::scenario::{Layout, Pace, Scenario};
@@ -26,9 +26,9 @@ const OPENING: usize = 32;
 /// How long a server may take to acknowledge and deliver everything.
 const DRAIN: Duration = Duration::from_secs(15);
 /// Memory is stable when it changes by less than 1 % in this time …
-const SETTLING: Duration = Duration::from_secs(2);
+const STABLE_INTERVAL: Duration = Duration::from_secs(2);
 /// … or when this time has passed.
-const SETTLED_AT_LAST: Duration = Duration::from_secs(20);
+const STABLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A figure of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -70,22 +70,22 @@ pub(crate) async fn measure(target: &Target, scenario: Scenario, timing: Timing)
     let layout = scenario.layout();
     let before = resident_bytes(target.pid)?;
     let (sockets, connects_per_second) = connect_all(target, layout).await?;
-    let mut crowd = Crowd::join(sockets, layout).await?;
+    let mut clients = ClientGroup::join(sockets, layout).await?;
     let mut metrics = match layout.pace {
         Pace::Silent => {
-            let after = crowd.attend(settled_memory(target.pid)).await?;
+            let after = clients.while_running(stable_memory(target.pid)).await?;
             let kibibytes = after.saturating_sub(before) as f64 / 1024.0;
             let per_connection = kibibytes / f64::from(layout.clients);
             Metrics::from([(Metric::MemoryKibibytesPerConnection, per_connection)])
         }
         Pace::Closed { in_flight } => {
-            crowd.start(in_flight);
-            crowd.window(target.pid, timing).await?
+            clients.start(in_flight);
+            clients.window(target.pid, timing).await?
         }
-        Pace::Open { per_second } => crowd.window_at_pace(target.pid, timing, per_second).await?,
+        Pace::Open { per_second } => clients.window_at_pace(target.pid, timing, per_second).await?,
     };
     metrics.insert(Metric::ConnectsPerSecond, connects_per_second);
-    crowd.leave().await?;
+    clients.finish().await?;
     Ok(metrics)
 }
 
@@ -103,15 +103,15 @@ pub(crate) async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<
 }
 
 /// All clients of a scenario, joined and running.
-pub(crate) struct Crowd {
+pub(crate) struct ClientGroup {
     shared: Rc<Shared>,
     tasks: JoinSet<Result<()>>,
-    senders: Vec<UnboundedSender<Send>>,
+    senders: Vec<UnboundedSender<SendOrder>>,
     /// The order channels of clients that only listen, which run until these close.
-    listeners: Vec<UnboundedSender<Send>>,
+    listeners: Vec<UnboundedSender<SendOrder>>,
 }
 
-impl Crowd {
+impl ClientGroup {
     /// Joins every client to its room.
     pub(crate) async fn join(sockets: Vec<Socket>, layout: Layout) -> Result<Self> {
         let members = u64::from(layout.clients / layout.rooms);
@@ -128,7 +128,7 @@ impl Crowd {
             .try_collect()
             .await?;
 
-        let mut crowd = Self {
+        let mut clients = Self {
             shared: Rc::new(Shared::new()),
             tasks: JoinSet::new(),
             senders: Vec::new(),
@@ -136,16 +136,16 @@ impl Crowd {
         };
         for (number, (socket, room)) in (0_u16..).zip(joined) {
             let (sender, orders) = unbounded_channel();
-            let client = Client::new(socket, number, room, Rc::clone(&crowd.shared), orders);
-            crowd.tasks.spawn_local(client.run());
+            let client = Client::new(socket, number, room, Rc::clone(&clients.shared), orders);
+            clients.tasks.spawn_local(client.run());
             let group = if number < layout.senders {
-                &mut crowd.senders
+                &mut clients.senders
             } else {
-                &mut crowd.listeners
+                &mut clients.listeners
             };
             group.push(sender);
         }
-        Ok(crowd)
+        Ok(clients)
     }
 
     /// Sends every sender's first messages. Each acknowledgement triggers the next.
@@ -154,7 +154,7 @@ impl Crowd {
         for sender in &self.senders {
             for _ in 0..in_flight {
                 // If the client has ended, its task reports why.
-                let _ = sender.send(Send {
+                let _ = sender.send(SendOrder {
                     intended: Instant::now(),
                 });
             }
@@ -162,7 +162,7 @@ impl Crowd {
     }
 
     /// Waits for `work` while the clients run. The first error ends the scenario.
-    async fn attend<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn while_running<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             result = work => result,
             Some(ended) = self.tasks.join_next() => {
@@ -175,7 +175,7 @@ impl Crowd {
     /// Waits for the warm-up, then measures a window.
     async fn window(&mut self, pid: u32, timing: Timing) -> Result<Metrics> {
         let shared = Rc::clone(&self.shared);
-        self.attend(async move {
+        self.while_running(async move {
             sleep(timing.warm_up).await;
             let begin = Snapshot::take(&shared, pid)?;
             sleep(timing.window).await;
@@ -219,7 +219,7 @@ impl Crowd {
                 failed = pace::keep(&senders, per_second, &lag) => match failed? {},
             }
         };
-        let metrics = self.attend(paced).await?;
+        let metrics = self.while_running(paced).await?;
         // The window includes the deliveries of its last messages.
         self.drain().await?;
         let latency = self.shared.latency.borrow_mut().take().context("no latency recorded")?;
@@ -234,18 +234,18 @@ impl Crowd {
     async fn drain(&mut self) -> Result<()> {
         self.shared.sending.set(false);
         let shared = Rc::clone(&self.shared);
-        let settled = async {
+        let drained = async {
             let mut look = interval(Duration::from_millis(5));
             // Check twice: an order that was given just now is counted as a message by the second time.
             look.tick().await;
             loop {
                 look.tick().await;
-                if shared.settled() {
+                if shared.is_drained() {
                     return Ok(());
                 }
             }
         };
-        let drained = timeout(DRAIN, self.attend(settled)).await;
+        let drained = timeout(DRAIN, self.while_running(drained)).await;
         drained.unwrap_or_else(|_| {
             let Shared {
                 sent,
@@ -266,7 +266,7 @@ impl Crowd {
     }
 
     /// Drains, lets every client check its messages, and closes the connections.
-    pub(crate) async fn leave(mut self) -> Result<()> {
+    pub(crate) async fn finish(mut self) -> Result<()> {
         self.drain().await?;
         self.senders.clear();
         self.listeners.clear();
@@ -329,11 +329,11 @@ impl Snapshot {
 }
 
 /// The server's memory once it is stable.
-async fn settled_memory(pid: u32) -> Result<u64> {
-    let mut look = interval(SETTLING);
+async fn stable_memory(pid: u32) -> Result<u64> {
+    let mut look = interval(STABLE_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look.tick().await;
-    let deadline = Instant::now() + SETTLED_AT_LAST;
+    let deadline = Instant::now() + STABLE_TIMEOUT;
     let mut last = resident_bytes(pid)?;
     loop {
         look.tick().await;

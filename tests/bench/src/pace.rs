@@ -13,7 +13,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::load::Send;
+use crate::load::SendOrder;
 
 /// Sends orders to the senders in turn, `per_second` a second. A late order keeps its due time, and `lag` records the
 /// longest delay.
@@ -21,7 +21,7 @@ use crate::load::Send;
 /// Uses the kernel's timer, since the runtime's has a resolution of milliseconds, which is more than the latencies to
 /// measure.
 pub(crate) async fn keep(
-    senders: &[UnboundedSender<Send>],
+    senders: &[UnboundedSender<SendOrder>],
     per_second: u32,
     lag: &Cell<Duration>,
 ) -> Result<Infallible> {
@@ -49,7 +49,7 @@ pub(crate) async fn keep(
             lag.set(lag.get().max(intended.elapsed()));
             let sender = turn.next().context("an open loop needs senders")?;
             // If the client has ended, its task reports why.
-            let _ = sender.send(Send { intended });
+            let _ = sender.send(SendOrder { intended });
         }
     }
 }

@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(60);
 /// How long a server may take to exit after SIGTERM.
 const STOP: Duration = Duration::from_secs(15);
 /// Interval of checks while a server starts or stops.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The text that both servers print before their host and port.
 const LISTENING: &str = "listening on http://";
 
@@ -192,7 +192,7 @@ impl Launcher {
 }
 
 /// A configuration for Parlance with limits of connections and tenants that are too high to affect the measurement.
-pub(crate) const LIFTED: &str = "\
+pub(crate) const UNLIMITED_CONFIG: &str = "\
 [limits]
 events_per_second = 1000000
 event_burst = 1000000
@@ -241,7 +241,7 @@ impl Server {
                 ensure!(status.success(), "the server ended badly: {status}");
                 return Ok(());
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
         bail!("the server did not end within {STOP:?} of SIGTERM")
     }
@@ -256,7 +256,7 @@ impl Server {
                 Err(error) if Instant::now() > deadline => {
                     return Err(error).context("the server is not ready");
                 }
-                Err(_) => std::thread::sleep(LOOK),
+                Err(_) => std::thread::sleep(POLL_INTERVAL),
             }
         }
     }

@@ -25,11 +25,11 @@ use crate::{on_this_thread, packet};
 const ROOM: &str = "evil";
 
 /// Longest time until a tenant's used-up budget is available again.
-const MAKING_UP: Duration = Duration::from_secs(60);
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of the messages that are posted for reading: the largest allowed.
 const CONTENT_BYTES: usize = 16 * 1024;
 /// Pause after a refusal.
-const AGAIN: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The lowest priority.
 const NICENESS: i32 = 19;
@@ -65,7 +65,7 @@ impl Attackers {
     /// # Errors
     /// When the server refuses one.
     pub(crate) async fn connect(plan: Plan) -> Result<Self> {
-        let (attacking, told) = watch::channel(false);
+        let (attacking, commands) = watch::channel(false);
         let answers = Arc::<Mutex<Answers>>::default();
         let (ready, connected) = oneshot::channel();
         let thread = {
@@ -73,7 +73,7 @@ impl Attackers {
             thread::Builder::new().name("attackers".into()).spawn(move || {
                 // If the system forbids this, the load generator influences the figures more.
                 let _ = rustix::process::nice(NICENESS);
-                on_this_thread(attack(plan, ready, told, answers))
+                on_this_thread(attack(plan, ready, commands, answers))
             })?
         };
         if connected.await.is_err() {
@@ -103,7 +103,7 @@ impl Attackers {
     ///
     /// # Errors
     /// The first error of one of them.
-    pub(crate) fn leave(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         drop(self.attacking);
         joined(self.thread)
     }
@@ -120,7 +120,7 @@ fn joined(thread: JoinHandle<Result<()>>) -> Result<()> {
 async fn attack(
     plan: Plan,
     ready: oneshot::Sender<()>,
-    told: watch::Receiver<bool>,
+    commands: watch::Receiver<bool>,
     answers: Arc<Mutex<Answers>>,
 ) -> Result<()> {
     let mut tasks = JoinSet::new();
@@ -138,12 +138,12 @@ async fn attack(
             socket,
             tenant: plan.tenant.as_str().into(),
             event: plan.event.as_str().into(),
-            attacking: told.clone(),
+            attacking: commands.clone(),
             answers: answers.clone(),
         };
         tasks.spawn_local(attacker.run(began, plan.pace));
     }
-    drop(told);
+    drop(commands);
     // The receiver may have given up.
     let _ = ready.send(());
     while let Some(ended) = tasks.join_next().await {
@@ -154,11 +154,11 @@ async fn attack(
 
 /// Joins the room, once the tenant has budget again after an earlier round.
 async fn join(socket: &mut Socket, namespace: &str) -> Result<()> {
-    let given_up = Instant::now() + MAKING_UP;
+    let given_up = Instant::now() + BUDGET_TIMEOUT;
     loop {
         match client::join(socket, namespace, ROOM).await {
             Err(error) if format!("{error:#}").contains("rate-limited") && Instant::now() < given_up => {
-                sleep(AGAIN).await;
+                sleep(RETRY_DELAY).await;
             }
             done => return done,
         }
@@ -177,13 +177,13 @@ impl Attacker {
     async fn run(mut self, began: Instant, pace: Duration) -> Result<()> {
         let mut moments = interval_at(began, pace);
         moments.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut attacks = false;
-        let mut waits = false;
+        let mut is_attacking = false;
+        let mut awaits_answer = false;
         let mut number = 0_u64;
         loop {
             tokio::select! {
                 changed = self.attacking.changed() => match changed {
-                    Ok(()) => attacks = *self.attacking.borrow_and_update(),
+                    Ok(()) => is_attacking = *self.attacking.borrow_and_update(),
                     Err(_) => break,
                 },
                 incoming = self.socket.next() => {
@@ -192,16 +192,16 @@ impl Attacker {
                     if text.as_str() == "2" {
                         self.socket.send(Message::text(packet::PONG)).await?;
                     } else if text.starts_with("43") {
-                        waits = false;
+                        awaits_answer = false;
                         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
                         *answers.entry(code(&text).to_owned()).or_default() += 1;
                     } else if text.starts_with("41") {
                         bail!("disconnected: {text}");
                     }
                 }
-                _ = moments.tick(), if !waits && attacks => {
+                _ = moments.tick(), if !awaits_answer && is_attacking => {
                     number += 1;
-                    waits = true;
+                    awaits_answer = true;
                     let packet = format!("42/{},{number}{}", self.tenant, self.event);
                     self.socket.send(Message::text(packet)).await?;
                 }

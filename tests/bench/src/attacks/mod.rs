@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::args::{Args, AttacksArgs, Subject, Timing};
 use crate::client;
 use crate::machine::{self, Machine};
-use crate::measure::{Crowd, Paced, connect_all};
+use crate::measure::{ClientGroup, Paced, connect_all};
 use crate::on_this_thread;
 use crate::scenario::{Layout, Pace, Scenario};
 use crate::server::{Launcher, Target};
@@ -38,7 +38,7 @@ const LAYOUT: Layout = Layout {
 /// Messages before the first window.
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Pause after an attack, so that its remains do not affect the next window.
-const REST: Duration = Duration::from_secs(1);
+const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 
 /// An entry of `tests/attacks.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -144,13 +144,13 @@ fn config(attacks: &[Attack], guests: &Path, secret: &str) -> Result<String> {
 
 async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[Attack]) -> Result<Report> {
     let (sockets, _) = connect_all(target, LAYOUT).await?;
-    let mut crowd = Crowd::join(sockets, LAYOUT).await?;
+    let mut clients = ClientGroup::join(sockets, LAYOUT).await?;
     let pace = Duration::from_millis(args.every_ms);
     let window = Timing {
         warm_up: Duration::ZERO,
         window: Duration::from_secs(args.seconds),
     };
-    crowd
+    clients
         .paced(
             target.pid,
             Timing {
@@ -173,10 +173,10 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
                 pace,
             })
             .await?;
-            let quiet = crowd.paced(target.pid, window, PER_SECOND).await?;
+            let quiet = clients.paced(target.pid, window, PER_SECOND).await?;
             report.quiet(quiet)?;
             attackers.begin();
-            let attacked = crowd.paced(target.pid, window, PER_SECOND).await;
+            let attacked = clients.paced(target.pid, window, PER_SECOND).await;
             let answers = attackers.end();
             let attacked: Paced = attacked.with_context(|| format!("during {}", attack.name))?;
             eprintln!(
@@ -186,10 +186,10 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
                 report::one_line(&attacked, &answers)
             );
             report.attacked(&attack.name, attacked, answers)?;
-            sleep(REST).await;
-            attackers.leave()?;
+            sleep(RECOVERY_PAUSE).await;
+            attackers.finish()?;
         }
     }
-    crowd.leave().await?;
+    clients.finish().await?;
     Ok(report)
 }

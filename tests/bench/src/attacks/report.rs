@@ -72,7 +72,7 @@ impl Windows {
         write!(
             out,
             "{name:<28}{p50:>8.2}{p99:>8.2}{ratio:>7.2}{cpu:>7.0} %  {}",
-            said(&self.answers)
+            counts_by_code(&self.answers)
         )?;
         writeln!(out, "{}({rounds})", if self.answers.is_empty() { "" } else { " " })
     }
@@ -154,11 +154,11 @@ pub(crate) fn one_line(paced: &Paced, answers: &BTreeMap<String, u64>) -> String
         milliseconds(&paced.latency, 0.99),
         milliseconds(&paced.latency, 1.0),
         paced.lag.as_secs_f64() * 1e3,
-        said(answers)
+        counts_by_code(answers)
     )
 }
 
-fn said(answers: &Answers) -> String {
+fn counts_by_code(answers: &Answers) -> String {
     answers
         .iter()
         .map(|(code, count)| format!("{code} {count}"))
