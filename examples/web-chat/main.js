@@ -73,12 +73,12 @@ const messages = new MessagesView({
   },
   retry: (clientId) => session.retry(clientId),
   edit: (clientId) => {
-    const entry = outbox.settle(clientId);
+    const entry = outbox.remove(clientId);
     if (entry) composer.edit(entry.content);
     draw();
   },
   discard: (clientId) => {
-    outbox.settle(clientId);
+    outbox.remove(clientId);
     byId('message').focus();
     draw();
   },

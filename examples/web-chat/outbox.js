@@ -75,8 +75,8 @@ export class Outbox {
     this.#save();
   }
 
-  /** The server has the message: it was acknowledged, or has arrived in the room. */
-  settle(clientId) {
+  /** Removes a message that the server has (it was acknowledged, or has arrived in the room), or that the user gives up. */
+  remove(clientId) {
     const entry = this.get(clientId);
     if (!entry) return undefined;
     this.entries = this.entries.filter((other) => other !== entry);

@@ -254,7 +254,7 @@ export class Session {
     for (const message of added) {
       this.people.met(message);
       // One of our messages whose acknowledgement was lost: it did arrive.
-      if (message.userId === this.me) this.outbox.settle(message.clientId);
+      if (message.userId === this.me) this.outbox.remove(message.clientId);
     }
   }
 
@@ -295,7 +295,7 @@ export class Session {
   }
 
   #posted({ clientId, roomId, content, metadata }, { id, seq, sentAt, username }) {
-    this.outbox.settle(clientId);
+    this.outbox.remove(clientId);
     const userId = this.me;
     const message = { id, seq, sentAt, roomId, userId, username, content, metadata, clientId, provisional: true };
     const room = this.rooms.get(roomId);

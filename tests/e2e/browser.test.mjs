@@ -160,16 +160,16 @@ test('a connection that comes and goes while both write: both see the same, each
   const rounds = [1, 2, 3, 4, 5].flatMap((round) => [`${round}.1`, `${round}.2`]);
   // The page considers an answer lost after 10 s and sends again, which exceeds the usual timeout.
   let seen;
-  const settled = await eventually(async () => {
+  const shown = await eventually(async () => {
     const [left, right] = [await ann.texts(), await bob.texts()];
     seen = { left, right, outgoing: { ann: await ann.outgoing(), bob: await bob.outgoing() } };
     return left.length >= 20 && right.length >= 20 && seen.outgoing.bob.length === 0 && seen;
   }, () => `all messages in both tabs; they show ${JSON.stringify(seen)}`, 4 * TIMEOUT_MS);
-  assert.deepEqual(settled.left, settled.right);
+  assert.deepEqual(shown.left, shown.right);
   for (const name of ['ann', 'bob']) {
-    assert.deepEqual(settled.left.filter((text) => text.startsWith(name)), rounds.map((round) => `${name} ${round}`));
+    assert.deepEqual(shown.left.filter((text) => text.startsWith(name)), rounds.map((round) => `${name} ${round}`));
   }
-  assert.deepEqual(await bob.seqs(), settled.left.map((_, i) => i + 1));
+  assert.deepEqual(await bob.seqs(), shown.left.map((_, i) => i + 1));
   assertUnharmed(ann, bob);
 });
 

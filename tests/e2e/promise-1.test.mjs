@@ -50,7 +50,7 @@ async function visible({ room, side, actor, witness, key }) {
 }
 
 /** Waits until a later event has arrived on the same path, so nothing earlier is in flight. */
-async function settle(at) {
+async function waitInFlight(at) {
   for (const id of [at.room, at.side]) {
     const mark = await at.witness.post(id, 'a mark');
     await at.witness.next('new-message', (each) => each.id === mark.id);
@@ -68,21 +68,21 @@ for (const effect of EFFECTS) {
   for (const [end, code] of Object.entries(ENDS)) {
     test(`promise 1: all or nothing: ${effect}, then ${end}: nothing is left of it`, async () => {
       const at = await scene();
-      await settle(at);
+      await waitInFlight(at);
       const before = await visible(at);
       assertFailed(await action(at, effect, end), code);
-      await settle(at);
+      await waitInFlight(at);
       assert.deepEqual(await visible(at), before);
       assert.match(server.log, new RegExp(`${effect}-then-${end}`), 'the log has a line about it');
     });
   }
   test(`promise 1: all or nothing: ${effect}, then ok: all of it happens`, async () => {
     const at = await scene();
-    await settle(at);
+    await waitInFlight(at);
     const before = await visible(at);
     const answer = await action(at, effect, 'ok');
     assert.equal(answer.ok, true, JSON.stringify(answer));
-    await settle(at);
+    await waitInFlight(at);
     assert.notDeepEqual(await visible(at), before, 'the probe sees the effect');
   });
 }

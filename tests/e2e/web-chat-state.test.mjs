@@ -184,7 +184,7 @@ test('one message of a room is in flight at a time, in the order written', () =>
   assert.equal(first.state, 'sending');
   assert.equal(box.next('general'), undefined);
   assert.equal(box.next('random'), elsewhere);
-  box.settle(first.clientId);
+  box.remove(first.clientId);
   assert.equal(box.next('general'), second);
 });
 
@@ -224,7 +224,7 @@ test('a late refusal of a message that has arrived is ignored', () => {
   const box = outbox();
   const entry = box.add('general', 'one', NOON);
   box.sending(entry);
-  box.settle(entry.clientId);
+  box.remove(entry.clientId);
   assert.equal(box.refused(entry.clientId, undefined), undefined);
   assert.deepEqual(box.entries, []);
 });
