@@ -36,7 +36,8 @@ pub(super) struct Requester {
     pub(super) id: String,
 }
 
-/// A request of another server.
+/// A request of another server, as it was read. [`Inbound`](super::Inbound) has the hub's view of it, where a request
+/// that is answered carries the channel for the answer instead of an id.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
     SocketsJoin {
