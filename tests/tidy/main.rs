@@ -13,6 +13,7 @@ mod source;
 mod code;
 mod modules;
 mod names;
+mod packages;
 mod pages;
 mod tasks;
 mod text;
