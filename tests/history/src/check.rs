@@ -11,7 +11,7 @@ use crate::stays::Stays;
 use crate::violation::Violation;
 
 /// The most violations that are returned. Further ones are mostly caused by these.
-const MOST: usize = 20;
+const MAX_VIOLATIONS: usize = 20;
 
 /// How much was checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -34,7 +34,7 @@ pub(crate) struct Violations(Vec<Violation>);
 
 impl Violations {
     pub(crate) fn add(&mut self, violation: Violation) {
-        if self.0.len() < MOST {
+        if self.0.len() < MAX_VIOLATIONS {
             self.0.push(violation);
         }
     }

@@ -9,7 +9,7 @@ use crate::violation::Violation;
 
 /// Where a message is stored.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct StoredPosition<'a> {
     pub(crate) tenant: &'a Text,
     pub(crate) room: &'a Text,
     pub(crate) seq: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Index<'a> {
     contents: HashMap<&'a str, &'a Invoke>,
     /// The rooms, by tenant and name.
     rooms: HashMap<(&'a str, &'a str), Vec<&'a StoredMessage>>,
-    places: HashMap<&'a str, Place<'a>>,
+    places: HashMap<&'a str, StoredPosition<'a>>,
 }
 
 impl<'a> Index<'a> {
@@ -93,7 +93,7 @@ impl<'a> Index<'a> {
         messages.push(message);
         match self.places.entry(content) {
             Entry::Vacant(entry) => {
-                entry.insert(Place {
+                entry.insert(StoredPosition {
                     tenant,
                     room,
                     seq: *seq,
@@ -151,7 +151,7 @@ impl<'a> Index<'a> {
     }
 
     /// Where it is stored.
-    pub(crate) fn place(&self, content: &str) -> Option<Place<'a>> {
+    pub(crate) fn place(&self, content: &str) -> Option<StoredPosition<'a>> {
         self.places.get(content).copied()
     }
 

@@ -28,7 +28,7 @@ struct Op {
 
 /// What a client has stored in a room.
 #[derive(Default)]
-struct Before {
+struct SenderProgress {
     /// The highest acknowledged `seq`.
     acknowledged: u64,
     /// The highest `seq` of what was sent since the client's last doubt.
@@ -45,7 +45,7 @@ pub(crate) struct Ops<'a, 'i> {
     /// The ops, by client and number.
     ops: HashMap<(&'a str, u64), Op>,
     /// The messages, by client and room.
-    before: HashMap<(&'a str, &'a str), Before>,
+    before: HashMap<(&'a str, &'a str), SenderProgress>,
     /// How often a client was told that an op failed or that its result is unknown: its doubts. What it sent before a
     /// doubt may be stored later, when the client sends it again, or when a closed connection is still handled.
     doubts: HashMap<&'a str, u64>,

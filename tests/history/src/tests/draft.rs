@@ -1,11 +1,11 @@
 //! A history to corrupt, and functions that find a place for a corruption.
 
-use super::world::{Chance, history};
+use super::world::{Rng, history};
 use crate::{Invoke, Joined, Record, StoredMessage};
 
 pub(super) struct Draft {
     pub(super) records: Vec<Record>,
-    pub(super) chance: Chance,
+    pub(super) rng: Rng,
 }
 
 /// A client's stay in a room, with the indexes of its deliveries in the history.
@@ -19,14 +19,14 @@ pub(super) struct Stay {
 impl Draft {
     pub(super) fn new(seed: u64) -> Self {
         let records = history(seed).records;
-        let chance = Chance(seed);
-        Self { records, chance }
+        let rng = Rng(seed);
+        Self { records, rng }
     }
 
     /// The record with this index.
     pub(super) fn pick(&mut self, fits: impl Fn(&Record) -> bool) -> Option<usize> {
         let fitting: Vec<usize> = (0..self.records.len()).filter(|at| fits(&self.records[*at])).collect();
-        (!fitting.is_empty()).then(|| fitting[self.chance.below(fitting.len())])
+        (!fitting.is_empty()).then(|| fitting[self.rng.below(fitting.len())])
     }
 
     pub(super) fn pick_ok(&mut self) -> Option<usize> {
@@ -53,7 +53,7 @@ impl Draft {
 
     pub(super) fn pick_stay(&mut self, fits: impl Fn(&Stay) -> bool) -> Option<Stay> {
         let mut stays: Vec<Stay> = self.stays().into_iter().filter(|stay| fits(stay)).collect();
-        (!stays.is_empty()).then(|| stays.swap_remove(self.chance.below(stays.len())))
+        (!stays.is_empty()).then(|| stays.swap_remove(self.rng.below(stays.len())))
     }
 
     fn stays(&self) -> Vec<Stay> {

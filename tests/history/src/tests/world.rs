@@ -11,9 +11,9 @@ const ROOMS: usize = 2;
 const CLIENTS: usize = 6;
 
 /// A generator of random numbers (SplitMix64).
-pub(super) struct Chance(pub(super) u64);
+pub(super) struct Rng(pub(super) u64);
 
-impl Chance {
+impl Rng {
     pub(super) fn below(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,13 +34,13 @@ struct Client {
     /// What its connection has sent and the server has not handled yet, oldest first.
     sent: VecDeque<Invoke>,
     /// What a closed connection had sent that was not handled.
-    stray: Vec<Invoke>,
+    unhandled: Vec<Invoke>,
     /// The next message of each room that the client is in.
     next: [Option<usize>; ROOMS],
 }
 
 pub(super) struct World {
-    chance: Chance,
+    rng: Rng,
     pub(super) records: Vec<Record>,
     clients: Vec<Client>,
     rooms: [[Vec<Invoke>; ROOMS]; TENANTS],
@@ -68,11 +68,11 @@ impl World {
             user: user(number / CLIENTS, number % CLIENTS / 2),
             ops: 0,
             sent: VecDeque::new(),
-            stray: Vec::new(),
+            unhandled: Vec::new(),
             next: [None; ROOMS],
         };
         Self {
-            chance: Chance(seed),
+            rng: Rng(seed),
             records: Vec::new(),
             clients: (0..TENANTS * CLIENTS).map(client).collect(),
             rooms: Default::default(),
@@ -82,16 +82,16 @@ impl World {
     }
 
     pub(super) fn step(&mut self) {
-        let client = self.chance.below(self.clients.len());
-        let room = self.chance.below(ROOMS);
-        match self.chance.below(20) {
+        let client = self.rng.below(self.clients.len());
+        let room = self.rng.below(ROOMS);
+        match self.rng.below(20) {
             0..3 => self.join(client, room),
             3 => self.leave(client, room),
-            4 if self.chance.one_in(3) => self.disconnect(client),
+            4 if self.rng.one_in(3) => self.disconnect(client),
             4 | 5 => self.set_presence(client),
             6..9 => self.send(client, room),
             9..13 => self.handle(client),
-            13 => self.stray(client),
+            13 => self.handle_left_over(client),
             _ => self.deliver(client, room),
         }
     }
@@ -103,11 +103,11 @@ impl World {
         let stored = &self.rooms[*of][number];
         let last = stored.len();
         // Any message up to the last one may be the last that the client had.
-        let (first, after, exactly) = match self.chance.below(3) {
+        let (first, after, exactly) = match self.rng.below(3) {
             0 => (last, None, false),
             1 => (last.saturating_sub(3), None, true),
             _ => {
-                let had = self.chance.below(last.min(5) + 1);
+                let had = self.rng.below(last.min(5) + 1);
                 (last - had, Some((last - had) as u64), true)
             }
         };
@@ -127,7 +127,7 @@ impl World {
                 .collect(),
             exactly,
         }));
-        let before = if exactly { 0 } else { self.chance.below(last.min(3) + 1) };
+        let before = if exactly { 0 } else { self.rng.below(last.min(3) + 1) };
         self.clients[client].next[number] = Some(last + 1 - before);
     }
 
@@ -151,14 +151,14 @@ impl World {
                 client: client.name.clone(),
                 op: invoke.op,
             });
-            client.stray.push(invoke);
+            client.unhandled.push(invoke);
         }
     }
 
     fn set_presence(&mut self, client: usize) {
-        let (of, number) = (self.clients[client].tenant, self.chance.below(CLIENTS / 2));
-        if self.chance.one_in(2) {
-            self.statuses[of][number] = ["online", "away", "offline"][self.chance.below(3)];
+        let (of, number) = (self.clients[client].tenant, self.rng.below(CLIENTS / 2));
+        if self.rng.one_in(2) {
+            self.statuses[of][number] = ["online", "away", "offline"][self.rng.below(3)];
         }
         self.tell_presence(client, number);
     }
@@ -204,18 +204,18 @@ impl World {
             return;
         };
         let (client_name, op) = (invoke.client.clone(), invoke.op);
-        if !self.seqs.contains_key(&invoke.content) && self.chance.one_in(8) {
+        if !self.seqs.contains_key(&invoke.content) && self.rng.one_in(8) {
             self.records.push(Record::Failed {
                 client: client_name,
                 op,
             });
-            if self.chance.one_in(2) {
+            if self.rng.one_in(2) {
                 self.send_again(client, invoke);
             }
             return;
         }
         let seq = self.commit(invoke);
-        self.records.push(if self.chance.one_in(8) {
+        self.records.push(if self.rng.one_in(8) {
             Record::Unknown {
                 client: client_name,
                 op,
@@ -235,15 +235,15 @@ impl World {
     }
 
     /// Handles what a closed connection had sent, or has its client send it again, or both.
-    fn stray(&mut self, client: usize) {
-        let Some(invoke) = self.clients[client].stray.pop() else {
+    fn handle_left_over(&mut self, client: usize) {
+        let Some(invoke) = self.clients[client].unhandled.pop() else {
             return;
         };
-        let again = self.chance.one_in(2);
+        let again = self.rng.one_in(2);
         if again {
             self.send_again(client, invoke.clone());
         }
-        if !again || self.chance.one_in(2) {
+        if !again || self.rng.one_in(2) {
             self.commit(invoke);
         }
     }
@@ -252,7 +252,7 @@ impl World {
         let client = &mut self.clients[client];
         let stored = &self.rooms[client.tenant][number];
         let Some(next) = &mut client.next[number] else { return };
-        let many = 1 + self.chance.below(4);
+        let many = 1 + self.rng.below(4);
         for message in stored.iter().skip(*next - 1).take(many) {
             self.records.push(Record::Delivered {
                 client: client.name.clone(),
