@@ -25,9 +25,9 @@ use crate::server::Target;
 const OPENING: usize = 32;
 /// How long a server may take to acknowledge and deliver everything.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Memory is stable when it changes by less than 1 % in this time …
+/// Memory counts as stable when it changes by less than 1 % in this time.
 const STABLE_INTERVAL: Duration = Duration::from_secs(2);
-/// … or when this time has passed.
+/// After this time memory is read even if it still changes.
 const STABLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A figure of the report.

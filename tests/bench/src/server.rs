@@ -124,7 +124,7 @@ impl Launcher {
         let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
         let (reader, writer) = std::io::pipe()?;
         let mut command = self.command(subject);
-        // Those of its own, and those of the tests, which it would refuse as misspelt.
+        // The caller's settings must not affect the server, which would also refuse the tests' variables as misspelt.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PARLANCE_")) {
             command.env_remove(name);
         }

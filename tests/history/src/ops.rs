@@ -13,7 +13,7 @@ enum Outcome {
     /// No result yet.
     Open,
     Failed,
-    /// Unknown, whatever a later attempt is told, until one is acknowledged.
+    /// The client may not know the outcome. An acknowledgement of a later attempt ends that; a failure does not.
     Unknown,
     Acknowledged,
 }
@@ -22,11 +22,11 @@ struct Op {
     outcome: Outcome,
     /// The client's number of doubts when it first sent this.
     doubts: u64,
-    /// What the client had sent to the room before on the same connection.
+    /// The highest `seq` of the client's messages to the room before this one, on the same connection.
     behind: u64,
 }
 
-/// What a client has stored in a room.
+/// How far a client's messages to a room have come.
 #[derive(Default)]
 struct SenderProgress {
     /// The highest acknowledged `seq`.

@@ -46,7 +46,7 @@ async fn stored(world: &World, tenant: &TenantId, room: &str) -> Vec<Message> {
     page.map(|page| page.messages).unwrap_or_default()
 }
 
-/// What is not at rest yet.
+/// Lists the differences that must still disappear: routes that differ, clients that lack something.
 pub(crate) async fn unconverged(world: &World, clients: &[Handle]) -> Vec<String> {
     let mut unconverged = Vec::new();
     for tenant in TENANTS {

@@ -15,7 +15,7 @@ pub(crate) const LENGTH_MS: u64 = 30_000;
 /// The time before the first step, in which all clients join.
 const BEFORE_MS: u64 = 2_000;
 
-/// A user's device.
+/// A device of a user: one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
     pub(crate) tenant: &'static str,
@@ -82,7 +82,7 @@ pub(crate) enum Action {
         client: usize,
         ms: u64,
     },
-    /// The process dies. So many percent of its open transactions are committed all the same.
+    /// The process dies. The store still commits this percentage of its open transactions.
     Kill {
         node: usize,
         committed_percent: u64,

@@ -1,5 +1,6 @@
-//! Whether a node's process is alive. After its death its tasks still run, but reach nobody: the bus, the store and the
-//! clients take nothing from it and tell it nothing, as after `kill -9`, where not even destructors run.
+//! The process of a simulated node, which can die. The tasks of a dead process go on, since the simulation cannot stop
+//! them, but the bus, the store and the clients exchange nothing more with them: as after `kill -9`, where no destructor
+//! runs either.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,7 +67,7 @@ impl Process {
         self.on_death.lock().push(Box::new(action));
     }
 
-    /// Ends the process. So many percent of its open transactions are committed all the same.
+    /// Ends the process. The store still commits this percentage of its open transactions.
     pub(crate) fn end(&self, committed_percent: u64) {
         self.committed_percent.store(committed_percent, Ordering::SeqCst);
         if self.dead.swap(true, Ordering::SeqCst) {

@@ -33,7 +33,7 @@ impl Client {
         self.send_pending();
     }
 
-    /// Handles that there is no answer.
+    /// Records that the answer did not come: the message may be stored or not.
     pub(crate) fn unknown(&mut self, op: u64) {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.op == op) {
             pending.on_the_way = false;
@@ -102,7 +102,7 @@ impl Client {
             self.pending.remove(at);
             return self.send_pending();
         }
-        // The message may be in the store all the same: the answer of a transaction can be lost.
+        // The message may be in the store even so: the answer of a transaction can be lost.
         self.world.log.push(Record::Unknown {
             client: client.clone(),
             op,

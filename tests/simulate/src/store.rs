@@ -37,7 +37,7 @@ struct StoreFaults {
     slow_ms: u64,
 }
 
-/// The whole store.
+/// The store, with its faults.
 #[derive(Clone)]
 pub(crate) struct SimulatedStore {
     pub(crate) contents: Arc<Contents>,
@@ -114,7 +114,7 @@ impl StoreClient {
         answer
     }
 
-    /// Whether the store carries out a write. A write of a process that has died since may be carried out all the same.
+    /// Whether the store carries out a write. It may carry out one of a process that has died since.
     async fn accepts_write(&self) -> bool {
         self.process.block_if_dead().await;
         self.delay().await;

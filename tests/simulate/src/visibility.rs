@@ -143,7 +143,8 @@ fn name(client: &Handle) -> String {
     format!("{}/{}", client.device.tenant, client.device.user)
 }
 
-/// Checks who is there, as all clients see it: by asking, and by what they were told.
+/// Checks the presence of each user as the other clients see it: in the answer to `get-presence`, and in the last
+/// `presence` event that each got.
 fn presence(world: &World, clients: &[Handle], present: &[usize]) {
     let mut devices: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for number in present {
@@ -156,7 +157,7 @@ fn presence(world: &World, clients: &[Handle], present: &[usize]) {
         for client in clients {
             let device = &client.device;
             let with = |device: &Handle| device.device.rooms.iter().any(|room| rooms.contains(room));
-            // For a user without devices all that were told count.
+            // A user without a device left was visible through all of the user's devices.
             let left_some = devices.contains_key(&(device.tenant, device.user.as_str()));
             let shares = (0..clients.len())
                 .filter(|device| same(&clients[*device], client) && (!left_some || present.contains(device)))

@@ -199,7 +199,7 @@ impl PendingLink {
     }
 }
 
-/// Does what the transport does at the end: tells the session, unless the process is dead.
+/// Ends the session when the transport ends, unless the process is dead.
 async fn end_session(transport: Arc<Transport>, process: Arc<Process>, session: Arc<Session>) {
     tokio::select! {
         biased;

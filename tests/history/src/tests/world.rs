@@ -33,7 +33,7 @@ struct Client {
     ops: u64,
     /// What its connection has sent and the server has not handled yet, oldest first.
     sent: VecDeque<Invoke>,
-    /// What a closed connection had sent that was not handled.
+    /// Messages of closed connections that the server has not handled yet.
     unhandled: Vec<Invoke>,
     /// The next message of each room that the client is in.
     next: [Option<usize>; ROOMS],
