@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 /// What happens to a `COMMIT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +55,12 @@ impl Proxy {
 async fn carry(client: TcpStream, server: TcpStream, fates: &'static [Fate], commits: Arc<AtomicUsize>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
+    let (cut, is_cut) = oneshot::channel::<()>();
     let answers = tokio::spawn(async move {
-        let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+            _ = is_cut => {}
+        }
         from_server
     });
     let mut buffer = vec![0; 1 << 20];
@@ -73,27 +78,22 @@ async fn carry(client: TcpStream, server: TcpStream, fates: &'static [Fate], com
         };
         match fate {
             Fate::Answered => to_server.write_all(bytes).await.unwrap(),
-            Fate::Lost => {
-                answers.abort();
-                return;
-            }
+            Fate::Lost => return,
             Fate::AnswerLost | Fate::Late => {
-                // Aborting this task drops the client's write half, so that the client sees the end at once.
-                answers.abort();
-                let answering = answers.await;
+                // The task drops the client's write half, so that the client sees the end at once.
+                drop(cut);
+                let mut from_server = answers.await.unwrap();
                 drop(from_client);
                 if fate == Fate::Late {
                     tokio::time::sleep(DELAY).await;
                 }
                 to_server.write_all(bytes).await.unwrap();
-                // The server sees the end after the statement.
-                to_server.shutdown().await.unwrap();
+                // The server sees the end after the statement, and closes the connection when it has carried that out.
                 // Closing at once could reset the connection before the server has read the statement.
-                tokio::time::sleep(DELAY).await;
-                drop((answering, to_server));
+                to_server.shutdown().await.unwrap();
+                let _ = tokio::io::copy(&mut from_server, &mut tokio::io::sink()).await;
                 return;
             }
         }
     }
-    answers.abort();
 }

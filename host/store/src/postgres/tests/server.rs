@@ -7,24 +7,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant};
 
-use parlance_types::test_util::free_port;
+use parlance_types::test_util::{ServerLog, free_port};
 
-/// The longest time that a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
 const USER: &str = "parlance";
 pub(super) const PASSWORD: &str = "swordfish";
 
-/// A shell script that runs the server. It obeys the lines of its input: `start`, or a signal that ends the server. Its
-/// input ends with the test process, however that ends; then it stops the server and deletes the directory.
+/// A shell script that runs the server, whose log is its standard error. It obeys the lines of its input: `start`, or a
+/// signal that ends the server. Its input ends with the test process, however that ends; then it stops the server and
+/// deletes the directory.
 const SUPERVISOR: &str = r#"
 trap '' INT
 directory=$1; shift
 pid=
 while read -r what; do
   case $what in
-    start) "$@" </dev/null >>"$directory/log" 2>&1 & pid=$! ;;
+    start) "$@" </dev/null >&2 & pid=$! ;;
     *) kill -s "$what" "$pid"; wait "$pid" ;;
   esac
   echo done
@@ -34,6 +32,8 @@ wait
 rm -rf "$directory"
 "#;
 
+/// What PostgreSQL logs when it takes connections.
+const READY: &str = "database system is ready to accept connections";
 /// What PostgreSQL logs when it cannot start because processes of a killed server are still there.
 const MEMORY_IN_USE: &str = "pre-existing shared memory block";
 
@@ -42,6 +42,7 @@ pub(super) struct Server {
     directory: PathBuf,
     pub(super) port: u16,
     supervisor: Mutex<(Child, Option<ChildStdin>, BufReader<ChildStdout>)>,
+    log: ServerLog,
     databases: AtomicU32,
 }
 
@@ -116,13 +117,16 @@ impl Server {
             .current_dir(&directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let log = ServerLog::read(supervisor.stderr.take().unwrap());
         let (input, output) = (supervisor.stdin.take(), supervisor.stdout.take().unwrap());
         let server = Self {
             directory,
             port,
             supervisor: Mutex::new((supervisor, input, BufReader::new(output))),
+            log,
             databases: AtomicU32::new(0),
         };
         server.start_again();
@@ -149,20 +153,13 @@ impl Server {
 
     /// Starts the server again with its data and port, and waits until it serves.
     pub(super) fn start_again(&self) {
-        let begin = Instant::now();
-        let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-        // Processes of a killed server may still hold its shared memory. Then the new server gives up and logs it.
-        let given_up = || log().matches(MEMORY_IN_USE).count();
-        let mut before = given_up();
-        self.order("start");
-        while self.try_psql("postgres", "SELECT 1").is_none() {
-            assert!(begin.elapsed() < PATIENCE, "PostgreSQL does not answer:\n{}", log());
-            let now = given_up();
-            if now > before {
-                before = now;
-                self.order("start");
+        loop {
+            let before = self.log.length();
+            self.order("start");
+            // Processes of a killed server may still hold its shared memory. Then the new server gives up.
+            if self.log.wait_for(before, &[READY, MEMORY_IN_USE]) == READY {
+                return;
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -180,31 +177,16 @@ impl Server {
 
     /// Runs a statement as an administrator. Returns its output.
     pub(super) fn psql(&self, database: &str, sql: &str) -> String {
-        self.try_psql(database, sql).unwrap_or_else(|| panic!("failed: {sql}"))
-    }
-
-    fn try_psql(&self, database: &str, sql: &str) -> Option<String> {
         let output = Command::new(programs().join("psql"))
-            .args([
-                "-X",
-                "-q",
-                "-A",
-                "-t",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                USER,
-                "-d",
-                database,
-                "-h",
-            ])
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER])
+            .args(["-d", database, "-h"])
             .arg(&self.directory)
             .args(["-p", &self.port.to_string(), "-c", sql])
-            .stderr(Stdio::null())
             .output()
             .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        output.status.success().then(|| text.trim().to_owned())
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{sql}: {complaint}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// A directory for files of the server, such as its certificate.

@@ -1,10 +1,9 @@
 //! Tests of the bus with Redis Sentinel: a primary, a replica, and one sentinel that decides between them.
 
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::Child;
 
 use super::*;
-use parlance_types::test_util::free_port;
+use parlance_types::test_util::{ServerLog, free_port};
 
 /// The name by which the sentinel knows the primary.
 const NAME: &str = "chat";
@@ -19,21 +18,15 @@ struct SentinelSetup {
 }
 
 impl SentinelSetup {
-    async fn start() -> Self {
+    fn start() -> Self {
         let mut all = Self {
             directory: tempfile::tempdir().unwrap(),
             processes: Vec::new(),
             ports: Vec::new(),
         };
-        let primary = all.server(&[]);
-        let replica = all.server(&["--replicaof", "127.0.0.1", &primary.to_string()]);
-        all.until(
-            replica,
-            Some(PASSWORD),
-            &["INFO", "replication"],
-            "master_link_status:up",
-        )
-        .await;
+        let (primary, _) = all.server(&[]);
+        let (replica, log) = all.server(&["--replicaof", "127.0.0.1", &primary.to_string()]);
+        log.wait_for(0, &["sync: Finished with success"]);
         let sentinel = free_port();
         let configuration = format!(
             "port {sentinel}\nbind 127.0.0.1\nsentinel monitor {NAME} 127.0.0.1 {primary} 1\n\
@@ -42,13 +35,12 @@ impl SentinelSetup {
         );
         // The sentinel writes to its configuration, so it gets a file of its own.
         std::fs::write(all.directory.path().join("sentinel.conf"), configuration).unwrap();
-        all.spawn(&["sentinel.conf", "--sentinel"], sentinel);
-        all.until(sentinel, None, &["SENTINEL", "REPLICAS", NAME], &replica.to_string())
-            .await;
+        let log = all.spawn(&["sentinel.conf", "--sentinel"], sentinel);
+        log.wait_for(0, &[&format!("+slave slave 127.0.0.1:{replica} ")]);
         all
     }
 
-    fn server(&mut self, arguments: &[&str]) -> u16 {
+    fn server(&mut self, arguments: &[&str]) -> (u16, ServerLog) {
         let port = free_port();
         let text = port.to_string();
         let own = [
@@ -64,38 +56,16 @@ impl SentinelSetup {
         let secret = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
         let file = format!("{port}.rdb");
         let quick = ["--repl-diskless-sync-delay", "0", "--dbfilename", &file];
-        self.spawn(&[&own[..], &secret, &quick, arguments].concat(), port);
-        port
+        let log = self.spawn(&[&own[..], &secret, &quick, arguments].concat(), port);
+        log.wait_for(0, &[server::READY]);
+        (port, log)
     }
 
-    fn spawn(&mut self, arguments: &[&str], port: u16) {
-        let process = Command::new("redis-server")
-            .current_dir(self.directory.path())
-            .args(arguments)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is needed for this test; `make setup` installs it");
+    fn spawn(&mut self, arguments: &[&str], port: u16) -> ServerLog {
+        let (process, log) = server::run(self.directory.path(), arguments);
         self.processes.push(process);
         self.ports.push(port);
-    }
-
-    /// Repeats a command until its answer contains the text.
-    async fn until(&self, port: u16, password: Option<&str>, command: &[&str], text: &str) {
-        let begin = Instant::now();
-        loop {
-            let port = port.to_string();
-            let mut client = Command::new("redis-cli");
-            client.args(["-p", &port]).args(command).stderr(Stdio::null());
-            if let Some(password) = password {
-                client.env("REDISCLI_AUTH", password);
-            }
-            let answer = String::from_utf8(client.output().unwrap().stdout).unwrap();
-            if answer.contains(text) {
-                return;
-            }
-            assert!(begin.elapsed() < DEADLINE, "{command:?}: {answer}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        log
     }
 
     fn kill_primary(&mut self) {
@@ -128,7 +98,7 @@ impl Drop for SentinelSetup {
 
 #[tokio::test]
 async fn sentinels_lead_to_the_primary_and_after_a_failover_to_the_next_one() {
-    let mut redis = SentinelSetup::start().await;
+    let mut redis = SentinelSetup::start();
     let mut one = Node::with(redis.settings(), "default");
     let mut two = Node::with(redis.settings(), "default");
     for node in [&mut one, &mut two] {
@@ -150,7 +120,7 @@ async fn sentinels_lead_to_the_primary_and_after_a_failover_to_the_next_one() {
 
 #[tokio::test]
 async fn a_name_that_the_sentinels_do_not_know_is_an_error_and_no_connection() {
-    let redis = SentinelSetup::start().await;
+    let redis = SentinelSetup::start();
     let settings = RedisSettings {
         url: RedisUrls::of("redis://another"),
         ..redis.settings()

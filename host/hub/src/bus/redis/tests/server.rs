@@ -2,9 +2,13 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use parlance_types::test_util::free_port;
+use parlance_types::test_util::{ServerLog, free_port};
+
+/// What a server logs when it takes connections: "Ready to", or "The server is now ready to".
+pub(super) const READY: &str = "eady to accept connections";
+/// What a server logs when all slots of its cluster are served.
+const CLUSTER_OK: &str = "Cluster state changed: ok";
 
 /// A Redis server on a Unix socket in a directory of its own. It ends when the value is dropped.
 pub(super) struct Server {
@@ -15,10 +19,8 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let process = spawn(directory.path(), &["--port", "0"]);
-        let server = Self { directory, process };
-        server.ready();
-        server
+        let (process, _) = spawn(directory.path(), &["--port", "0"]);
+        Self { directory, process }
     }
 
     fn socket(&self) -> String {
@@ -29,28 +31,13 @@ impl Server {
         format!("unix://{}", self.socket())
     }
 
-    fn ready(&self) {
-        let begin = Instant::now();
-        while self.try_command(&["PING"]).is_none() {
-            assert!(
-                begin.elapsed() < Duration::from_secs(30),
-                "redis-server does not answer"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn try_command(&self, command: &[&str]) -> Option<::redis::Value> {
-        let client = ::redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_connection().ok()?;
-        let mut packed = ::redis::cmd(command[0]);
-        packed.arg(&command[1..]);
-        packed.query(&mut connection).ok()
-    }
-
     /// Runs a command on a connection of its own.
     pub(super) fn command(&self, command: &[&str]) -> ::redis::Value {
-        self.try_command(command).unwrap()
+        let client = ::redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut packed = ::redis::cmd(command[0]);
+        packed.arg(&command[1..]);
+        packed.query(&mut connection).unwrap()
     }
 
     /// Kills the server.
@@ -61,8 +48,7 @@ impl Server {
 
     /// Starts the server again, without data.
     pub(super) fn restart(&mut self) {
-        self.process = spawn(self.directory.path(), &["--port", "0"]);
-        self.ready();
+        (self.process, _) = spawn(self.directory.path(), &["--port", "0"]);
     }
 }
 
@@ -73,14 +59,24 @@ impl Drop for Server {
     }
 }
 
-fn spawn(directory: &Path, arguments: &[&str]) -> Child {
-    Command::new("redis-server")
+/// Starts a server and waits until it takes connections.
+fn spawn(directory: &Path, arguments: &[&str]) -> (Child, ServerLog) {
+    let socket = ["--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"];
+    let (process, log) = run(directory, &[&socket[..], arguments].concat());
+    log.wait_for(0, &[READY]);
+    (process, log)
+}
+
+/// Starts a server, which may be a sentinel.
+pub(super) fn run(directory: &Path, arguments: &[&str]) -> (Child, ServerLog) {
+    let mut process = Command::new("redis-server")
         .current_dir(directory)
-        .args(["--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"])
         .args(arguments)
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
-        .expect("redis-server is needed for this test; `make setup` installs it")
+        .expect("redis-server is needed for this test; `make setup` installs it");
+    let log = ServerLog::read(process.stdout.take().unwrap());
+    (process, log)
 }
 
 /// A cluster of three servers without replicas.
@@ -95,52 +91,33 @@ impl Cluster {
         // The port for the other nodes is chosen here too, since the default one may be taken.
         let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
         let mut directories = Vec::new();
-        let mut processes = Vec::new();
+        let (mut processes, mut logs) = (Vec::new(), Vec::new());
         for (port, other) in &ports {
             let directory = tempfile::tempdir().unwrap();
             let (port, other) = (port.to_string(), other.to_string());
             let arguments = ["--port", &port, "--cluster-port", &other, "--cluster-enabled", "yes"];
             let quick = ["--bind", "127.0.0.1", "--cluster-node-timeout", "2000"];
-            processes.push(spawn(directory.path(), &[&arguments[..], &quick[..]].concat()));
+            let (process, log) = spawn(directory.path(), &[&arguments[..], &quick[..]].concat());
+            processes.push(process);
+            logs.push(log);
             directories.push(directory);
         }
         let addresses: Vec<String> = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        let made = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(&addresses)
+            .args(["--cluster-replicas", "0", "--cluster-yes"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        for log in &logs {
+            log.wait_for(0, &[CLUSTER_OK]);
+        }
         let urls = addresses.iter().map(|address| format!("redis://{address}"));
-        let cluster = Self {
+        Self {
             _directories: directories,
             processes,
             urls: urls.collect::<Vec<_>>().join(","),
-        };
-        cluster.form(&addresses);
-        cluster
-    }
-
-    fn form(&self, addresses: &[String]) {
-        let begin = Instant::now();
-        loop {
-            let made = Command::new("redis-cli")
-                .args(["--cluster", "create"])
-                .args(addresses)
-                .args(["--cluster-replicas", "0", "--cluster-yes"])
-                .output()
-                .unwrap();
-            if made.status.success() {
-                break;
-            }
-            let text = String::from_utf8_lossy(&made.stdout);
-            assert!(begin.elapsed() < Duration::from_secs(30), "{text}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        for url in self.urls.split(',') {
-            let mut connection = ::redis::Client::open(url).unwrap().get_connection().unwrap();
-            loop {
-                let info: String = ::redis::cmd("CLUSTER").arg("INFO").query(&mut connection).unwrap();
-                if info.contains("cluster_state:ok") {
-                    break;
-                }
-                assert!(begin.elapsed() < Duration::from_secs(60), "{info}");
-                std::thread::sleep(Duration::from_millis(50));
-            }
         }
     }
 }
