@@ -86,6 +86,7 @@ postgresql_is_there() {
 programs() {
     command -v redis-server >/dev/null || install_packages "Redis" "$(by_manager redis-server redis)"
     postgresql_is_there || install_packages "PostgreSQL" "$(by_manager postgresql postgresql-server)"
+    command -v curl >/dev/null || install_packages "curl, for the commands of the guides" curl
     command -v haproxy >/dev/null || install_packages "HAProxy, for the example of a fleet" haproxy
     # Tests tie their servers to themselves with setpriv; the benchmark ties processes to cores with taskset.
     { command -v setpriv && command -v taskset; } >/dev/null || install_packages "setpriv and taskset" util-linux
