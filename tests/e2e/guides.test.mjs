@@ -2,7 +2,7 @@
 // test here; a command that none can run has its reason here.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect } from './lib/client.mjs';
@@ -63,17 +63,18 @@ test('the client of the guide joins, posts and receives its message', async () =
   await client(shown('host/clients.md', '## A client that misses nothing', 'js'), server, /^1 alice's name Hello!$/m, /^posted as 1$/m);
 });
 
-/** A copy of what building the example needs. What is compiled stays in the usual place, for the next time. */
+/**
+ * A copy of what building the example needs. It is always in one place, since cargo compiles everything anew for another:
+ * the place is part of the compiler's options.
+ */
 function copySources() {
-  const dir = temporaryDirectory();
+  const dir = join(dirname(BINARY), '../guides');
   const isSource = (path) => !/\/(target|node_modules|\.venv)$/.test(path);
   for (const path of ['examples/moderation', 'guest-handlers', 'wit', 'rust-toolchain.toml']) {
-    cpSync(join(ROOT, path), join(dir, path), { recursive: true, filter: isSource });
+    rmSync(join(dir, path), { recursive: true, force: true });
+    cpSync(join(ROOT, path), join(dir, path), { recursive: true, filter: isSource, preserveTimestamps: true });
   }
-  const compiled = join(dirname(BINARY), '../guests');
-  mkdirSync(compiled, { recursive: true });
-  mkdirSync(join(dir, 'target'));
-  symlinkSync(compiled, join(dir, 'target/guests'));
+  rmSync(join(dir, 'parlance.toml'), { force: true });
   return dir;
 }
 const SOURCES = copySources();
