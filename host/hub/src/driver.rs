@@ -130,7 +130,7 @@ pub(super) async fn run(
         let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
         let mut driver = Driver {
             tenant: tenant.clone(),
-            hub: Hub::new(fleet.is_single_node(), fleet.limits.clone(), now()),
+            hub: Hub::new(fleet.is_single_node(), fleet.pace.clone(), now()),
             fleet: fleet.clone(),
             shared: shared.clone(),
             server_connection: server_connection.take(),
@@ -200,6 +200,8 @@ impl Driver {
             };
             let grace = self.shared.presence_grace.load(Ordering::Relaxed);
             self.hub.set_presence_grace(Duration::from_millis(grace));
+            let rooms = self.shared.rooms_per_connection.load(Ordering::Relaxed);
+            self.hub.set_rooms_per_connection(rooms);
             self.step(input, &mut outputs).await;
             while self.hub.is_busy() {
                 self.step(None, &mut outputs).await;

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +13,7 @@ use super::bus::{Bus, Inbound, LocalBus};
 use super::connection::{Connection, Outgoing};
 use super::delivery::Delivery;
 use super::driver;
-use super::hub::{CatchUpPace, FleetLimits, Input};
+use super::hub::{CatchUpPace, Input};
 use super::metrics::{HubMetrics, Metrics};
 use super::outbound::OutboundLimiter;
 use super::wire::Responder;
@@ -57,8 +57,8 @@ pub struct Fleet {
     pub bus: Arc<dyn Bus>,
     /// The store from which missed messages are read.
     pub store: Arc<dyn Reader>,
-    /// How often the hub catches up, and how much other servers may ask of it.
-    pub limits: FleetLimits,
+    /// How often the hub catches up with other nodes.
+    pub pace: CatchUpPace,
 }
 
 /// Longer than any server runs.
@@ -77,13 +77,10 @@ impl Fleet {
         Self {
             bus: Arc::new(LocalBus::default()),
             store,
-            limits: FleetLimits {
-                // A single node misses only what a failing store may have committed.
-                pace: CatchUpPace {
-                    sweep: FOREVER,
-                    ..CatchUpPace::default()
-                },
-                rooms_per_connection: usize::MAX,
+            // A single node misses only what a failing store may have committed.
+            pace: CatchUpPace {
+                sweep: FOREVER,
+                ..CatchUpPace::default()
             },
         }
     }
@@ -107,6 +104,8 @@ pub(super) struct Shared {
     cpu: CpuTimer,
     /// `limits.presence_grace`, in milliseconds.
     pub(super) presence_grace: AtomicU64,
+    /// `limits.rooms_per_connection`.
+    pub(super) rooms_per_connection: AtomicUsize,
     pub(super) metrics: HubMetrics,
 }
 
@@ -119,6 +118,7 @@ impl HubHandle {
             outbound: OutboundLimiter::default(),
             cpu: CpuTimer::default(),
             presence_grace: AtomicU64::default(),
+            rooms_per_connection: AtomicUsize::new(usize::MAX),
             metrics: metrics.hub(&tenant),
         });
         let hub = Self {
@@ -149,6 +149,12 @@ impl HubHandle {
     pub fn set_presence_grace(&self, grace: Duration) {
         let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.shared.presence_grace.store(grace, Ordering::Relaxed);
+    }
+
+    /// Sets in how many rooms a connection may be for other servers to have it join another one. Without a call there is
+    /// no limit.
+    pub fn set_rooms_per_connection(&self, most: usize) {
+        self.shared.rooms_per_connection.store(most, Ordering::Relaxed);
     }
 
     /// Counts an answer that does not go through the hub, and waits until the tenant's rate allows it to be sent.

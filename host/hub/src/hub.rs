@@ -74,15 +74,6 @@ settings! {
     }
 }
 
-/// How often a hub catches up with other nodes, and how much other servers may ask of it.
-#[derive(Debug, Clone)]
-pub struct FleetLimits {
-    /// How often it sweeps.
-    pub pace: CatchUpPace,
-    /// The most rooms that other servers may have a connection join.
-    pub rooms_per_connection: usize,
-}
-
 /// An input of the hub.
 pub(super) enum Input {
     /// Events whose writes are durable, in the order of their commits.
@@ -182,7 +173,9 @@ pub(super) struct CompletedEvent {
 pub(super) struct Hub {
     /// The fleet has only this node.
     single_node: bool,
-    limits: FleetLimits,
+    pace: CatchUpPace,
+    /// The most rooms that other servers may have a connection join.
+    rooms_per_connection: usize,
     /// The time of the current step.
     now: Now,
     rooms: Rooms,
@@ -223,11 +216,12 @@ enum Move {
 
 impl Hub {
     /// A hub without connections.
-    pub(super) fn new(single_node: bool, limits: FleetLimits, now: Now) -> Self {
+    pub(super) fn new(single_node: bool, pace: CatchUpPace, now: Now) -> Self {
         Self {
             single_node,
-            catch_up: CatchUp::new(!single_node, (!single_node).then_some(now.instant + limits.pace.poll)),
-            limits,
+            catch_up: CatchUp::new(!single_node, (!single_node).then_some(now.instant + pace.poll)),
+            pace,
+            rooms_per_connection: usize::MAX,
             now,
             rooms: Rooms::default(),
             users: LocalUsers::default(),
@@ -246,6 +240,11 @@ impl Hub {
     /// Sets for how long a user whose last connection was lost is still shown as before.
     pub(super) fn set_presence_grace(&mut self, grace: Duration) {
         self.grace.duration = grace;
+    }
+
+    /// Sets in how many rooms a connection may be for other servers to have it join another one.
+    pub(super) fn set_rooms_per_connection(&mut self, most: usize) {
+        self.rooms_per_connection = most;
     }
 
     /// Whether the last input is unfinished. If so, the hub must not get another one.
@@ -344,7 +343,7 @@ impl Hub {
             Some(PendingWork::Moves(mut moves)) => {
                 if let Some((connection, room, which)) = moves.next() {
                     match which {
-                        Move::Join if connection.room_count() >= self.limits.rooms_per_connection => {}
+                        Move::Join if connection.room_count() >= self.rooms_per_connection => {}
                         Move::Join => self.join(&room, &connection, false),
                         Move::Leave => self.leave(&room, &connection),
                     }

@@ -25,7 +25,7 @@ pub use connection::{
 };
 pub use delivery::{ConnectionPhase, Delivery};
 pub use handle::{Fleet, HubGone, HubHandle};
-pub use hub::{CatchUpPace, FleetLimits};
+pub use hub::CatchUpPace;
 pub use metrics::Metrics;
 pub use wire::{
     Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, presence_reply, token_expiring,

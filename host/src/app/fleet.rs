@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::config::{Config, StoreUrl};
 use parlance_hub::bus::{Bus, RedisBus};
-use parlance_hub::{Fleet, FleetLimits};
+use parlance_hub::Fleet;
 use parlance_store::Reader;
 
 /// How long announcing to Redis that this node leaves may take.
@@ -38,10 +38,7 @@ pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dy
     Fleet {
         bus: bus.clone(),
         store: store.clone(),
-        limits: FleetLimits {
-            pace: config.catch_up.clone(),
-            rooms_per_connection: config.default_tenant.limits.call.client.rooms_per_connection,
-        },
+        pace: config.catch_up.clone(),
     }
 }
 

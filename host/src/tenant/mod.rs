@@ -101,9 +101,7 @@ impl Tenant {
     ) -> Self {
         let id = settings.authenticator.tenant().clone();
         let metrics = metrics.tenant(&id);
-        metrics.show_limits(&settings.limits);
-        hub.set_outbound_rate(settings.limits.quota.outbound_bytes_per_second as u64);
-        hub.set_presence_grace(settings.limits.call.client.presence_grace);
+        apply_limits(&settings.limits, &hub, &metrics);
         Self {
             id,
             hub,
@@ -141,10 +139,7 @@ impl Tenant {
 
     /// Replaces the settings for all events that begin from now on. Budgets start again.
     pub fn set_settings(&self, settings: Settings) {
-        self.metrics.show_limits(&settings.limits);
-        self.hub
-            .set_outbound_rate(settings.limits.quota.outbound_bytes_per_second as u64);
-        self.hub.set_presence_grace(settings.limits.call.client.presence_grace);
+        apply_limits(&settings.limits, &self.hub, &self.metrics);
         self.settings.store(Arc::new(settings));
     }
 
@@ -359,6 +354,15 @@ impl Tenant {
             user: user.clone(),
         })
     }
+}
+
+/// Gives the hub the limits that the hub itself keeps, and shows all limits in the metrics.
+fn apply_limits(limits: &TenantLimits, hub: &HubHandle, metrics: &TenantMetrics) {
+    let client = &limits.call.client;
+    hub.set_outbound_rate(limits.quota.outbound_bytes_per_second as u64);
+    hub.set_presence_grace(client.presence_grace);
+    hub.set_rooms_per_connection(client.rooms_per_connection);
+    metrics.show_limits(limits);
 }
 
 /// An event in its handler. Dropping this stops counting it.

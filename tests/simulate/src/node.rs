@@ -14,7 +14,7 @@ use parlance::socket::{self, Server, ServerLimits};
 use parlance::tenant::{self, Tenant};
 use parlance_handler::sandbox::Sandbox;
 use parlance_hub::commit::{self, Committer};
-use parlance_hub::{self, CatchUpPace, Fleet, FleetLimits};
+use parlance_hub::{self, CatchUpPace, Fleet};
 use parlance_store::OutageLog;
 use parlance_types::metrics::Registry;
 use serde_json::{Value, json};
@@ -85,10 +85,7 @@ impl Node {
             fleet: Fleet {
                 bus: environment.net.join(process.clone()),
                 store,
-                limits: FleetLimits {
-                    pace: CatchUpPace::default(),
-                    rooms_per_connection: 100,
-                },
+                pace: CatchUpPace::default(),
             },
             defaults: TenantDefaults::default(),
             deploy: Deploy {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use super::*;
-use crate::bus::{Broadcast, Invalidation, Load, NodeId, RemoteLoad};
+use crate::bus::{Broadcast, BroadcastTarget, ClientSelector, Invalidation, Load, NodeId, RemoteLoad};
 use crate::tests::{Inbox, delivery};
 use crate::{ClientSink, SendFailed};
 use parlance_handler::capability::{Audience, Effect, Packet};
@@ -202,6 +202,29 @@ async fn messages_that_a_joiner_was_told_of_early_still_reach_the_members() {
     };
     assert_eq!(content(&early), ["1", "2", "3"]);
     assert_eq!(content(&late), ["3"]);
+}
+
+#[tokio::test]
+async fn another_server_has_a_connection_join_only_as_many_rooms_as_its_tenant_allows() {
+    let bus: Arc<dyn Bus> = Arc::new(LocalBus::default());
+    let (small, large) = (hub("small", bus.clone()), hub("large", bus));
+    small.set_rooms_per_connection(1);
+    large.set_rooms_per_connection(2);
+    for (hub, tenant, rooms) in [(small, "small", 1), (large, "large", 2)] {
+        let (connection, _client) = connect(&hub, tenant, 1);
+        let clients = ClientSelector {
+            to: BroadcastTarget::AllClients,
+            except: Vec::new(),
+        };
+        let rooms_of_all = ["a", "b", "c"].map(str::to_owned).to_vec();
+        hub.receive(Inbound::SocketsJoin {
+            clients,
+            rooms: rooms_of_all,
+        })
+        .unwrap();
+        hub.flush().await.unwrap();
+        assert_eq!(connection.room_count(), rooms, "{tenant}");
+    }
 }
 
 /// A timer would let one message through each millisecond, and none while the hub is busy.

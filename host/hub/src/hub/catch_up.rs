@@ -138,7 +138,7 @@ impl Hub {
         let pause = if connected {
             Duration::ZERO
         } else {
-            self.limits.pace.poll
+            self.pace.poll
         };
         self.catch_up.is_disconnected = !connected;
         self.catch_up.sweep_at = Some(self.now.instant + pause);
@@ -151,7 +151,7 @@ impl Hub {
 
     /// Has a sweep begin soon, since a commit that was reported as failed may have succeeded.
     pub(super) fn sweep_after_failed_commit(&mut self) {
-        let at = self.now.instant + self.limits.pace.poll;
+        let at = self.now.instant + self.pace.poll;
         let sweep_at = self.catch_up.sweep_at.get_or_insert(at);
         *sweep_at = at.min(*sweep_at);
     }
@@ -235,9 +235,9 @@ impl Hub {
     pub(super) fn end_sweep(&mut self, complete: bool) {
         let catch_up = &mut self.catch_up;
         let pause = if catch_up.is_disconnected || !complete {
-            self.limits.pace.poll
+            self.pace.poll
         } else {
-            self.limits.pace.sweep
+            self.pace.sweep
         };
         catch_up.sweeping = false;
         catch_up.sweep_at.get_or_insert(self.now.instant + pause);

@@ -10,7 +10,7 @@ use super::{SimEvent, World, tenant};
 use crate::bus::TargetRoom;
 use crate::connection::Connection;
 use crate::delivery::Delivery;
-use crate::hub::{CatchUpPace, FleetLimits, Hub, Input, Output};
+use crate::hub::{CatchUpPace, Hub, Input, Output};
 use crate::tests::delivery;
 use crate::wire;
 use parlance_store::{Reader as _, Rejected, StorageQuota, WriteSet, Writer as _};
@@ -69,12 +69,10 @@ impl World {
             false => Duration::from_millis(400),
         };
         let poll = Duration::from_millis(100);
-        let limits = FleetLimits {
-            pace: CatchUpPace { sweep, poll },
-            rooms_per_connection: 10,
-        };
-        let mut hub = Hub::new(self.nodes[index].single_node, limits, self.time());
+        let pace = CatchUpPace { sweep, poll };
+        let mut hub = Hub::new(self.nodes[index].single_node, pace, self.time());
         hub.set_presence_grace(PRESENCE_GRACE);
+        hub.set_rooms_per_connection(10);
         self.nodes[index].hub = Some(hub);
         if !self.nodes[index].single_node {
             self.connect(index);
