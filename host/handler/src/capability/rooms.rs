@@ -119,10 +119,95 @@ impl Call {
     /// When the id is invalid or the connection is not in the room.
     pub async fn member_count(&self, room: &str) -> Result<u32, Fault> {
         let id = room_id(room)?;
-        if !self.joined(room) {
-            return Err(Fault::Denied);
-        }
+        self.require_joined(room)?;
         let count = self.host_context.member_count(&id, self.identity.user()).await;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::capability::{
+        CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Logs, PresenceState, SystemRandom,
+    };
+    use parlance_store::memory::MemoryStore;
+    use parlance_types::auth::Identity;
+    use parlance_types::id::{ConnectionId, RoomId};
+
+    /// The context of a connection that is in no room.
+    struct InNoRoom;
+
+    #[async_trait::async_trait]
+    impl HostContext for InNoRoom {
+        fn joined(&self, _: &str) -> bool {
+            false
+        }
+
+        fn room_count(&self) -> usize {
+            0
+        }
+
+        fn admit_http_request(&self) -> bool {
+            false
+        }
+
+        fn dns_lookups(&self) -> DnsLookupLimit {
+            DnsLookupLimit::default()
+        }
+
+        async fn wait_in_flight(&self) {}
+
+        async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
+            Vec::new()
+        }
+
+        async fn member_count(&self, _: &RoomId, _: &UserId) -> usize {
+            0
+        }
+
+        async fn presence(&self, _: &[UserId]) -> Vec<PresenceState> {
+            Vec::new()
+        }
+    }
+
+    fn call() -> Call {
+        Call {
+            identity: Arc::new(Identity::for_tests("default", "alice").unwrap()),
+            connection: ConnectionId::from_bits(1),
+            handshake: Arc::default(),
+            handler: Arc::new(HandlerInfo::default()),
+            now_ms: 0,
+            sent: None,
+            random: Arc::new(SystemRandom),
+            store: Arc::new(MemoryStore::default()),
+            host_context: Arc::new(InNoRoom),
+            has_reserved_slot: false,
+            limits: Arc::new(CallLimits::default()),
+            is_server_event: false,
+            takes_answers: false,
+            effects: Effects::with_allowance(1, 1),
+            logs: Logs::with_allowance(1),
+            retry_after: None,
+            not_joined: AtomicBool::new(false),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_question_about_a_room_records_that_the_connection_is_not_in_it() {
+        let recorded = |call: &Call| call.not_joined.load(Ordering::Relaxed);
+        let asked = call();
+        assert!(!recorded(&asked));
+        assert!(!asked.query_joined("r"));
+        assert!(recorded(&asked));
+        let asked = call();
+        assert_eq!(asked.members("r", 1).await, Err(Fault::Denied));
+        assert!(recorded(&asked));
+        let asked = call();
+        assert_eq!(asked.member_count("r").await, Err(Fault::Denied));
+        assert!(recorded(&asked));
     }
 }
