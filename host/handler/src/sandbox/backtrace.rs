@@ -1,10 +1,12 @@
 //! Describes a stopped guest for the log: the cause and the guest's backtrace, one frame a line.
 //!
-//! The guest controls every byte of it. So a name is cut before it is demangled and after, since a short mangled name
-//! can expand to one that is larger than any memory, and no name can start a new line.
+//! The guest controls every byte of it, so every part is one line of bounded length. A short mangled name can expand to
+//! one that is larger than any memory: demangling stops at the most bytes that a name is shown with, and a name that is
+//! long already is shown as it is, cut.
 
 use std::fmt::{self, Write};
 
+use parlance_types::text::escape;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 /// Most bytes of the cause.
@@ -16,7 +18,7 @@ const MANGLED_MAX: usize = 1024;
 /// Most bytes of a name as it is shown.
 const NAME_MAX: usize = 160;
 
-/// The cause and the guest's backtrace, about 4 KiB at most. Function names come from the component; without them,
+/// The cause and the guest's backtrace, less than 5 KiB. Function names come from the component; without them,
 /// frames have function numbers. Offsets are those in the module's file, as `wasm-tools addr2line` takes them.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
     let mut text = single_line(&error.root_cause().to_string(), CAUSE_MAX);
@@ -78,13 +80,13 @@ impl Write for Bounded {
 pub(super) fn single_line(text: &str, max: usize) -> String {
     let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
     cut.chars()
-        .map(|c| if c.is_control() || is_break(c) { ' ' } else { c })
+        .map(|c| if garbles_a_line(c) { ' ' } else { c })
         .collect()
 }
 
-/// Whether a character separates lines or paragraphs, or changes the writing direction, which would garble the log.
-fn is_break(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a character moves the cursor, separates lines or paragraphs, or changes the writing direction.
+fn garbles_a_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || escape::is_directional(c)
 }
 
 #[cfg(test)]
@@ -101,7 +103,8 @@ mod tests {
             ("_RNvCsdlBVlVTnNVk_5hello4main", "hello::main"),
             ("malloc", "malloc"),
             ("$func12", "$func12"),
-            ("a\nb\u{1b}[31m\u{202e}c", "a b [31m c"),
+            ("a\nb\u{1b}[31m\u{202e}c\u{2028}d", "a b [31m c d"),
+            ("a\u{61c}b\u{200e}c\u{200f}d\u{2069}e", "a b c d e"),
         ] {
             assert_eq!(demangled(mangled), shown);
         }
