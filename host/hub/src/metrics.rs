@@ -15,7 +15,7 @@ pub struct Metrics {
 }
 
 /// Events that failed, by code.
-type Failures = [(Code, IntCounter); Code::ALL.len()];
+type Failures = [(Code, IntCounter)];
 
 impl Metrics {
     /// Registers them with the server's registry.
@@ -30,7 +30,10 @@ impl Metrics {
                 "From an event's packet to its delivery, durable where it writes",
                 &LATENCY_BUCKETS,
             )?,
-            failures: Arc::new(Code::ALL.map(|code| (code, failures.with_label_values(&[code.as_str()])))),
+            failures: Code::ALL
+                .iter()
+                .map(|code| (*code, failures.with_label_values(&[code.as_str()])))
+                .collect(),
             rooms: registry.gauge_by_tenant(
                 "parlance_tenant_rooms",
                 "Rooms with a connection in them on this node, by tenant",

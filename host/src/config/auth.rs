@@ -228,13 +228,17 @@ fn build(reader: &mut Reader<'_, '_>, algorithm: Algorithm, name: &str, material
 /// The name of an [`Algorithm`].
 struct AlgorithmName;
 
+fn names() -> Vec<&'static str> {
+    Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect()
+}
+
 impl Kind<Algorithm> for AlgorithmName {
     fn allowed(&self) -> String {
-        Algorithm::ALL.map(Algorithm::name).join(", ")
+        names().join(", ")
     }
 
     fn schema(&self) -> Json {
-        json!({ "enum": Algorithm::ALL.map(Algorithm::name) })
+        json!({ "enum": names() })
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<Algorithm, String> {

@@ -6,8 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// The code of a failed event. Codes are kebab-case and stable, since clients decide by them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, strum::IntoStaticStr, strum::VariantArray,
+)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Code {
     /// The event is malformed.
     Invalid,
@@ -35,36 +38,12 @@ pub enum Code {
 
 impl Code {
     /// All codes, for metrics and documentation.
-    pub const ALL: [Self; 11] = [
-        Self::Invalid,
-        Self::Denied,
-        Self::NotFound,
-        Self::Conflict,
-        Self::TooLarge,
-        Self::RateLimited,
-        Self::QuotaExceeded,
-        Self::Timeout,
-        Self::HandlerFailed,
-        Self::Unhandled,
-        Self::Unavailable,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// The code as clients get it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Denied => "denied",
-            Self::NotFound => "not-found",
-            Self::Conflict => "conflict",
-            Self::TooLarge => "too-large",
-            Self::RateLimited => "rate-limited",
-            Self::QuotaExceeded => "quota-exceeded",
-            Self::Timeout => "timeout",
-            Self::HandlerFailed => "handler-failed",
-            Self::Unhandled => "unhandled",
-            Self::Unavailable => "unavailable",
-        }
+        self.into()
     }
 
     /// Whether the same event may succeed later.

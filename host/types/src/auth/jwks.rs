@@ -260,33 +260,39 @@ async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The key, if it is a public key for signatures, strong enough, and of a known algorithm. A published secret is
-/// ignored.
+/// The key, if it is a public key for signatures, strong enough, and of a known algorithm.
 fn to_key(jwk: &Jwk) -> Option<Key> {
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;
     }
-    let algorithm = match (&jwk.algorithm, jwk.common.key_algorithm) {
-        (AlgorithmParameters::RSA(rsa), alg) if rsa.n.len() >= RSA_MODULUS_CHARS => match alg {
-            None | Some(KeyAlgorithm::RS256) => Algorithm::Rs256,
-            Some(KeyAlgorithm::PS256) => Algorithm::Ps256,
-            Some(_) => return None,
-        },
-        (AlgorithmParameters::EllipticCurve(ec), None | Some(KeyAlgorithm::ES256))
-            if ec.curve == EllipticCurve::P256 =>
-        {
-            Algorithm::Es256
-        }
-        (AlgorithmParameters::OctetKeyPair(pair), None | Some(KeyAlgorithm::EdDSA))
-            if pair.curve == EllipticCurve::Ed25519 =>
-        {
-            Algorithm::EdDsa
-        }
-        _ => return None,
-    };
-    let key = Key::from_jwk(algorithm, jwk).ok()?;
+    let algorithm = Algorithm::ALL.iter().find(|algorithm| is_for(jwk, **algorithm))?;
+    let key = Key::from_jwk(*algorithm, jwk).ok()?;
     Some(match &jwk.common.key_id {
         Some(id) => key.with_id(id),
         None => key,
     })
+}
+
+/// Whether the key is for this algorithm: it names the algorithm, or none where its kind of key has a usual one.
+fn is_for(jwk: &Jwk, algorithm: Algorithm) -> bool {
+    let is_rsa = matches!(&jwk.algorithm, AlgorithmParameters::RSA(rsa) if rsa.n.len() >= RSA_MODULUS_CHARS);
+    let (is_its_kind, name, is_usual) = match algorithm {
+        // A published secret is ignored.
+        Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512 => return false,
+        Algorithm::Rs256 => (is_rsa, KeyAlgorithm::RS256, true),
+        Algorithm::Ps256 => (is_rsa, KeyAlgorithm::PS256, false),
+        Algorithm::Es256 => {
+            let is_p256 =
+                matches!(&jwk.algorithm, AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256);
+            (is_p256, KeyAlgorithm::ES256, true)
+        }
+        Algorithm::EdDsa => {
+            let is_ed25519 = matches!(
+                &jwk.algorithm,
+                AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519
+            );
+            (is_ed25519, KeyAlgorithm::EdDSA, true)
+        }
+    };
+    is_its_kind && jwk.common.key_algorithm.map_or(is_usual, |named| named == name)
 }
