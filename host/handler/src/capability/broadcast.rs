@@ -194,8 +194,8 @@ fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
         )));
     }
     let mut placeholders = Placeholders::default();
-    let attached = |number: Option<u64>| number.is_some_and(|number| number < attachments as u64);
-    if attachments > 0 && !walk.filter_map(|token| placeholders.observe(&token)).all(attached) {
+    let mut found = walk.filter_map(|token| placeholders.observe(&token));
+    if attachments > 0 && !found.all(|placeholder| placeholder.is_attached(attachments)) {
         return Err(Fault::Invalid(format!(
             "a _placeholder needs a num below {attachments}, the number of attachments"
         )));

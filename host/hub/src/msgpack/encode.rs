@@ -3,16 +3,18 @@
 use bytes::Bytes;
 
 use super::{CodecError, DEPTH_MAX};
-use parlance_types::text::json::{Placeholders, Token, Tokens, unquoted};
+use parlance_types::text::json::{Placeholder, Placeholders, Token, Tokens, unquoted};
 use parlance_types::text::number::Number;
 
 /// MessagePack's markers with 32-bit lengths. The length is filled in after the contents, when it is known.
 const ARRAY_32: u8 = 0xdd;
 const MAP_32: u8 = 0xdf;
 
+/// The text is not JSON. Results of writing to memory, which cannot fail, are turned into this one too.
 const MALFORMED: CodecError = CodecError::Malformed("its data is not JSON");
 
-/// How faithfully MessagePack represents a JSON text.
+/// How faithfully MessagePack represents a JSON text. Decides whether a packet of the bus carries the text beside
+/// the MessagePack: with `ByValue` it does, so that nodes of Parlance get the text byte for byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fidelity {
     /// Reading it returns the text byte for byte.
@@ -21,7 +23,7 @@ pub enum Fidelity {
     /// spellings are lost.
     ByValue,
     /// Like `ByValue`, but the attachments are in another order than the placeholders' numbers, or occur more or less
-    /// often.
+    /// often. So the text would not fit the attachments as a reader finds them.
     Renumbered,
 }
 
@@ -90,48 +92,48 @@ impl Writer<'_> {
         token: Token<'_>,
         begins: usize,
         ends: usize,
-        placeholder: Option<Option<u64>>,
+        placeholder: Option<Placeholder>,
     ) -> Result<(), CodecError> {
         match token {
             Token::BeginArray => self.begin(ARRAY_32, begins)?,
             Token::BeginObject => self.begin(MAP_32, begins)?,
             Token::EndArray => self.end()?,
             Token::EndObject => match placeholder {
-                Some(number) => self.attach(number, ends)?,
+                Some(placeholder) => self.attach(placeholder, ends)?,
                 None => self.end()?,
             },
             Token::Key(key) => {
                 let key = self.unquoted(key)?;
-                self.check_room(key.len() + 5)?;
+                self.check_capacity(key.len() + 5)?;
                 write_name(self.out, &key);
             }
             Token::Text(text) => {
                 self.count();
                 let text = self.unquoted(text)?;
-                self.check_room(text.len() + 5)?;
+                self.check_capacity(text.len() + 5)?;
                 write_name(self.out, &text);
             }
             Token::Number(text) => {
                 self.count();
-                self.check_room(9)?;
+                self.check_capacity(9)?;
                 self.number(text)?;
             }
             Token::Bool(value) => {
                 self.count();
-                self.check_room(1)?;
+                self.check_capacity(1)?;
                 rmp::encode::write_bool(self.out, value).map_err(|_| MALFORMED)?;
             }
             Token::Null => {
                 self.count();
-                self.check_room(1)?;
+                self.check_capacity(1)?;
                 rmp::encode::write_nil(self.out).map_err(|_| MALFORMED)?;
             }
         }
         Ok(())
     }
 
-    /// Checks that about this many more bytes fit.
-    fn check_room(&self, bytes: usize) -> Result<(), CodecError> {
+    /// Checks that this many more bytes fit, which may be a few more than are written.
+    fn check_capacity(&self, bytes: usize) -> Result<(), CodecError> {
         if self.out.len().saturating_add(bytes) > self.max {
             return Err(CodecError::TooLarge);
         }
@@ -165,14 +167,14 @@ impl Writer<'_> {
         written.map_err(|_| MALFORMED)
     }
 
-    /// Begins an array or a map. Its length is not known yet.
+    /// Begins an array or a map. [`end`](Self::end) fills in its length.
     fn begin(&mut self, mark: u8, begins: usize) -> Result<(), CodecError> {
         // Readers count the values inside as a level, too.
         if self.open.len() + 1 >= DEPTH_MAX {
             return Err(CodecError::Malformed("too deep"));
         }
         self.count();
-        self.check_room(5)?;
+        self.check_capacity(5)?;
         let (at, count) = (self.out.len(), 0);
         self.out.extend_from_slice(&[mark, 0, 0, 0, 0]);
         self.open.push(OpenContainer { at, begins, count });
@@ -188,17 +190,21 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Replaces the innermost object by an attachment.
-    fn attach(&mut self, number: Option<u64>, ends: usize) -> Result<(), CodecError> {
+    /// Replaces the innermost object, a placeholder that ends at `ends`, by its attachment.
+    fn attach(&mut self, placeholder: Placeholder, ends: usize) -> Result<(), CodecError> {
         let open = self.open.pop().ok_or(MALFORMED)?;
-        let number = number.and_then(|number| usize::try_from(number).ok());
+        let number = match placeholder {
+            Placeholder::Number(number) => usize::try_from(number).ok(),
+            Placeholder::Unnumbered => None,
+        };
         let attachment = number
             .and_then(|number| self.attachments.get(number))
             .ok_or(CodecError::Malformed("a placeholder without an attachment"))?;
         self.out.truncate(open.at);
-        self.check_room(attachment.len() + 5)?;
+        self.check_capacity(attachment.len() + 5)?;
         rmp::encode::write_bin(self.out, attachment).map_err(|_| MALFORMED)?;
         self.in_order &= number == Some(self.attached);
+        // A reader numbers the placeholders anew, in the order of the attachments.
         let as_read = super::placeholder(self.attached);
         let written = self.text.get(open.begins..ends).unwrap_or_default();
         self.exact &= written.trim_start_matches([',', ':']) == as_read;

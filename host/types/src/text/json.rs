@@ -235,6 +235,26 @@ struct OpenContainer {
     member: Entry,
 }
 
+/// An object that stands for an attachment: `{"_placeholder": true, "num": n}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placeholder {
+    /// The number of its attachment.
+    Number(u64),
+    /// `num` is missing, or is not a number of an attachment.
+    Unnumbered,
+}
+
+impl Placeholder {
+    /// Whether it stands for one of so many attachments.
+    #[must_use]
+    pub fn is_attached(self, attachments: usize) -> bool {
+        match self {
+            Self::Number(number) => number < attachments as u64,
+            Self::Unnumbered => false,
+        }
+    }
+}
+
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Entry {
     Placeholder,
@@ -244,9 +264,8 @@ enum Entry {
 }
 
 impl Placeholders {
-    /// Observes a token. `Some`: the token ends a placeholder with this number, or without a valid number
-    /// (`Some(None)`).
-    pub fn observe(&mut self, token: &Token<'_>) -> Option<Option<u64>> {
+    /// Observes a token. Returns the placeholder that the token ends, if it ends one.
+    pub fn observe(&mut self, token: &Token<'_>) -> Option<Placeholder> {
         let member = std::mem::take(&mut self.key);
         let value = match token {
             Token::Key(key) => {
@@ -267,7 +286,8 @@ impl Placeholders {
             Token::EndArray | Token::EndObject => {
                 let ended = self.open.pop()?;
                 self.set(ended.member, false, None);
-                return (*token == Token::EndObject && ended.placeholder).then_some(ended.number);
+                return (*token == Token::EndObject && ended.placeholder)
+                    .then(|| ended.number.map_or(Placeholder::Unnumbered, Placeholder::Number));
             }
             Token::Bool(value) => (*value, None),
             Token::Number(number) => (false, number.parse().ok()),
@@ -356,23 +376,24 @@ mod tests {
 
     #[test]
     fn placeholders_are_found_wherever_they_are() {
+        use Placeholder::{Number, Unnumbered};
         let found = |text: &str| {
             let mut placeholders = Placeholders::default();
             let walk = Tokens::parse(text).unwrap();
             walk.filter_map(|token| placeholders.observe(&token))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(found(r#"[{"_placeholder":true,"num":1}]"#), [Some(1)]);
-        assert_eq!(found(r#"[{"num":0,"more":[],"\u005fplaceholder":true}]"#), [Some(0)]);
-        assert_eq!(found(r#"[{"_placeholder":true}]"#), [None]);
-        assert_eq!(found(r#"[{"_placeholder":true,"num":-1}]"#), [None]);
-        assert_eq!(found(r#"[{"_placeholder":true,"num":1e400}]"#), [None]);
-        assert_eq!(found(r#"[{"_placeholder":true,"num":1,"num":2}]"#), [Some(2)]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":1}]"#), [Number(1)]);
+        assert_eq!(found(r#"[{"num":0,"more":[],"\u005fplaceholder":true}]"#), [Number(0)]);
+        assert_eq!(found(r#"[{"_placeholder":true}]"#), [Unnumbered]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":-1}]"#), [Unnumbered]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":1e400}]"#), [Unnumbered]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":1,"num":2}]"#), [Number(2)]);
         assert_eq!(found(r#"[{"_placeholder":true,"_placeholder":false,"num":1}]"#), []);
         assert_eq!(found(r#"[{"_placeholder":[true],"num":1},["_placeholder",true]]"#), []);
         assert_eq!(
             found(r#"[{"_placeholder":{"_placeholder":true,"num":9},"num":{"_placeholder":true,"num":8}}]"#),
-            [Some(9), Some(8)]
+            [Number(9), Number(8)]
         );
     }
 

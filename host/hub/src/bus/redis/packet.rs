@@ -196,8 +196,8 @@ fn check_json(text: &str, attachments: usize) -> Result<(), CodecError> {
         return Err(malformed);
     }
     let mut placeholders = Placeholders::default();
-    let attached = |number: Option<u64>| number.is_some_and(|number| number < attachments as u64);
-    if attachments > 0 && !walk.filter_map(|token| placeholders.observe(&token)).all(attached) {
+    let mut found = walk.filter_map(|token| placeholders.observe(&token));
+    if attachments > 0 && !found.all(|placeholder| placeholder.is_attached(attachments)) {
         return Err(malformed);
     }
     Ok(())
