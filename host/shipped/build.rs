@@ -17,7 +17,7 @@ fn main() -> Result<()> {
         .ancestors()
         .nth(2)
         .context("host/shipped/ is not in the repository")?;
-    handlers(repository, &out_dir).context("cannot build the shipped handlers")
+    build_handlers(repository, &out_dir).context("cannot build the shipped handlers")
 }
 
 fn directory(variable: &str) -> Result<PathBuf> {
@@ -26,10 +26,11 @@ fn directory(variable: &str) -> Result<PathBuf> {
         .with_context(|| format!("{variable} is not set; cargo sets it"))
 }
 
-fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
+/// Builds the shipped handlers, and writes the code that embeds them.
+fn build_handlers(repository: &Path, out_dir: &Path) -> Result<()> {
     let workspace = repository.join("guest-handlers");
-    // Cargo's directory for this build is <target>/<profile>/build/<package>/out. The guests' target directory is
-    // shared by all profiles, since it has a compiled standard library.
+    // Cargo's `OUT_DIR` is <target>/<profile>/build/<package>/out. The guests have one target directory for all profiles,
+    // <target>/guests, because where the standard library is compiled with them, that takes a minute.
     let target = out_dir
         .ancestors()
         .nth(4)
@@ -59,12 +60,13 @@ fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
     write(&out_dir.join("shipped.rs"), &code)
 }
 
-/// Cargo watches the guests' manifests and crates, but not the output of a cargo that was run by hand.
+/// What the guests are made of: the crates of their workspace, its manifest and its lock file. The workspace's own
+/// `target`, where a cargo that was run by hand puts its output, is not among them.
 fn sources(workspace: &Path) -> Result<Vec<PathBuf>> {
     let crates = entries(workspace)?
         .into_iter()
         .filter(|path| path.join("Cargo.toml").exists());
-    // A dependency of this script, so cargo watches it anyway.
+    // `build` is a dependency of this script, so cargo watches it anyway.
     let guests = crates.filter(|path| !path.ends_with("build"));
     Ok(guests
         .chain(["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file)))

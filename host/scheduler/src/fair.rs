@@ -34,10 +34,11 @@ struct TaskGroups {
     competitor: Option<Competitor>,
 }
 
-/// The tenant's number in [`Contention`], to record its turns.
+/// Records a tenant's turns, from which [`Contention`] knows how many tenants compete for threads.
 #[derive(Clone)]
 struct Competitor {
     contention: Arc<Contention>,
+    /// The tenant's number in `contention`.
     tenant: usize,
 }
 
@@ -78,7 +79,8 @@ impl FairScheduler {
         }
     }
 
-    /// Starts a task, which gets its quantum. A panic ends only that task.
+    /// Starts a task, which gets its quantum. A panic ends only that task; the process's panic hook, which runs before the
+    /// panic is caught here, has logged it.
     pub fn spawn<F>(&self, task: impl FnOnce(Quantum) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -112,7 +114,7 @@ impl TaskGroups {
         }
     }
 
-    /// The channel of the next group, round-robin. There is always one.
+    /// The channel of the next group, round-robin. Never `None`, because there is at least one group.
     fn next_group(&self) -> Option<&mpsc::UnboundedSender<Task>> {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
         let group = self.groups.get(at)?;
@@ -192,7 +194,7 @@ impl Future for Member {
         let Some(task) = own else {
             return Poll::Ready(None);
         };
-        task.quantum.end_with(group);
+        task.quantum.end_when(group);
         if task.future.as_mut().poll(context).is_ready() {
             *own = None;
             return Poll::Ready(None);

@@ -28,13 +28,14 @@ struct QuantumState {
 }
 
 impl Quantum {
-    /// A quantum that is over.
+    /// A quantum of no time, for a task outside task groups: at its first [`yield_if_over`](Self::yield_if_over) others
+    /// have a turn, and a quantum of the usual length begins.
     #[must_use]
     pub fn new() -> Self {
         Self::of(None)
     }
 
-    /// A quantum that is over. Later ones are as long as the contention with other tenants allows.
+    /// Like [`new`](Self::new), but the quanta that follow are as long as the contention with other tenants allows.
     #[must_use]
     pub fn with_contention(contention: Arc<Contention>) -> Self {
         Self::of(Some(contention))
@@ -50,8 +51,8 @@ impl Quantum {
         }))
     }
 
-    /// Ends this quantum when the other one ends.
-    pub(super) fn end_with(&self, other: &Self) {
+    /// Ends this quantum at the time when the other one ends.
+    pub(super) fn end_when(&self, other: &Self) {
         let end = Duration::from_nanos(other.0.end.load(Ordering::Relaxed));
         self.end_at(other.0.began.checked_add(end).unwrap_or(other.0.began));
     }

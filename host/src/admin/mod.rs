@@ -1,7 +1,8 @@
 //! The admin API, `/admin/v1`, and its OpenAPI document, which is made from the same code.
 //!
-//! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. A token is an operator's or
-//! one tenant's; a tenant's token sees and changes that tenant only, and cannot create, change or delete tenants.
+//! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. An operator's token may do
+//! everything. A tenant's token reaches that tenant alone: it reads the configuration, deploys handlers, revokes tokens
+//! and sends events, but cannot replace the configuration, suspend the tenant or delete it.
 
 mod access;
 mod clients;
@@ -42,14 +43,15 @@ pub struct Admin {
         title = "Parlance admin API",
         description = "Tenants, handler versions, revoked tokens, the audit log, and events for clients. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
     ),
-    modifiers(&Bearer),
+    modifiers(&BearerToken),
     security(("bearer" = []))
 )]
-struct Document;
+struct AdminApi;
 
-struct Bearer;
+/// Describes how requests carry their token.
+struct BearerToken;
 
-impl utoipa::Modify for Bearer {
+impl utoipa::Modify for BearerToken {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         openapi
@@ -60,7 +62,8 @@ impl utoipa::Modify for Bearer {
 }
 
 impl Admin {
-    /// The API for these tokens. `control` is set once the server has started.
+    /// Serves requests that carry one of `tokens`. Until `control` is set, when the server has started, they are answered
+    /// `unavailable`.
     #[must_use]
     pub fn new(tokens: Vec<AdminToken>, control: Arc<std::sync::OnceLock<Arc<Control>>>, logs: LogHub) -> Self {
         Self {
@@ -72,7 +75,7 @@ impl Admin {
 
     /// The routes, to be merged into the server's.
     pub fn router(self) -> Router {
-        let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+        let (router, document) = OpenApiRouter::with_openapi(AdminApi::openapi())
             .routes(routes!(routes::tenants, routes::create_tenant))
             .routes(routes!(routes::tenant, routes::replace_tenant, routes::delete_tenant))
             .routes(routes!(routes::suspend))
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_operation_gets_to_see_is_refused_with_a_problem_too() {
+    async fn a_request_that_no_operation_matches_is_refused_with_a_problem() {
         let admin = Admin::new(Vec::new(), Arc::default(), LogHub::default()).router();
         let nowhere = ask(admin.clone(), "GET", "/admin/v1/nowhere", String::new()).await;
         is_problem(&nowhere, "not-found");
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_that_is_no_text_and_a_body_that_is_too_large_are_problems() {
+    async fn a_path_that_is_not_utf8_and_a_body_that_is_too_large_are_problems() {
         async fn named(
             routes::Path(_): routes::Path<String>,
             body: routes::JsonBody<Value>,

@@ -405,6 +405,8 @@ impl Session {
         let until = tokio::time::Instant::now() + self.tenant.settings().limits.call.client.typing_timeout;
         let given_up = self.typing.lock().begin(room, until);
         if !self.typing_timer_runs.swap(true, Ordering::AcqRel) {
+            // Outside the tenant's task groups: it only sleeps and queues events, which its session then handles in the
+            // tenant's turn. It ends when the session has gone.
             tokio::spawn(run_typing_timer(Arc::downgrade(self)));
         }
         given_up

@@ -1,4 +1,5 @@
-//! A catalog in memory, for tests.
+//! A catalog in memory, for tests. A record that was deleted stays as a tombstone, without a document, so that
+//! [`Catalog::changes`] reports the deletion.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,8 @@ struct CatalogState {
     records: BTreeMap<RecordKey, Record>,
     components: BTreeMap<(String, [u8; 32]), Vec<u8>>,
     audit: Vec<AuditEntry>,
-    /// The id of the last entry in the audit log. It stays when the entry is pruned.
-    last_entry: u64,
+    /// The id of the newest entry of the audit log. It stays when that entry is pruned, so that no id occurs twice.
+    last_audit_id: u64,
 }
 
 impl CatalogState {
@@ -52,8 +53,8 @@ impl CatalogState {
         Ok(())
     }
 
-    /// Deletes the components that no handler names, of those tenants for which `of` says so. Returns how many.
-    fn delete_unnamed(&mut self, of: impl Fn(&str) -> bool) -> u64 {
+    /// Deletes the components that no handler names, of the tenants that it concerns. Returns how many.
+    fn delete_unnamed(&mut self, concerns_tenant: impl Fn(&str) -> bool) -> u64 {
         let before = self.components.len();
         let records = &self.records;
         self.components.retain(|(tenant, sha256), _| {
@@ -63,7 +64,7 @@ impl CatalogState {
                     && record.key.tenant == *tenant
                     && record.document.as_ref().is_some_and(|text| text.contains(&hash))
             };
-            !of(tenant) || records.values().any(names)
+            !concerns_tenant(tenant) || records.values().any(names)
         });
         (before - self.components.len()) as u64
     }
@@ -89,21 +90,21 @@ impl Catalog for MemoryCatalog {
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
         let mut state = self.state.lock();
-        let mut changed = state.clone();
+        let mut next = state.clone();
         let handlers = puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
         let tenants: Vec<String> = handlers.map(|put| put.key.tenant.clone()).collect();
         for put in puts {
-            if let Err(conflict) = changed.put(put) {
+            if let Err(conflict) = next.put(put) {
                 return Ok(Err(conflict));
             }
         }
-        changed.delete_unnamed(|tenant| tenants.iter().any(|changed| changed == tenant));
+        next.delete_unnamed(|tenant| tenants.iter().any(|changed| changed == tenant));
         for mut entry in audit {
-            changed.last_entry += 1;
-            entry.id = changed.last_entry;
-            changed.audit.push(entry);
+            next.last_audit_id += 1;
+            entry.id = next.last_audit_id;
+            next.audit.push(entry);
         }
-        *state = changed;
+        *state = next;
         Ok(Ok(state.revision()))
     }
 

@@ -27,9 +27,9 @@ use serde_json::Value as Json;
 /// Whom a struct of settings concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The server: no tenant can have another value.
+    /// The whole server: one value serves all tenants.
     Server,
-    /// Each tenant: what the file's top level says is the default tenant's.
+    /// Each tenant: the file's top level has the default tenant's values, and a tenant's table may have others.
     Tenant,
 }
 
@@ -48,9 +48,9 @@ pub struct Setting {
     pub default: Option<Value>,
     /// Whether it must be there.
     pub is_required: bool,
-    /// What it may be, in words that follow "allowed: ".
+    /// Which values it takes, in words that follow "allowed: ".
     pub allowed: String,
-    /// What it may be, as JSON Schema.
+    /// Which values it takes, as JSON Schema.
     pub schema: Json,
     /// How a variable of the environment writes it.
     pub syntax: Syntax,
@@ -99,7 +99,7 @@ impl Setting {
         self.doc.concat().trim().to_owned()
     }
 
-    /// The schema of its value, with its description and default. `more` is said behind the description.
+    /// The schema of its value, with its description and default. The description ends with `more`.
     #[must_use]
     pub fn json_schema(&self, more: &str) -> Json {
         let mut schema = self.schema.as_object().cloned().unwrap_or_default();
@@ -165,15 +165,15 @@ macro_rules! declare_settings {
 
             fn settings() -> Vec<$crate::settings::Setting> {
                 let at = (Self::TABLE, Self::SCOPE);
-                let own = Self::default();
+                let defaults = Self::default();
                 vec![$(
-                    $crate::settings::Setting::of(at, stringify!($field), &[$($doc),+], &own.$field, &$kind)
+                    $crate::settings::Setting::of(at, stringify!($field), &[$($doc),+], &defaults.$field, &$kind)
                 ),+]
             }
 
             fn read(reader: &mut $crate::settings::Reader<'_, '_>) -> Option<Self> {
-                let own = Self::default();
-                $( let $field = reader.setting(stringify!($field), own.$field, &$kind); )+
+                let defaults = Self::default();
+                $( let $field = reader.setting(stringify!($field), defaults.$field, &$kind); )+
                 Some(Self { $( $field: $field?, )+ })
             }
         }
