@@ -51,6 +51,11 @@ const GUARDED: [(&[&str], &[&str], &str); 7] = [
         "only `auth` makes a tenant's id",
     ),
     (
+        &["operator_tenant"],
+        &["host/types/src/auth/", "host/src/control/"],
+        "only control names tenants without a token",
+    ),
+    (
         &["for_tests"],
         &["host/types/src/id.rs", "host/types/src/auth/identity.rs"],
         "an identity nobody verified is for tests",

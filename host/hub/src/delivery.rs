@@ -1,4 +1,4 @@
-//! An event on its way to the hub.
+//! An event on its way from its handler to the hub.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +12,8 @@ use parlance_store::{FirstPost, Written};
 use parlance_types::error::EventError;
 use parlance_types::id::RoomId;
 
-/// An event whose writes are durable, if it has any, or an event that failed.
+/// An event on its way from its handler to the hub. One that writes passes the committer first, which fills in
+/// `written`; one that has failed has no effects, and only its error is delivered.
 pub struct Delivery {
     /// The connection whose event it is.
     pub connection: Arc<Connection>,

@@ -12,7 +12,7 @@ use parlance_store::{ClientRef, Draft, Message, Page};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId};
 
-/// The answer to an event that succeeded.
+/// What the answer to an event says when the event succeeded. [`Responder`] is how it reaches the client.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// `{ok: true, message: {id, seq, sentAt, username, clientId?}}` of the event's first post, `data` added when there
@@ -48,7 +48,8 @@ impl Reply {
     }
 }
 
-/// How to answer an event: by an acknowledgement if the client asked for one.
+/// How an event is answered, whether it succeeded ([`Reply`]) or failed (`EventError`): by an acknowledgement if the
+/// client asked for one, and by `error-event` if it did not and the event failed.
 #[derive(Debug, Clone)]
 pub struct Responder {
     /// The client's number for the acknowledgement.

@@ -17,7 +17,7 @@ use super::tenants::key;
 use super::{Actor, Control, ControlError, ControlResult, audit_entry};
 use crate::dispatch::now_ms;
 use parlance_store::catalog::{AuditEntry, Put};
-use parlance_types::auth::{Authenticator, Policy};
+use parlance_types::auth::operator_tenant;
 use parlance_types::id::TenantId;
 
 /// How long a request that deletes a tenant waits for its data to be removed, before it is answered that this goes on.
@@ -224,7 +224,5 @@ fn taken_over(name: &str) -> ControlError {
 
 /// The id of a tenant that this node does not serve.
 fn id_of(name: &str) -> ControlResult<TenantId> {
-    let nobody = Policy::default();
-    let authenticator = Authenticator::new(name, &nobody).map_err(|error| ControlError::invalid(error.to_string()))?;
-    Ok(authenticator.tenant().clone())
+    operator_tenant(name).map_err(|error| ControlError::invalid(error.to_string()))
 }

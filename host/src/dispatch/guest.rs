@@ -10,7 +10,7 @@ use super::deduplication::DedupLookup;
 use super::event::{Event, PastRequest};
 use super::handler_log::{log_lines, trap_error};
 use super::session::Session;
-use super::{Decision, EventContext, complete, fail, submit};
+use super::{Decision, EventContext, complete, fail, host, lifecycle, submit};
 use crate::tenant::RouteKey;
 use parlance_handler::capability::{Call, Effect, Effects, Isolation, Logs};
 use parlance_handler::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
@@ -56,6 +56,7 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
                 attachments: &slices,
             }
         }
+        // `client_event` gives these to other functions.
         Event::Join { .. } | Event::GetPresence(_) | Event::History { .. } | Event::RefreshToken(_) => {
             return fail(
                 session,
@@ -124,7 +125,7 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
         // The handler accepted the event without joining the room, so there is no past to send.
         return complete(session, context, Decision::of(effects, Reply::Ok { data })).await;
     };
-    super::host::end_typing_in_left_rooms(session, &context, &effects).await;
+    lifecycle::end_typing_in_left_rooms(session, &context, &effects).await;
     let responder = context.responder.clone();
     let decision = Decision {
         held_room: Some(id.clone()),
@@ -165,7 +166,7 @@ async fn release_join(
     }
     // Held until the page has been sent.
     let _page_permit = if asked.is_any() {
-        super::host::page_permit(session).await
+        host::page_permit(session).await
     } else {
         None
     };
@@ -198,7 +199,7 @@ async fn release_join(
 async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRequest) -> Option<(u64, Page)> {
     let read = read_past(session, room, asked).await;
     // The join and the handler's other effects are done, so a failed read does not fail the event.
-    super::host::record_read(session, &read);
+    host::record_read(session, &read);
     read.ok()
 }
 

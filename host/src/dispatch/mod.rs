@@ -1,7 +1,8 @@
 //! Handles the events of sessions: parses a client's event, runs its handler, and submits the effects.
 //!
-//! `handle` is the list of steps. `host` has the events that the host answers itself, `guest` those that a handler
-//! decides.
+//! The steps of a client's event are four functions, each of which calls the next: `client_event` parses and refuses,
+//! `guest::handle` runs the handler, `complete` waits for joins and leaves, and `submit` hands the decision on. `host`
+//! has the events that the host answers itself, `lifecycle` those that no packet asks for.
 
 mod deduplication;
 mod event;
@@ -11,6 +12,7 @@ mod guest;
 mod handler_log;
 mod host;
 mod host_context;
+mod lifecycle;
 mod metrics;
 mod packet;
 mod question;
@@ -50,19 +52,19 @@ struct EventContext {
     responder: Responder,
 }
 
-/// Handles one event of a session. The session's next event begins when this returns, although the writes of this one
+/// Handles one event of a session's queue, by its kind. The session's next event begins when this returns, although the writes of this one
 /// may still be in flight to the store.
 async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) {
     match event {
         SessionEvent::Packet(packet) => client_event(session, packet, quantum).await,
-        SessionEvent::Connected => host::connected(session, quantum).await,
-        SessionEvent::LeaveRooms(rooms) => host::leave_rooms(session, quantum, rooms).await,
+        SessionEvent::Connected => lifecycle::connected(session, quantum).await,
+        SessionEvent::LeaveRooms(rooms) => lifecycle::leave_rooms(session, quantum, rooms).await,
         SessionEvent::ServerEvent(text, reply) => server_event::handle(session, quantum, &text, reply).await,
         SessionEvent::QuestionEnded(question, answer) => {
             question::handle_answer(session, quantum, &question.question, answer).await
         }
-        SessionEvent::TypingExpired(room) => host::end_typing(session, quantum, &room).await,
-        SessionEvent::Disconnected => host::disconnected(session, quantum).await,
+        SessionEvent::TypingExpired(room) => lifecycle::end_typing(session, quantum, &room).await,
+        SessionEvent::Disconnected => lifecycle::disconnected(session, quantum).await,
     }
 }
 
@@ -108,12 +110,15 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
         Event::History(request) => charge_cpu(session, host::history(session, context, request)).await,
         Event::RefreshToken(token) => charge_cpu(session, host::refresh_token(session, context, &token)).await,
         Event::Join { room, past } => guest::join(session, context, room, past).await,
-        event => {
-            if let Event::Typing { room, typing } = &event {
-                host::update_typing(session, quantum, room, *typing).await;
-            }
+        Event::Typing { ref room, typing } => {
+            lifecycle::update_typing(session, quantum, room, typing).await;
             guest::handle(session, context, event).await;
         }
+        Event::Message(_)
+        | Event::Leave { .. }
+        | Event::Read { .. }
+        | Event::SetPresence(_)
+        | Event::Custom { .. } => guest::handle(session, context, event).await,
     }
 }
 
@@ -161,7 +166,7 @@ impl Decision {
 /// event.
 async fn complete(session: &Arc<Session>, context: EventContext, decision: Decision) {
     let effects = &decision.effects;
-    host::end_typing_in_left_rooms(session, &context, effects).await;
+    lifecycle::end_typing_in_left_rooms(session, &context, effects).await;
     let moves = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::guest::{RETRY_TIME, RETRY_WAIT_MAX, RETRY_WAIT_MIN, run_handler, run_handler_with_retries};
 use super::packet::now_ms;
 use super::session::Session;
-use super::{Decision, complete, host};
+use super::{Decision, complete, lifecycle};
 use parlance_handler::capability::{Packet, Question};
 use parlance_handler::sandbox::HandlerInput;
 use parlance_hub::{ConnectionPhase, Reply};
@@ -56,7 +56,7 @@ pub(super) async fn handle_answer(
         );
         return;
     }
-    let context = host::event_context(session, "answer", ConnectionPhase::Connected, quantum);
+    let context = lifecycle::event_context(session, "answer", ConnectionPhase::Connected, quantum);
     let answer = answer.map(|packet| {
         let text = std::str::from_utf8(&packet.text).unwrap_or_default();
         (without_lone_surrogates(text).into_owned(), packet.attachments)

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::guest::run_handler;
 use super::session::Session;
-use super::{Decision, host, submit};
+use super::{Decision, lifecycle, submit};
 use crate::tenant::RouteKey;
 use parlance_handler::sandbox::{HandlerInput, Interface};
 use parlance_hub::{ConnectionPhase, Reply};
@@ -51,7 +51,7 @@ async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Op
         return Ok(None);
     }
     let (name, arguments) = read(text, session.tenant.settings().limits.call.client.event_name)?;
-    let context = host::event_context(session, "server-event", ConnectionPhase::Connected, quantum);
+    let context = lifecycle::event_context(session, "server-event", ConnectionPhase::Connected, quantum);
     let input = HandlerInput::ServerEvent {
         name: &name,
         arguments: &arguments,

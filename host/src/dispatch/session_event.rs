@@ -8,6 +8,9 @@ use parlance_hub::EndedQuestion;
 use parlance_types::id::RoomId;
 
 /// An event in a session's queue. Sessions handle their events in the order in which they were queued.
+///
+/// Three kinds come from a [`SessionNotice`](parlance_hub::SessionNotice) of the hub. They are not that type, because
+/// a question is taken out of the connection's open ones when its end is queued, by whichever end comes first.
 pub(super) enum SessionEvent {
     Connected,
     Packet(ClientPacket),

@@ -1,7 +1,7 @@
 //! Ids of tenants, users, rooms, messages and connections.
 //!
 //! Each id has its own type. So a room is never mistaken for a user, an id from outside is checked before it is used,
-//! and a tenant can only come from a verified connection.
+//! and a tenant can only come from a verified token or from the operator.
 
 use std::fmt;
 use std::sync::Arc;
@@ -123,8 +123,8 @@ pub fn check_token_id(id: &str) -> Result<(), InvalidId> {
     check("token id", id, MAX_TOKEN_ID_BYTES)
 }
 
-/// The id of a tenant. Only `auth` makes one, from configuration or a verified token, so holding a `TenantId` proves
-/// that the code may act for that tenant.
+/// The id of a tenant. Only `auth` makes one, from a verified token or from what the operator has named, so holding a
+/// `TenantId` proves that the code may act for that tenant.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
