@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::config::{Config, StoreUrl};
-use parlance_hub::bus::{Bus, RedisBus};
 use parlance_hub::Fleet;
+use parlance_hub::bus::{Bus, RedisBus};
 use parlance_store::Reader;
 
 /// How long announcing to Redis that this node leaves may take.

@@ -79,9 +79,7 @@ impl Write for Bounded {
 /// Text from outside as one line, cut to at most `max` bytes.
 pub(super) fn single_line(text: &str, max: usize) -> String {
     let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
-    cut.chars()
-        .map(|c| if garbles_a_line(c) { ' ' } else { c })
-        .collect()
+    cut.chars().map(|c| if garbles_a_line(c) { ' ' } else { c }).collect()
 }
 
 /// Whether a character moves the cursor, separates lines or paragraphs, or changes the writing direction.

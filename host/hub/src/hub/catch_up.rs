@@ -135,11 +135,7 @@ impl Hub {
 
     /// Handles that the connection to the other nodes is there, or is lost.
     pub(super) fn set_bus_connected(&mut self, connected: bool) {
-        let pause = if connected {
-            Duration::ZERO
-        } else {
-            self.pace.poll
-        };
+        let pause = if connected { Duration::ZERO } else { self.pace.poll };
         self.catch_up.is_disconnected = !connected;
         self.catch_up.sweep_at = Some(self.now.instant + pause);
     }

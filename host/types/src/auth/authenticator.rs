@@ -68,12 +68,7 @@ impl Authenticator {
     /// # Errors
     /// When the name is not a valid tenant name.
     pub fn new(tenant: &str, policy: &Policy) -> Result<Self, InvalidId> {
-        Ok(Self::with(
-            operator_tenant(tenant)?,
-            policy,
-            &[],
-            Arc::default(),
-        ))
+        Ok(Self::with(operator_tenant(tenant)?, policy, &[], Arc::default()))
     }
 
     /// An authenticator for the same tenant with another policy. What is revoked stays revoked. A published key set
