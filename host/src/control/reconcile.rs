@@ -20,7 +20,7 @@ use super::handlers::load_routes;
 use super::{Control, ControlState};
 use crate::config::TenantConfig;
 use crate::socket::ClosingNamespace;
-use crate::tenant::{Routes, Settings, Tenant, TenantResources};
+use crate::tenant::{Routes, Tenant, TenantResources, TenantSettings};
 use parlance_handler::capability::{Grants, HandlerInfo};
 use parlance_handler::sandbox::{Handler, Sandbox};
 use parlance_hub::HubHandle;
@@ -340,7 +340,7 @@ fn settings_with_revocations(
     config: &TenantConfig,
     desired: &DesiredState,
     before: Option<&Authenticator>,
-) -> anyhow::Result<Settings> {
+) -> anyhow::Result<TenantSettings> {
     if let Some(warning) = config.warning() {
         tracing::warn!("{warning}");
     }
@@ -348,7 +348,7 @@ fn settings_with_revocations(
         Some(before) => before.with_policy(&config.auth),
         None => Authenticator::new(&config.name, &config.auth)?,
     };
-    let settings = Settings::new(authenticator, config.limits.clone());
+    let settings = TenantSettings::new(authenticator, config.limits.clone());
     let revocations = desired.revocations(&config.name).map(|(_, stored)| &stored.document);
     settings.authenticator.set_revocations(revocations);
     Ok(settings)

@@ -7,7 +7,7 @@ use super::actual::ActualTenant;
 use super::desired::{DesiredState, Stored};
 use super::document::{HandlerDocument, VersionDocument};
 use super::{ControlError, ControlResult};
-use crate::tenant::{Settings, Tenant};
+use crate::tenant::{Tenant, TenantSettings};
 use parlance_handler::sandbox::Interface;
 use parlance_store::catalog::{Put, RecordKey, RecordKind};
 
@@ -34,7 +34,7 @@ impl<'a> HandlerValidator<'a> {
     }
 
     /// The tenant's settings, with its quota.
-    pub(super) fn settings(&self) -> Arc<Settings> {
+    pub(super) fn settings(&self) -> Arc<TenantSettings> {
         self.actual.tenant.settings()
     }
 

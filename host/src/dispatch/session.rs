@@ -19,7 +19,7 @@ use super::packet::ClientPacket;
 use super::session_event::SessionEvent;
 use super::typing::Typing;
 use crate::logs::LogHub;
-use crate::tenant::{ConnectionPermit, Settings, Tenant, TokenBucket};
+use crate::tenant::{ConnectionPermit, Tenant, TenantSettings, TokenBucket};
 use parlance_handler::capability::{ATTACHMENTS_MAX, RandomSource};
 use parlance_hub::commit::Committer;
 use parlance_hub::{Connection, Responder, token_expiring};
@@ -90,13 +90,13 @@ pub struct Session {
 
 /// The connection's rate limits, with the settings that they were made from.
 struct ConnectionRates {
-    settings: Arc<Settings>,
+    settings: Arc<TenantSettings>,
     events: TokenBucket,
     bytes: TokenBucket,
 }
 
 impl ConnectionRates {
-    fn of(settings: Arc<Settings>) -> Self {
+    fn of(settings: Arc<TenantSettings>) -> Self {
         let limits = &settings.limits.call.client;
         Self {
             events: TokenBucket::new(limits.events_per_second, limits.event_burst),
@@ -239,7 +239,7 @@ impl Session {
     }
 
     /// Checks whether the connection's rates and the tenant's budgets admit one more event, and charges them.
-    fn admit(&self, settings: &Arc<Settings>, bytes: usize) -> Result<(), EventError> {
+    fn admit(&self, settings: &Arc<TenantSettings>, bytes: usize) -> Result<(), EventError> {
         let mut rates = self.rates.load();
         if !Arc::ptr_eq(&rates.settings, settings) {
             self.rates.store(Arc::new(ConnectionRates::of(settings.clone())));

@@ -32,7 +32,7 @@ pub use log_budget::LogBudget;
 pub use metrics::Metrics;
 pub use rate::{Budget, TokenBucket, nonzero};
 pub use routes::{Canary, Route, RouteKey, Routes};
-pub use settings::{Clients, Parser, Settings, TenantLimits, TenantQuota};
+pub use settings::{Clients, Parser, TenantLimits, TenantQuota, TenantSettings};
 
 /// The time after which a client that met a full tenant may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub struct Tenant {
     pub dns_lookups: DnsLookupLimit,
     /// One permit for each page of messages that may be read or wait to be sent.
     page_slots: Semaphore,
-    settings: ArcSwap<Settings>,
+    settings: ArcSwap<TenantSettings>,
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
     connections: AtomicUsize,
@@ -93,7 +93,7 @@ impl Tenant {
     /// Creates a tenant.
     #[must_use]
     pub fn new(
-        settings: Settings,
+        settings: TenantSettings,
         hub: HubHandle,
         metrics: &Metrics,
         routes: Routes,
@@ -133,12 +133,12 @@ impl Tenant {
 
     /// The current settings.
     #[must_use]
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<TenantSettings> {
         self.settings.load_full()
     }
 
     /// Replaces the settings for all events that begin from now on. Budgets start again.
-    pub fn set_settings(&self, settings: Settings) {
+    pub fn set_settings(&self, settings: TenantSettings) {
         apply_limits(&settings.limits, &self.hub, &self.metrics);
         self.settings.store(Arc::new(settings));
     }

@@ -86,7 +86,7 @@ pub struct TenantLimits {
 }
 
 /// A tenant's settings and budgets. They are replaced as a whole.
-pub struct Settings {
+pub struct TenantSettings {
     /// Verifies its clients' tokens.
     pub authenticator: Authenticator,
     /// Its limits.
@@ -113,7 +113,7 @@ pub struct Settings {
 /// Bytes for one permit, so that the permits fit a semaphore's `u32`.
 const IN_FLIGHT_UNIT: usize = 1024;
 
-impl Settings {
+impl TenantSettings {
     /// Creates the settings, with full budgets.
     #[must_use]
     pub fn new(authenticator: Authenticator, limits: TenantLimits) -> Self {
