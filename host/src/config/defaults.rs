@@ -6,7 +6,7 @@ use super::admin;
 use super::auth::{self, KEYS_EXAMPLE};
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::tables::groups;
+use super::tables::declarations;
 use parlance_types::settings::{Scope, Setting};
 
 /// How tenants look in the file.
@@ -43,24 +43,24 @@ fn write_all(out: &mut String) -> std::fmt::Result {
         writeln!(out, "#   {:<22} {}", variable.name, variable.doc)?;
     }
     let mut table = "";
-    for group in groups() {
+    for declaration in declarations() {
         writeln!(out)?;
-        if group.table != table {
-            table = group.table;
+        if declaration.table != table {
+            table = declaration.table;
             writeln!(out, "[{table}]")?;
         }
-        comment(out, group.about)?;
+        comment(out, declaration.about)?;
         if has_both(table) {
             writeln!(
                 out,
                 "{}",
-                match group.scope {
+                match declaration.scope {
                     Scope::Server => "# The same for all tenants.",
                     Scope::Tenant => "# Each tenant may have its own.",
                 }
             )?;
         }
-        for setting in &group.settings {
+        for setting in &declaration.settings {
             write_setting(out, setting)?;
         }
         if table == auth::TABLE {
@@ -101,10 +101,10 @@ fn write_all(out: &mut String) -> std::fmt::Result {
 /// example.
 fn has_both(table: &str) -> bool {
     let scopes = || {
-        groups()
+        declarations()
             .into_iter()
-            .filter(|group| group.table == table)
-            .map(|group| group.scope)
+            .filter(|declaration| declaration.table == table)
+            .map(|declaration| declaration.scope)
     };
     scopes().any(|scope| scope == Scope::Server) && scopes().any(|scope| scope == Scope::Tenant)
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::environment::VARIABLES;
 use super::handlers::HANDLERS;
-use super::tables::{Group, group, groups};
+use super::tables::{Declaration, declaration, declarations};
 use super::{admin, auth, handlers, tenants};
 use parlance_types::auth::JwksRules;
 use parlance_types::settings::{Scope, Setting};
@@ -15,7 +15,7 @@ pub fn schema() -> Json {
     let mut tables = tables(Scope::Server);
     let tokens = list(
         "Who may use the admin API.",
-        &[group::<admin::TokenTable>()],
+        &[declaration::<admin::TokenTable>()],
         &admin::TOKEN_IS,
     );
     let admin = object("The admin API.", Map::from_iter([(admin::TOKENS.to_owned(), tokens)]));
@@ -47,22 +47,24 @@ pub fn schema() -> Json {
 /// The tables of the file, or of a tenant, which has only the settings of tenants.
 fn tables(scope: Scope) -> Map<String, Json> {
     let mut tables: Map<String, Json> = Map::new();
-    let is_here = |group: &Group| scope == Scope::Server || group.scope == Scope::Tenant;
-    for group in groups().iter().filter(|group| is_here(group)) {
-        let table = tables.entry(group.table).or_insert_with(|| object("", Map::new()));
+    let is_here = |declaration: &Declaration| scope == Scope::Server || declaration.scope == Scope::Tenant;
+    for declaration in declarations().iter().filter(|declaration| is_here(declaration)) {
+        let table = tables
+            .entry(declaration.table)
+            .or_insert_with(|| object("", Map::new()));
         if let Some(properties) = table.get_mut("properties").and_then(Json::as_object_mut) {
-            properties.extend(group.settings.iter().map(|setting| property(setting, scope)));
+            properties.extend(declaration.settings.iter().map(|setting| property(setting, scope)));
         }
         if let Some(Json::String(description)) = table.get_mut("description") {
-            *description = format!("{description}{}", group.about.concat()).trim().to_owned();
+            *description = format!("{description}{}", declaration.about.concat()).trim().to_owned();
         }
     }
     let keys = list(
         "The keys that verify tokens.",
-        &[group::<auth::KeyTable>()],
+        &[declaration::<auth::KeyTable>()],
         &auth::KEY_IS,
     );
-    let sets = [group::<auth::JwksPlace>(), group::<JwksRules>()];
+    let sets = [declaration::<auth::JwksPlace>(), declaration::<JwksRules>()];
     let jwks = list("Published key sets (RFC 7517).", &sets, &auth::JWKS_IS);
     let lists = [(auth::KEYS.to_owned(), keys), (auth::JWKS.to_owned(), jwks)];
     let table = tables
@@ -80,7 +82,7 @@ fn tables(scope: Scope) -> Map<String, Json> {
 }
 
 fn handler(doc: &handlers::HandlerDoc) -> Json {
-    let mut keys: Map<String, Json> = entries(&group::<handlers::HandlerTable>()).collect();
+    let mut keys: Map<String, Json> = entries(&declaration::<handlers::HandlerTable>()).collect();
     if let Some(component) = keys.get_mut("component").and_then(Json::as_object_mut) {
         component.insert("default".to_owned(), doc.default.into());
     }
@@ -94,9 +96,9 @@ fn handler(doc: &handlers::HandlerDoc) -> Json {
 }
 
 /// A list of tables with the keys of these structs; exactly one of the keys in `one_of` must be there.
-fn list(description: &str, groups: &[Group], one_of: &[&str]) -> Json {
-    let mut item = object("", groups.iter().flat_map(entries).collect());
-    let settings = groups.iter().flat_map(|group| &group.settings);
+fn list(description: &str, declarations: &[Declaration], one_of: &[&str]) -> Json {
+    let mut item = object("", declarations.iter().flat_map(entries).collect());
+    let settings = declarations.iter().flat_map(|declaration| &declaration.settings);
     let required: Vec<_> = settings
         .filter(|setting| setting.is_required)
         .map(|setting| setting.name)
@@ -110,9 +112,9 @@ fn list(description: &str, groups: &[Group], one_of: &[&str]) -> Json {
     json!({ "type": "array", "description": description, "items": item })
 }
 
-fn entries(group: &Group) -> impl Iterator<Item = (String, Json)> {
+fn entries(declaration: &Declaration) -> impl Iterator<Item = (String, Json)> {
     let entry = |setting: &Setting| (setting.name.to_owned(), setting.json_schema(""));
-    group.settings.iter().map(entry)
+    declaration.settings.iter().map(entry)
 }
 
 /// A setting with the names of its variables, where it has any: a tenant's has none.

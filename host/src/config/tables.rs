@@ -14,15 +14,15 @@ use parlance_types::auth::TokenRules;
 use parlance_types::settings::{ConfigError, Errors, Reader, Scope, Setting, Settings, Source, suggestion};
 
 /// A struct of settings as data.
-pub(super) struct Group {
+pub(super) struct Declaration {
     pub(super) table: &'static str,
     pub(super) scope: Scope,
     pub(super) about: &'static [&'static str],
     pub(super) settings: Vec<Setting>,
 }
 
-pub(super) fn group<S: Settings>() -> Group {
-    Group {
+pub(super) fn declaration<S: Settings>() -> Declaration {
+    Declaration {
         table: S::TABLE,
         scope: S::SCOPE,
         about: S::ABOUT,
@@ -32,34 +32,37 @@ pub(super) fn group<S: Settings>() -> Group {
 
 /// All that is declared, in the order of the printed defaults; those of one table follow each other. Lists of tables,
 /// handlers and tenants are not among them.
-pub(super) fn groups() -> Vec<Group> {
+pub(super) fn declarations() -> Vec<Declaration> {
     vec![
-        group::<Server>(),
-        group::<ProtocolSettings>(),
-        group::<Store>(),
-        group::<PostgresSettings>(),
-        group::<Log>(),
-        group::<TokenRules>(),
-        group::<ClientLimits>(),
-        group::<ConnectionLimits>(),
-        group::<TransportLimits>(),
-        group::<Clients>(),
-        group::<GuestLimits>(),
-        group::<EffectLimits>(),
-        group::<EngineLimits>(),
-        group::<Grants>(),
-        group::<TenantQuota>(),
-        group::<StorageQuota>(),
-        group::<Deploy>(),
-        group::<Commit>(),
-        group::<RedisSettings>(),
-        group::<CatchUpPace>(),
+        declaration::<Server>(),
+        declaration::<ProtocolSettings>(),
+        declaration::<Store>(),
+        declaration::<PostgresSettings>(),
+        declaration::<Log>(),
+        declaration::<TokenRules>(),
+        declaration::<ClientLimits>(),
+        declaration::<ConnectionLimits>(),
+        declaration::<TransportLimits>(),
+        declaration::<Clients>(),
+        declaration::<GuestLimits>(),
+        declaration::<EffectLimits>(),
+        declaration::<EngineLimits>(),
+        declaration::<Grants>(),
+        declaration::<TenantQuota>(),
+        declaration::<StorageQuota>(),
+        declaration::<Deploy>(),
+        declaration::<Commit>(),
+        declaration::<RedisSettings>(),
+        declaration::<CatchUpPace>(),
     ]
 }
 
-/// Every setting of [`groups`].
+/// Every setting of [`declarations`].
 pub(super) fn settings() -> Vec<Setting> {
-    groups().into_iter().flat_map(|group| group.settings).collect()
+    declarations()
+        .into_iter()
+        .flat_map(|declaration| declaration.settings)
+        .collect()
 }
 
 /// Keys that hold lists of tables. Each has a reader of its own, which looks into its tables.
@@ -71,7 +74,7 @@ const LISTS: [(&str, &str); 3] = [
 
 /// The names of all tables.
 fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = groups().iter().map(|group| group.table).collect();
+    let mut names: Vec<_> = declarations().iter().map(|declaration| declaration.table).collect();
     names.extend([handlers::TABLE, tenants::TABLE, admin::TABLE]);
     names.dedup();
     names
