@@ -227,10 +227,10 @@ impl HubHandle {
     }
 
     /// Ends the holding of a joined room's packets: `first` goes out, then the held packets without messages up to
-    /// `from_seq`. `last_seq` is the room's last message that `first` tells of; `None` when it could not be read.
+    /// `after_seq`. `answered_seq` is the room's last message that `first` tells of; `None` when it could not be read.
     ///
     /// Returns `false`, and sends nothing, when another member that joined at the same time was told of messages after
-    /// `last_seq`: those do not come any more, so the past must be read again.
+    /// `answered_seq`: those do not come any more, so the past must be read again.
     ///
     /// # Errors
     /// The hub is gone.
@@ -238,16 +238,16 @@ impl HubHandle {
         &self,
         connection: Arc<Connection>,
         room: RoomId,
-        from_seq: u64,
-        last_seq: Option<u64>,
+        after_seq: u64,
+        answered_seq: Option<u64>,
         first: Option<Outgoing>,
     ) -> Result<bool, HubGone> {
         let (done, wait) = oneshot::channel();
         self.send(Command::Input(Input::Release {
             connection,
             room,
-            from_seq,
-            last_seq,
+            after_seq,
+            answered_seq,
             first,
             done,
         }))?;

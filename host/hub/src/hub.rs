@@ -90,8 +90,8 @@ pub(super) enum Input {
     Release {
         connection: Arc<Connection>,
         room: RoomId,
-        from_seq: u64,
-        last_seq: Option<u64>,
+        after_seq: u64,
+        answered_seq: Option<u64>,
         first: Option<Outgoing>,
         done: oneshot::Sender<bool>,
     },
@@ -299,15 +299,17 @@ impl Hub {
             Input::Release {
                 connection,
                 room,
-                from_seq,
-                last_seq,
+                after_seq,
+                answered_seq,
                 first,
                 done,
             } => {
                 let out = &mut self.out;
-                let released = self.rooms.release(&room, &connection, from_seq, last_seq, first, out);
+                let released = self
+                    .rooms
+                    .release(&room, &connection, after_seq, answered_seq, first, out);
                 if released {
-                    self.set_baseline(&room, last_seq);
+                    self.set_baseline(&room, answered_seq);
                 }
                 self.out.push(Output::Released(done, released));
             }

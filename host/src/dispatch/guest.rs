@@ -173,14 +173,14 @@ async fn release_join(
     let mut past = read_past_or_log(session, &room, asked).await;
     let mut read_again = true;
     loop {
-        let known = past.as_ref().map(|(last_seq, _)| *last_seq);
+        let answered_seq = past.as_ref().map(|(last_seq, _)| *last_seq);
         let (last_seq, page) = past.unwrap_or_else(|| (asked.after.unwrap_or(0), Page::default()));
         let text = join_reply(last_seq, &page, data.as_deref(), &responder.unknown);
         let first = responder.ack.map(|id| Outgoing::acknowledgement(id, text));
-        // The acknowledgement covers the messages up to `from_seq`, so held ones up to it are dropped. It covers none
+        // The acknowledgement covers the messages up to `after_seq`, so held ones up to it are dropped. It covers none
         // if the past cannot be read, or if the connection was in the room already and did not ask for the past.
-        let from_seq = known.filter(|_| !already || asked.is_any()).unwrap_or(0);
-        let released = hub.release(connection.clone(), room.clone(), from_seq, known, first);
+        let after_seq = answered_seq.filter(|_| !already || asked.is_any()).unwrap_or(0);
+        let released = hub.release(connection.clone(), room.clone(), after_seq, answered_seq, first);
         past = match released.await {
             Ok(true) => return,
             // The hub has sent newer messages to others than the past covers. The second read finds them in the store.

@@ -22,7 +22,7 @@ use parlance_types::id::RoomId;
 pub(super) struct Member {
     pub(super) connection: Arc<Connection>,
     /// Messages up to this `seq` are not delivered: the client has them from its join's answer.
-    from_seq: u64,
+    after_seq: u64,
     /// Packets that are held back while the answer to the join is prepared, so that the client sees the past before the
     /// present. It takes one read of the store.
     held: Option<HeldPackets>,
@@ -45,7 +45,7 @@ impl Member {
             }
             // Too much is held back. The client connects again and asks for what it has missed.
             Some(_) => out.push(Output::HangUp(self.connection.clone())),
-            None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
+            None if seq.is_some_and(|seq| seq <= self.after_seq) => {}
             None => out.push(Output::Send(self.connection.clone(), outgoing.clone())),
         }
     }
@@ -134,7 +134,7 @@ impl Rooms {
         positions.insert(address(connection), members.len());
         members.push(Member {
             connection: connection.clone(),
-            from_seq: 0,
+            after_seq: 0,
             held: held.then(HeldPackets::default),
         });
         connection.join_room(room.clone());
@@ -152,21 +152,21 @@ impl Rooms {
         self.rooms.get_mut(room)?.member(connection)
     }
 
-    /// Ends the holding: sends `first`, then the held packets without messages up to `from_seq`.
+    /// Ends the holding: sends `first`, then the held packets without messages up to `after_seq`.
     ///
-    /// Returns `false`, and sends nothing, when `first` ends at the message `told` but the room's baseline lies after
+    /// Returns `false`, and sends nothing, when `first` ends at `answered_seq` but the room's baseline lies after
     /// it, since another member that joined at the same time was told of more: the messages between would never come.
     pub(super) fn release(
         &mut self,
         room: &RoomId,
         connection: &Arc<Connection>,
-        from_seq: u64,
-        told: Option<u64>,
+        after_seq: u64,
+        answered_seq: Option<u64>,
         first: Option<Outgoing>,
         out: &mut Vec<Output>,
     ) -> bool {
         let baseline = self.order(room).map_or(0, |order| order.baseline());
-        if told.is_some_and(|told| told < baseline) {
+        if answered_seq.is_some_and(|answered| answered < baseline) {
             return false;
         }
         if let Some(first) = first {
@@ -176,10 +176,10 @@ impl Rooms {
         let Some(member) = self.member(room, connection) else {
             return true;
         };
-        member.from_seq = member.from_seq.max(from_seq);
-        let from_seq = member.from_seq;
+        member.after_seq = member.after_seq.max(after_seq);
+        let after_seq = member.after_seq;
         for (seq, outgoing) in member.held.take().unwrap_or_default().packets {
-            if seq.is_none_or(|seq| seq > from_seq) {
+            if seq.is_none_or(|seq| seq > after_seq) {
                 out.push(Output::Send(connection.clone(), outgoing));
             }
         }

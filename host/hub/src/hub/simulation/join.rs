@@ -158,15 +158,15 @@ impl World {
             let messages = page.unwrap().messages.into_iter().map(seen).collect();
             Past { last, messages }
         });
-        let last_seq = past.as_ref().map(|past| past.last);
-        let from_seq = last_seq.filter(|_| !already || after.is_some()).unwrap_or(0);
+        let answered_seq = past.as_ref().map(|past| past.last);
+        let after_seq = answered_seq.filter(|_| !already || after.is_some()).unwrap_or(0);
         let (done, wait) = oneshot::channel();
         let life = self.nodes[node].life;
         let release = Input::Release {
             connection,
             room,
-            from_seq,
-            last_seq,
+            after_seq,
+            answered_seq,
             first: Some(Outgoing::acknowledgement(
                 JOIN + i64::try_from(asked).unwrap(),
                 "[]".into(),
