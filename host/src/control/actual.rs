@@ -33,7 +33,7 @@ pub(super) struct ActualHandler {
     pub(super) failed: BTreeMap<u64, String>,
     /// The counts of each version in service when it came into service. The monitor does not count what happened
     /// before.
-    pub(super) baseline: BTreeMap<u64, (u64, u64)>,
+    pub(super) counts_at_activation: BTreeMap<u64, (u64, u64)>,
     /// The version that was active last. It goes on serving until the active one is loaded.
     last_active: Option<Arc<Handler>>,
 }
@@ -90,7 +90,7 @@ impl ActualTenant {
             {
                 *handler = with_grants(handler, grants);
             }
-            actual_handler.baseline.clear();
+            actual_handler.counts_at_activation.clear();
         }
     }
 }
@@ -114,10 +114,12 @@ impl ActualHandler {
         self.failed
             .retain(|number, _| document.version(*number).is_some() && !self.loaded.contains_key(number));
         let in_service = |number: u64| document.in_service().any(|version| version.version == number);
-        self.baseline
+        self.counts_at_activation
             .retain(|number, _| in_service(*number) && self.loaded.contains_key(number));
         for (number, handler) in self.loaded.iter().filter(|(number, _)| in_service(**number)) {
-            self.baseline.entry(*number).or_insert_with(|| handler.stats.counts());
+            self.counts_at_activation
+                .entry(*number)
+                .or_insert_with(|| handler.stats.counts());
         }
         match document.active {
             None => self.last_active = None,

@@ -30,7 +30,7 @@ pub(super) struct RollbackMonitor {
 struct FailureWindow {
     handler: Arc<Handler>,
     /// Its counts when it came into service.
-    baseline: (u64, u64),
+    counts_at_activation: (u64, u64),
     samples: VecDeque<(Instant, u64, u64)>,
     /// Whether the log says already that it fails too often and stays.
     logged: bool,
@@ -40,7 +40,7 @@ struct FailureWindow {
 pub(super) struct VersionInService {
     key: (String, String, u64),
     handler: Arc<Handler>,
-    baseline: (u64, u64),
+    counts_at_activation: (u64, u64),
     /// Why it cannot be rolled back, if it cannot.
     blocked: Option<String>,
 }
@@ -81,9 +81,9 @@ impl RollbackMonitor {
     ) -> Vec<FailingVersion> {
         self.windows.retain(|key, window| {
             versions.iter().any(|version| {
-                // With another baseline it is another version, or one that was out of service in between.
+                // With other counts at its activation it is another version, or one that was out of service in between.
                 version.key == *key
-                    && version.baseline == window.baseline
+                    && version.counts_at_activation == window.counts_at_activation
                     && Arc::ptr_eq(&version.handler, &window.handler)
             })
         });
@@ -92,13 +92,13 @@ impl RollbackMonitor {
             let VersionInService {
                 key,
                 handler,
-                baseline,
+                counts_at_activation,
                 blocked,
             } = version;
             let window = self.windows.entry(key.clone()).or_insert_with(|| FailureWindow {
                 // Its events before the first check count too.
-                samples: VecDeque::from([(now, baseline.0, baseline.1)]),
-                baseline,
+                samples: VecDeque::from([(now, counts_at_activation.0, counts_at_activation.1)]),
+                counts_at_activation,
                 handler,
                 logged: false,
             });
@@ -169,7 +169,7 @@ impl Control {
                 let Some(actual_handler) = actual.handlers.get(name) else {
                     continue;
                 };
-                for (number, baseline) in &actual_handler.baseline {
+                for (number, counts_at_activation) in &actual_handler.counts_at_activation {
                     let Some(handler) = actual_handler.loaded.get(number) else {
                         continue;
                     };
@@ -177,7 +177,7 @@ impl Control {
                     versions.push(VersionInService {
                         key: (tenant.clone(), name.clone(), *number),
                         handler: handler.clone(),
-                        baseline: *baseline,
+                        counts_at_activation: *counts_at_activation,
                         blocked: validator.rollback_target(document).err().filter(|_| !is_canary),
                     });
                 }
