@@ -131,13 +131,13 @@ impl Handler {
         limits: &GuestLimits,
         quantum: &Quantum,
     ) -> CallOutcome {
-        let waiting = self.warm.as_ref().and_then(|pool| pool.take());
+        let idle = self.warm.as_ref().and_then(|pool| pool.take());
         if self.stats.profile.runs_long() {
             quantum.move_to_background().await;
         }
         let began = Instant::now();
-        let reused = waiting.is_some();
-        let mut pooled = match waiting {
+        let reused = idle.is_some();
+        let mut pooled = match idle {
             Some(mut pooled) => {
                 pooled.guest.reset(limits);
                 pooled
