@@ -56,14 +56,14 @@ struct Driver {
 }
 
 /// What wakes the task.
-enum Event {
+enum Wake {
     Command(Command),
     Inbound(Inbound),
     Result(Input),
     Timer,
 }
 
-/// The sources of events. They take turns, so that none waits for long behind another.
+/// What can wake the task. The sources take turns, so that none waits for long behind another.
 struct Sources<'a> {
     commands: &'a mut mpsc::UnboundedReceiver<Command>,
     inbox: mpsc::Receiver<Inbound>,
@@ -74,8 +74,8 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Waits for the next event. `None` when there are no handles left.
-    async fn next(&mut self, wake_at: Option<Instant>) -> Option<Event> {
+    /// Waits for what wakes the task next. `None` when there are no handles left.
+    async fn next(&mut self, wake_at: Option<Instant>) -> Option<Wake> {
         if let Some(wake_at) = wake_at
             && self.timer.deadline() != wake_at
         {
@@ -87,14 +87,14 @@ impl Sources<'_> {
                     0 => self
                         .commands
                         .poll_recv(context)
-                        .map(|command| command.map(Event::Command)),
-                    1 => self.inbox.poll_recv(context).map(|inbound| inbound.map(Event::Inbound)),
-                    2 => self.results.poll_recv(context).map(|result| result.map(Event::Result)),
+                        .map(|command| command.map(Wake::Command)),
+                    1 => self.inbox.poll_recv(context).map(|inbound| inbound.map(Wake::Inbound)),
+                    2 => self.results.poll_recv(context).map(|result| result.map(Wake::Result)),
                     // Checked without the timer: a timer fires with the next millisecond at the earliest, and is
                     // delayed each time it is set anew.
-                    _ if wake_at.is_some_and(|at| at <= Instant::now()) => Poll::Ready(Some(Event::Timer)),
+                    _ if wake_at.is_some_and(|at| at <= Instant::now()) => Poll::Ready(Some(Wake::Timer)),
                     _ if wake_at.is_none() => Poll::Pending,
-                    _ => self.timer.as_mut().poll(context).map(|()| Some(Event::Timer)),
+                    _ => self.timer.as_mut().poll(context).map(|()| Some(Wake::Timer)),
                 };
                 match polled {
                     Poll::Ready(None) if turn % 4 == 0 => return Poll::Ready(None),
@@ -191,11 +191,11 @@ impl Driver {
                 Some(input) => Some(input),
                 None => match sources.next(self.wake_at).await {
                     None => return,
-                    Some(Event::Timer) => None,
-                    Some(Event::Result(result)) => Some(result),
-                    Some(Event::Inbound(inbound)) => Some(Input::Inbound(inbound)),
+                    Some(Wake::Timer) => None,
+                    Some(Wake::Result(result)) => Some(result),
+                    Some(Wake::Inbound(inbound)) => Some(Input::Inbound(inbound)),
                     // A query is answered at once. The hub then makes a step without an input.
-                    Some(Event::Command(command)) => self.answer(command).await,
+                    Some(Wake::Command(command)) => self.answer(command).await,
                 },
             };
             let grace = self.shared.presence_grace.load(Ordering::Relaxed);
