@@ -7,7 +7,7 @@ use bytes::Bytes;
 use engineioxide::{Translate, Translator};
 use std::sync::Arc;
 
-use parlance_hub::msgpack::{CodecError, Reader, read_data, write_data, write_name};
+use parlance_hub::msgpack::{CodecError, Reader, read_data, write_data, write_string};
 use parlance_types::throttle::LogThrottle;
 
 /// The packet types (Socket.IO protocol 5) that are different when the packet has attachments.
@@ -124,16 +124,16 @@ pub(super) fn write(text: &str, attachments: &[Bytes]) -> Option<Bytes> {
     let entries = 2 + u32::from(!json.is_empty()) + u32::from(!id.is_empty());
     // Writing to memory does not fail.
     rmp::encode::write_map_len(&mut out, entries).ok()?;
-    write_name(&mut out, "type");
+    write_string(&mut out, "type");
     rmp::encode::write_uint(&mut out, u64::from(kind.to_digit(10)?)).ok()?;
     if !json.is_empty() {
-        write_name(&mut out, "data");
+        write_string(&mut out, "data");
         write_data(&mut out, json.as_bytes(), attachments, most).ok()?;
     }
-    write_name(&mut out, "nsp");
-    write_name(&mut out, namespace);
+    write_string(&mut out, "nsp");
+    write_string(&mut out, namespace);
     if !id.is_empty() {
-        write_name(&mut out, "id");
+        write_string(&mut out, "id");
         rmp::encode::write_uint(&mut out, id.parse().ok()?).ok()?;
     }
     Some(out.into())
@@ -177,7 +177,7 @@ mod tests {
             let mut out = Vec::new();
             rmp::encode::write_map_len(&mut out, u32::try_from(entries.len()).unwrap()).unwrap();
             for (key, value) in entries {
-                write_name(&mut out, key);
+                write_string(&mut out, key);
                 out.extend_from_slice(value);
             }
             read(out.into())

@@ -59,7 +59,7 @@ pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: us
 }
 
 /// Appends a string, such as a key of a map.
-pub fn write_name(out: &mut Vec<u8>, name: &str) {
+pub fn write_string(out: &mut Vec<u8>, name: &str) {
     // Writing to memory cannot fail, and strings here are shorter than 4 GiB.
     let _ = rmp::encode::write_str(out, name);
 }
@@ -105,13 +105,13 @@ impl Writer<'_> {
             Token::Key(key) => {
                 let key = self.unquoted(key)?;
                 self.check_capacity(key.len() + 5)?;
-                write_name(self.out, &key);
+                write_string(self.out, &key);
             }
             Token::Text(text) => {
                 self.count();
                 let text = self.unquoted(text)?;
                 self.check_capacity(text.len() + 5)?;
-                write_name(self.out, &text);
+                write_string(self.out, &text);
             }
             Token::Number(text) => {
                 self.count();

@@ -11,7 +11,7 @@ mod read;
 mod tests;
 mod text;
 
-pub use encode::{Fidelity, write_data, write_name};
+pub use encode::{Fidelity, write_data, write_string};
 pub use read::Reader;
 pub use text::read_data;
 

@@ -10,7 +10,7 @@ use super::channels::{target, target_room};
 use super::json::{self, ReceivedOptions, RoomName, SentOptions, SentSocket, read_sockets, room_names};
 use super::packet::{self, array, keys, map, number};
 use super::{Broadcast, BroadcastTarget, ClientSelector};
-use crate::msgpack::{self, CodecError, Reader, write_name};
+use crate::msgpack::{self, CodecError, Reader, write_string};
 use parlance_handler::capability::Packet;
 use parlance_types::id::TenantId;
 
@@ -34,7 +34,7 @@ pub(super) fn broadcast(
 ) -> Result<Option<Bytes>, CodecError> {
     let mut out = Vec::with_capacity(broadcast.packet.text.len() + 128);
     array(&mut out, 3);
-    write_name(&mut out, uid);
+    write_string(&mut out, uid);
     let between = |_: &mut Vec<u8>| {};
     let written = packet::write(&mut out, tenant, broadcast, max_bytes, between)?;
     Ok(written.then(|| out.into()))
@@ -131,11 +131,11 @@ pub(super) fn response(id: &str, response: &Response, max_bytes: usize) -> Resul
 fn acknowledged(id: &str, packet: &Packet, max_bytes: usize) -> Result<Bytes, CodecError> {
     let mut out = Vec::new();
     map(&mut out, 3);
-    write_name(&mut out, "type");
+    write_string(&mut out, "type");
     number(&mut out, ACKNOWLEDGED.into());
-    write_name(&mut out, "requestId");
-    write_name(&mut out, id);
-    write_name(&mut out, "packet");
+    write_string(&mut out, "requestId");
+    write_string(&mut out, id);
+    write_string(&mut out, "packet");
     msgpack::write_data(&mut out, &packet.text, &packet.attachments, max_bytes)?;
     Ok(out.into())
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::{Load, NodeId};
-use crate::msgpack::{CodecError, Reader, write_name};
+use crate::msgpack::{CodecError, Reader, write_string};
 use parlance_types::id::UserId;
 
 /// The version of this format. Messages of other versions are ignored.
@@ -57,7 +57,7 @@ pub(super) fn write(node: &NodeId, n: u64, message: &NodeMessage) -> Bytes {
     let mut out = Vec::new();
     array(&mut out, 5);
     number(&mut out, VERSION);
-    write_name(&mut out, node.as_str());
+    write_string(&mut out, node.as_str());
     number(
         &mut out,
         match message {
@@ -75,7 +75,7 @@ pub(super) fn write(node: &NodeId, n: u64, message: &NodeMessage) -> Bytes {
             array(&mut out, loads.len());
             for (namespace, load) in loads {
                 array(&mut out, 3);
-                write_name(&mut out, namespace);
+                write_string(&mut out, namespace);
                 number(&mut out, load.connections);
                 number(&mut out, load.events_per_second);
             }
@@ -84,8 +84,8 @@ pub(super) fn write(node: &NodeId, n: u64, message: &NodeMessage) -> Bytes {
             array(&mut out, changes.len());
             for change in changes {
                 array(&mut out, 3);
-                write_name(&mut out, &change.namespace);
-                write_name(&mut out, change.user.as_str());
+                write_string(&mut out, &change.namespace);
+                write_string(&mut out, change.user.as_str());
                 let _ = match &change.record {
                     Some(record) => rmp::encode::write_bin(&mut out, record).ok(),
                     None => rmp::encode::write_nil(&mut out).ok(),

@@ -39,12 +39,12 @@ pub(super) fn write(
     };
     let packet = &broadcast.packet;
     map(out, 3);
-    msgpack::write_name(out, "type");
+    msgpack::write_string(out, "type");
     number(out, EVENT);
-    msgpack::write_name(out, "data");
+    msgpack::write_string(out, "data");
     let written = msgpack::write_data(out, &packet.text, &packet.attachments, max)?;
-    msgpack::write_name(out, "nsp");
-    msgpack::write_name(out, &tenant.namespace());
+    msgpack::write_string(out, "nsp");
+    msgpack::write_string(out, &tenant.namespace());
     between(out);
     write_options(out, &rooms, broadcast, text_beside(written, packet));
     Ok(true)
@@ -62,21 +62,21 @@ fn text_beside(written: Fidelity, packet: &Packet) -> Option<&str> {
 fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, text: Option<&str>) {
     let exact = has_exact_rooms(broadcast);
     map(out, 3 + u32::from(text.is_some()) + u32::from(exact));
-    msgpack::write_name(out, "rooms");
+    msgpack::write_string(out, "rooms");
     names(out, rooms.iter().map(String::as_str));
-    msgpack::write_name(out, "except");
+    msgpack::write_string(out, "except");
     let except: Vec<String> = broadcast.except.iter().map(room_name).collect();
     names(out, except.iter().map(String::as_str));
-    msgpack::write_name(out, "flags");
+    msgpack::write_string(out, "flags");
     map(out, 0);
     if let Some(text) = text {
-        msgpack::write_name(out, TEXT_KEY);
-        msgpack::write_name(out, text);
+        msgpack::write_string(out, TEXT_KEY);
+        msgpack::write_string(out, text);
     }
     if !exact {
         return;
     }
-    msgpack::write_name(out, "parlance");
+    msgpack::write_string(out, "parlance");
     let message = broadcast.message.as_ref().map(|message| ("seq", message));
     let order = message.or(broadcast.after.as_ref().map(|message| ("after", message)));
     let question = broadcast.question.as_ref();
@@ -85,17 +85,17 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
         if order.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 },
     );
     if let Some((key, (room, seq))) = order {
-        msgpack::write_name(out, "room");
-        msgpack::write_name(out, room.as_str());
-        msgpack::write_name(out, key);
+        msgpack::write_string(out, "room");
+        msgpack::write_string(out, room.as_str());
+        msgpack::write_string(out, key);
         number(out, *seq);
     }
     if let Some(question) = question {
-        msgpack::write_name(out, "asker");
-        msgpack::write_name(out, &question.handler);
-        msgpack::write_name(out, "tag");
-        msgpack::write_name(out, &question.tag);
-        msgpack::write_name(out, "time");
+        msgpack::write_string(out, "asker");
+        msgpack::write_string(out, &question.handler);
+        msgpack::write_string(out, "tag");
+        msgpack::write_string(out, &question.tag);
+        msgpack::write_string(out, "time");
         number(out, u64::try_from(question.time.as_millis()).unwrap_or(u64::MAX));
     }
 }
@@ -112,7 +112,7 @@ fn has_exact_rooms(broadcast: &Broadcast) -> bool {
 
 fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
     array(out, u32::try_from(names.len()).unwrap_or(u32::MAX));
-    names.for_each(|name| msgpack::write_name(out, name));
+    names.for_each(|name| msgpack::write_string(out, name));
 }
 
 // Writing to memory cannot fail.

@@ -11,7 +11,7 @@ use super::adapter_message::{AdapterMessage, OutgoingRequest, Request, Requester
 use super::json::{self, ReceivedOptions, RoomName, SentOptions, SentSocket, read_sockets, room_names};
 use super::packet::{self, keys, map, number};
 use super::{Broadcast, ClientSelector};
-use crate::msgpack::{self, CodecError, Reader, write_name};
+use crate::msgpack::{self, CodecError, Reader, write_string};
 use parlance_handler::capability::Packet;
 use parlance_types::id::TenantId;
 
@@ -38,8 +38,8 @@ pub(super) fn broadcast(
     let mut out = Vec::with_capacity(broadcast.packet.text.len() + 160);
     head(&mut out, uid, &tenant.namespace(), BROADCAST);
     map(&mut out, 2);
-    write_name(&mut out, "packet");
-    let between = |out: &mut Vec<u8>| write_name(out, "opts");
+    write_string(&mut out, "packet");
+    let between = |out: &mut Vec<u8>| write_string(out, "opts");
     let written = packet::write(&mut out, tenant, broadcast, max_bytes, between)?;
     Ok(written.then(|| out.into()))
 }
@@ -47,13 +47,13 @@ pub(super) fn broadcast(
 /// Writes what stands before the data of a message in MessagePack.
 fn head(out: &mut Vec<u8>, uid: &str, namespace: &str, kind: u64) {
     map(out, 4);
-    write_name(out, "uid");
-    write_name(out, uid);
-    write_name(out, "nsp");
-    write_name(out, namespace);
-    write_name(out, "type");
+    write_string(out, "uid");
+    write_string(out, uid);
+    write_string(out, "nsp");
+    write_string(out, namespace);
+    write_string(out, "type");
     number(out, kind);
-    write_name(out, "data");
+    write_string(out, "data");
 }
 
 #[derive(Serialize)]
@@ -146,9 +146,9 @@ pub(super) fn response(
             let mut out = Vec::with_capacity(packet.text.len() + 128);
             head(&mut out, uid, namespace, ACKNOWLEDGED);
             map(&mut out, 2);
-            write_name(&mut out, "requestId");
-            write_name(&mut out, id);
-            write_name(&mut out, "packet");
+            write_string(&mut out, "requestId");
+            write_string(&mut out, id);
+            write_string(&mut out, "packet");
             msgpack::write_data(&mut out, &packet.text, &packet.attachments, max_bytes)?;
             return Ok(Some(out.into()));
         }
