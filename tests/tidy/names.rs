@@ -46,7 +46,7 @@ const LIBRARIES: [(&[&str], &[&str]); 12] = [
 /// What is told apart by its tokens alone: a function or a type, the only places that may name it outside tests, and why.
 const GUARDED: [(&[&str], &[&str], &str); 7] = [
     (
-        &["assume_verified"],
+        &["from_trusted_name"],
         &["host/types/src/id.rs", "host/types/src/auth/"],
         "only `auth` makes a tenant's id",
     ),

@@ -131,7 +131,7 @@ pub struct TenantId(Arc<str>);
 impl TenantId {
     /// Makes an id after checking its form ([`check_tenant_name`]). Only `auth` may call this; a tidy test enforces
     /// that.
-    pub(crate) fn assume_verified(name: &str) -> Result<Self, InvalidId> {
+    pub(crate) fn from_trusted_name(name: &str) -> Result<Self, InvalidId> {
         check_tenant_name(name)?;
         Ok(Self(name.into()))
     }
@@ -140,7 +140,7 @@ impl TenantId {
     #[cfg(any(test, fuzzing, feature = "test-util"))]
     #[must_use]
     pub fn for_tests(name: &str) -> Option<Self> {
-        Self::assume_verified(name).ok()
+        Self::from_trusted_name(name).ok()
     }
 
     /// The name, for storage keys, logs and metrics.
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_client_id_cannot_run_together() {
-        let tenant = |name| TenantId::assume_verified(name).unwrap();
+        let tenant = |name| TenantId::from_trusted_name(name).unwrap();
         let user = |name| UserId::new(name).unwrap();
         let one = MessageId::from_client(&tenant("a"), &user("b"), "cd");
         assert_eq!(one, MessageId::from_client(&tenant("a"), &user("b"), "cd"));
@@ -408,10 +408,10 @@ mod tests {
         assert!(check_token_id(&"t".repeat(MAX_TOKEN_ID_BYTES)).is_ok());
         assert!(check_token_id(&"t".repeat(MAX_TOKEN_ID_BYTES + 1)).is_err());
         assert_eq!(check_token_id("a\0"), Err(InvalidId::Control("token id")));
-        assert!(TenantId::assume_verified("-acme").is_err());
-        assert!(TenantId::assume_verified("Acme").is_err());
-        assert_eq!(TenantId::assume_verified("acme").unwrap().namespace(), "/acme");
-        assert_eq!(TenantId::assume_verified("default").unwrap().namespace(), "/");
+        assert!(TenantId::from_trusted_name("-acme").is_err());
+        assert!(TenantId::from_trusted_name("Acme").is_err());
+        assert_eq!(TenantId::from_trusted_name("acme").unwrap().namespace(), "/acme");
+        assert_eq!(TenantId::from_trusted_name("default").unwrap().namespace(), "/");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Policy {
 /// # Errors
 /// When the name is not a valid tenant name.
 pub fn operator_tenant(name: &str) -> Result<TenantId, InvalidId> {
-    TenantId::assume_verified(name)
+    TenantId::from_trusted_name(name)
 }
 
 /// Verifies tokens for one tenant.

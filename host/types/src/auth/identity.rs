@@ -74,7 +74,7 @@ impl Identity {
             issued_at_ms: None,
             token_id: None,
         };
-        Some(Self::verified(TenantId::assume_verified(tenant).ok()?, token))
+        Some(Self::verified(TenantId::from_trusted_name(tenant).ok()?, token))
     }
 
     /// The tenant whose key verified the token.
