@@ -100,7 +100,7 @@ fn claimed() -> Vec<(String, BTreeSet<String>)> {
 }
 
 /// The texts between backticks.
-fn quoted(text: &str) -> Vec<String> {
+pub(crate) fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 

@@ -1,10 +1,16 @@
 //! Who may name what.
 
-use crate::hold;
-use crate::source::{self, Source, Token};
+use std::collections::BTreeSet;
 
-/// A library of the host, by the names of its crates, and the only places that name them.
-const LIBRARIES: [(&[&str], &[&str]); 12] = [
+use crate::modules::quoted;
+use crate::source::{self, Source, Token};
+use crate::{files, hold};
+
+/// The heading of the table of libraries in `ARCHITECTURE.md`.
+const HEADING: &str = "### Where each library is named\n";
+
+/// A library of the host, by the names of its crates, and the only places that name them. The page has the same table.
+const LIBRARIES: [(&[&str], &[&str]); 13] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &[
@@ -39,16 +45,20 @@ const LIBRARIES: [(&[&str], &[&str]); 12] = [
         &["axum", "tower_http"],
         &["host/src/admin/", "host/src/app", "host/src/socket/"],
     ),
+    (
+        &["utoipa", "utoipa_axum"],
+        &["host/src/admin/", "host/src/control/", "host/src/logs.rs"],
+    ),
     (&["prometheus"], &["host/types/src/metrics.rs"]),
     (&["tracing_subscriber"], &["host/src/cli/", "host/src/config/"]),
 ];
 
 /// What is told apart by its tokens alone: a function or a type, the only places that may name it outside tests, and why.
-const GUARDED: [(&[&str], &[&str], &str); 7] = [
+const GUARDED: [(&[&str], &[&str], &str); 8] = [
     (
         &["from_trusted_name"],
         &["host/types/src/id.rs", "host/types/src/auth/"],
-        "only `auth` makes a tenant's id",
+        "only `auth` makes a tenant's id, from a verified token or from what the operator has named",
     ),
     (
         &["operator_tenant"],
@@ -119,6 +129,33 @@ fn each_library_is_named_in_one_place() {
         }
     }
     hold("A library is named only in the part that wraps it.", &broken);
+}
+
+#[test]
+fn the_page_has_the_libraries_and_their_places() {
+    let page = files::one("ARCHITECTURE.md");
+    let section = page.split(HEADING).nth(1).unwrap().split("\n#").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let claimed: BTreeSet<_> = rows
+        .map(|row| {
+            let (library, places) = row.trim_matches(['|', ' ']).split_once(" | ").unwrap();
+            (quoted(library), quoted(places))
+        })
+        .collect();
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let held: BTreeSet<_> = LIBRARIES
+        .iter()
+        .map(|(crates, places)| (owned(crates), owned(places)))
+        .collect();
+    let only_here = held.difference(&claimed).map(|row| format!("not on the page: {row:?}"));
+    let only_there = claimed
+        .difference(&held)
+        .map(|row| format!("not in LIBRARIES: {row:?}"));
+    let broken: Vec<String> = only_here.chain(only_there).collect();
+    hold(
+        "ARCHITECTURE.md says where each library is named, as this test holds it.",
+        &broken,
+    );
 }
 
 #[test]
