@@ -1,7 +1,7 @@
 //! Parlance: a server for real-time chat in which every event handler is a sandboxed WebAssembly component.
 //!
-//! The modules stand below in the order in which an event passes through them; a module uses only modules further
-//! down, which a test holds (`tests/tidy`). `ARCHITECTURE.md` follows one event from file to file.
+//! The modules stand below from the top down: a module uses only modules further down, which a test holds
+//! (`tests/tidy`). `ARCHITECTURE.md` follows one event from file to file.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -11,7 +11,7 @@ compile_error!(
 // What can be typed: the commands, and what each prints.
 pub mod cli;
 
-// From a checked configuration to a running server. The only place that knows all concrete types.
+// From a checked configuration to a running server. The only place that opens a store, and knows which one.
 pub mod app;
 
 // What operators do over HTTP.
