@@ -79,8 +79,8 @@ impl FairScheduler {
         }
     }
 
-    /// Starts a task, which gets its quantum. A panic ends only that task; the process's panic hook, which runs before the
-    /// panic is caught here, has logged it.
+    /// Starts a task, which gets its quantum. A panic ends only that task. It is not logged here: before it is caught, the
+    /// standard panic hook writes it to standard error, where the log goes too.
     pub fn spawn<F>(&self, task: impl FnOnce(Quantum) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -142,8 +142,8 @@ async fn run_group(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Opti
     let mut members = FuturesUnordered::new();
     let quantum = Quantum::of(competitor.as_ref().map(|own| own.contention.clone()));
     std::future::poll_fn(|context| {
-        // A group without members records no turn: a task that returns from the background has little left to do, and
-        // must not shorten the others' quanta.
+        // A group without members was woken by a task that arrives. `spawn` has recorded the turn of a new one, and one
+        // that returns from the background has little left to do, so it must not shorten the other tenants' quanta.
         if let Some(competitor) = competitor.as_ref().filter(|_| !members.is_empty()) {
             competitor.record_turn();
         }
