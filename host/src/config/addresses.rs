@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 use toml::Value;
 
-use parlance_types::settings::{Kind, Syntax, Texts, pattern, text};
+use parlance_types::settings::{Syntax, Texts, ValueKind, pattern, text};
 
 /// An IP address or a host name.
 pub(super) struct Host;
 
-impl Kind<String> for Host {
+impl ValueKind<String> for Host {
     fn allowed(&self) -> String {
         "an IP address or a host name, without a port".to_owned()
     }
@@ -64,7 +64,7 @@ impl AdminAddress {
 /// `HOST:PORT`, `shared` or `off`.
 pub(super) struct AdminListener;
 
-impl Kind<AdminAddress> for AdminListener {
+impl ValueKind<AdminAddress> for AdminListener {
     fn allowed(&self) -> String {
         "HOST:PORT such as \"127.0.0.1:3001\" or \"[::1]:3001\"; \"shared\" for the clients' port; \"off\"".to_owned()
     }
@@ -101,7 +101,7 @@ impl Kind<AdminAddress> for AdminListener {
 /// A list of addresses and networks.
 pub(super) struct Networks;
 
-impl Kind<Vec<IpNet>> for Networks {
+impl ValueKind<Vec<IpNet>> for Networks {
     fn allowed(&self) -> String {
         "a list of IP addresses and networks, such as [\"10.0.0.0/8\", \"2001:db8::7\"]".to_owned()
     }
@@ -131,7 +131,7 @@ impl Kind<Vec<IpNet>> for Networks {
 /// A list of origins as browsers send them (RFC 6454, section 6.2), or `*`.
 pub(super) struct Origins;
 
-impl Kind<Vec<String>> for Origins {
+impl ValueKind<Vec<String>> for Origins {
     fn allowed(&self) -> String {
         "a list of origins, such as [\"https://chat.example.org\"], or [\"*\"]".to_owned()
     }

@@ -11,7 +11,7 @@ use toml::Value;
 use super::environment::Given;
 use parlance_types::id::check_tenant_name;
 use parlance_types::settings::{
-    ConfigError, Errors, Kind, Line, Reader, Settings as _, Source, optional, pattern, required, settings, text,
+    ConfigError, Errors, Line, Reader, Settings as _, Source, ValueKind, optional, pattern, required, settings, text,
 };
 
 /// The table.
@@ -132,7 +132,7 @@ fn of_file(reader: &mut Reader<'_, '_>, file: &str) -> Option<[u8; 32]> {
 /// A SHA-256 hash.
 struct Sha256Hash;
 
-impl Kind<[u8; 32]> for Sha256Hash {
+impl ValueKind<[u8; 32]> for Sha256Hash {
     fn allowed(&self) -> String {
         "64 hexadecimal digits".to_owned()
     }
@@ -153,7 +153,7 @@ impl Kind<[u8; 32]> for Sha256Hash {
 /// The name of a tenant.
 struct TenantName;
 
-impl Kind<String> for TenantName {
+impl ValueKind<String> for TenantName {
     fn allowed(&self) -> String {
         "the name of a tenant".to_owned()
     }

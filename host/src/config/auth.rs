@@ -10,7 +10,8 @@ use super::environment::Given;
 use super::tables::section;
 use parlance_types::auth::{Algorithm, JwksLocation, JwksRules, JwksSource, Key, MIN_SECRET_BYTES, Policy};
 use parlance_types::settings::{
-    ConfigError, Errors, Kind, Line, Reader, Secret, Settings as _, Source, Switch, optional, required, settings, text,
+    ConfigError, Errors, Line, Reader, Secret, Settings as _, Source, Switch, ValueKind, optional, required, settings,
+    text,
 };
 
 /// The table.
@@ -232,7 +233,7 @@ fn names() -> Vec<&'static str> {
     Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect()
 }
 
-impl Kind<Algorithm> for AlgorithmName {
+impl ValueKind<Algorithm> for AlgorithmName {
     fn allowed(&self) -> String {
         names().join(", ")
     }

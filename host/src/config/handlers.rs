@@ -10,7 +10,7 @@ use toml::Value;
 use parlance_handler::capability::Isolation;
 use parlance_types::id::check_handler_name;
 use parlance_types::settings::{
-    Choice, ConfigError, Errors, Kind, Line, Reader, Settings as _, Source, optional, pattern, settings, text,
+    Choice, ConfigError, Errors, Line, Reader, Settings as _, Source, ValueKind, optional, pattern, settings, text,
 };
 
 /// The table that holds them.
@@ -183,7 +183,7 @@ fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
 /// A handler's own name.
 struct HandlerName;
 
-impl Kind<Arc<str>> for HandlerName {
+impl ValueKind<Arc<str>> for HandlerName {
     fn allowed(&self) -> String {
         "lower-case letters, digits and '-', beginning with a letter or a digit".to_owned()
     }
@@ -208,7 +208,7 @@ impl Kind<Arc<str>> for HandlerName {
 /// `shipped`, `none`, or a path.
 struct ComponentPlace;
 
-impl Kind<Component> for ComponentPlace {
+impl ValueKind<Component> for ComponentPlace {
     fn allowed(&self) -> String {
         "\"shipped\" or \"none\", or the path of a .wasm file".to_owned()
     }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use parlance_types::settings::{Kind, Line, pattern, text};
+use parlance_types::settings::{Line, ValueKind, pattern, text};
 
 /// Where the data lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 /// `sqlite:PATH` or `postgres://…`.
 pub(super) struct StoreLocation;
 
-impl Kind<StoreUrl> for StoreLocation {
+impl ValueKind<StoreUrl> for StoreLocation {
     fn allowed(&self) -> String {
         "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()
     }
@@ -90,7 +90,7 @@ impl Kind<StoreUrl> for StoreLocation {
 /// Directives of `tracing`'s filter, as in RUST_LOG.
 pub(super) struct LogFilter;
 
-impl Kind<String> for LogFilter {
+impl ValueKind<String> for LogFilter {
     fn allowed(&self) -> String {
         "error, warn, info, debug, trace or off, also for each module, such as \"info,parlance=debug\"".to_owned()
     }

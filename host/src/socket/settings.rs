@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use parlance_types::settings::{
-    Count, GIB, KIB, Kind, MIB, Size, Switch, Syntax, Texts, Time, Value, millis, pattern, secs, settings, text,
+    Count, GIB, KIB, MIB, Size, Switch, Syntax, Texts, Time, Value, ValueKind, millis, pattern, secs, settings, text,
 };
 
 settings! {
@@ -96,7 +96,7 @@ const TAKEN: [&str; 6] = ["admin", "console", "dev", "healthz", "metrics", "read
 /// The path of a URL, without the slash that may end it.
 struct UrlPath;
 
-impl Kind<String> for UrlPath {
+impl ValueKind<String> for UrlPath {
     fn allowed(&self) -> String {
         format!("a path such as \"/chat/socket.io\", not below /{}", TAKEN.join(", /"))
     }
@@ -131,7 +131,7 @@ impl Kind<String> for UrlPath {
 /// A list of names of HTTP headers.
 struct HeaderNames;
 
-impl Kind<Vec<String>> for HeaderNames {
+impl ValueKind<Vec<String>> for HeaderNames {
     fn allowed(&self) -> String {
         "a list of names of HTTP headers, such as [\"user-agent\"]".to_owned()
     }

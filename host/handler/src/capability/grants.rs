@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value as Json;
 
-use parlance_types::settings::{Kind, Syntax, Texts, Value, settings};
+use parlance_types::settings::{Syntax, Texts, Value, ValueKind, settings};
 
 settings! {
     /// What handlers may reach outside of this server.
@@ -22,7 +22,7 @@ settings! {
 /// A list of servers, in the words of a [`HostPattern`].
 struct Hosts;
 
-impl Kind<Vec<HostPattern>> for Hosts {
+impl ValueKind<Vec<HostPattern>> for Hosts {
     fn allowed(&self) -> String {
         "a list of [http://]HOST[:PORT], such as [\"api.example.org\", \"*.example.org:8443\"]; https unless http is \
          written"

@@ -37,7 +37,7 @@ impl Syntax {
 }
 
 /// A kind of value. `T` is what the value becomes.
-pub trait Kind<T> {
+pub trait ValueKind<T> {
     /// What is accepted, in words that follow "allowed: ".
     fn allowed(&self) -> String;
 
@@ -87,7 +87,7 @@ pub fn pattern(pattern: &str) -> Json {
 /// `true` or `false`.
 pub struct Switch;
 
-impl Kind<bool> for Switch {
+impl ValueKind<bool> for Switch {
     fn allowed(&self) -> String {
         "true or false".to_owned()
     }
@@ -112,7 +112,7 @@ impl Kind<bool> for Switch {
 /// One of these words, each with what it stands for.
 pub struct Choice<T: 'static>(pub &'static [(&'static str, T)]);
 
-impl<T: Clone + PartialEq> Kind<T> for Choice<T> {
+impl<T: Clone + PartialEq> ValueKind<T> for Choice<T> {
     fn allowed(&self) -> String {
         let words: Vec<_> = self.0.iter().map(|(word, _)| format!("{word:?}")).collect();
         match words.as_slice() {
@@ -143,7 +143,7 @@ impl<T: Clone + PartialEq> Kind<T> for Choice<T> {
 /// A text that is not empty.
 pub struct Line;
 
-impl Kind<String> for Line {
+impl ValueKind<String> for Line {
     fn allowed(&self) -> String {
         "a text that is not empty".to_owned()
     }
@@ -167,7 +167,7 @@ impl Kind<String> for Line {
 /// A text that no message may show.
 pub struct Secret;
 
-impl Kind<String> for Secret {
+impl ValueKind<String> for Secret {
     fn allowed(&self) -> String {
         Line.allowed()
     }
@@ -192,7 +192,7 @@ impl Kind<String> for Secret {
 /// A directory, or `none`.
 pub struct Directory;
 
-impl Kind<Option<PathBuf>> for Directory {
+impl ValueKind<Option<PathBuf>> for Directory {
     fn allowed(&self) -> String {
         "a path, or \"none\"".to_owned()
     }
@@ -218,7 +218,7 @@ impl Kind<Option<PathBuf>> for Directory {
 /// A list of texts, none of them empty.
 pub struct Texts;
 
-impl Kind<Vec<String>> for Texts {
+impl ValueKind<Vec<String>> for Texts {
     fn allowed(&self) -> String {
         "a list of texts, such as [\"chat\"]".to_owned()
     }
@@ -268,7 +268,7 @@ pub const fn required<K>(kind: K) -> WithoutDefault<K> {
     }
 }
 
-impl<T, K: Kind<T>> Kind<Option<T>> for WithoutDefault<K> {
+impl<T, K: ValueKind<T>> ValueKind<Option<T>> for WithoutDefault<K> {
     fn allowed(&self) -> String {
         self.kind.allowed()
     }

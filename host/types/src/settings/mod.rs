@@ -1,6 +1,6 @@
 //! What a setting is: a field that is declared once, in the module that reads it.
 //!
-//! `settings!` declares a struct of settings, each a field with its default, what it accepts (a [`Kind`]) and its
+//! `settings!` declares a struct of settings, each a field with its default, what it accepts (a [`ValueKind`]) and its
 //! description; the field's name is the key. All that concerns a setting comes from there: reading a file
 //! ([`Reader`]), messages about it, the commented defaults, the JSON Schema, and the variable that sets it. The code
 //! that obeys the settings holds the declared struct itself, so there is no second list of fields to keep in step.
@@ -15,7 +15,8 @@ mod reader;
 
 pub use error::{ConfigError, ConfigErrors, Errors};
 pub use kinds::{
-    Choice, Directory, Kind, Line, Secret, Switch, Syntax, Texts, WithoutDefault, optional, pattern, required, text,
+    Choice, Directory, Line, Secret, Switch, Syntax, Texts, ValueKind, WithoutDefault, optional, pattern, required,
+    text,
 };
 pub use numbers::{Count, GIB, KIB, MIB, Port, Size, Time, format_size, format_time, hours, millis, secs};
 pub use reader::{Reader, Source, nearest, suggestion};
@@ -60,7 +61,7 @@ pub struct Setting {
 
 impl Setting {
     /// Describes a setting by its kind; `settings!` calls this.
-    pub fn of<T, K: Kind<T>>(
+    pub fn of<T, K: ValueKind<T>>(
         (table, scope): (&'static str, Scope),
         name: &'static str,
         doc: &'static [&'static str],

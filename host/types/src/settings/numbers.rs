@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use toml::Value;
 
-use super::kinds::{Kind, Syntax, pattern};
+use super::kinds::{Syntax, ValueKind, pattern};
 
 /// 1024 bytes.
 pub const KIB: usize = 1024;
@@ -43,7 +43,7 @@ fn whole_number<T: TryInto<i64> + Copy>(value: &T) -> Option<Value> {
 /// A number of bytes: `"64KiB"`, or a whole number. From the first to the second, both included.
 pub struct Size(pub usize, pub usize);
 
-impl<T: TryFrom<usize> + TryInto<usize> + Copy> Kind<T> for Size {
+impl<T: TryFrom<usize> + TryInto<usize> + Copy> ValueKind<T> for Size {
     fn allowed(&self) -> String {
         format!(
             "a size from {} to {} in B, KiB, MiB or GiB",
@@ -102,7 +102,7 @@ pub fn format_size(bytes: usize) -> String {
 /// A whole number, from the first to the second, both included.
 pub struct Count(pub usize, pub usize);
 
-impl<T: TryFrom<usize> + TryInto<i64> + Copy> Kind<T> for Count {
+impl<T: TryFrom<usize> + TryInto<i64> + Copy> ValueKind<T> for Count {
     fn allowed(&self) -> String {
         format!("a whole number from {} to {}", self.0, self.1)
     }
@@ -129,7 +129,7 @@ impl<T: TryFrom<usize> + TryInto<i64> + Copy> Kind<T> for Count {
 /// A TCP port.
 pub struct Port;
 
-impl Kind<u16> for Port {
+impl ValueKind<u16> for Port {
     fn allowed(&self) -> String {
         format!("a whole number from 0 to {}", u16::MAX)
     }
@@ -155,7 +155,7 @@ impl Kind<u16> for Port {
 /// A duration, from the first to the second, both included.
 pub struct Time(pub Duration, pub Duration);
 
-impl Kind<Duration> for Time {
+impl ValueKind<Duration> for Time {
     fn allowed(&self) -> String {
         let (min, max) = (format_time(self.0), format_time(self.1));
         format!("a duration from {min} to {max}, in ms, s, m or h")

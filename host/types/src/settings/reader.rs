@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::error::{ConfigError, Errors};
-use super::kinds::Kind;
+use super::kinds::ValueKind;
 
 /// How alike two names must be for one to be suggested (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
@@ -87,7 +87,7 @@ impl<'s, 'e> Reader<'s, 'e> {
 
     /// The value of a key, checked; `None` after reporting what is wrong with it. The default is read like any
     /// value, so that it too stands for what it would in the file.
-    pub fn setting<T, K: Kind<T>>(&mut self, name: &'static str, default: T, kind: &K) -> Option<T> {
+    pub fn setting<T, K: ValueKind<T>>(&mut self, name: &'static str, default: T, kind: &K) -> Option<T> {
         match self.take(name) {
             Some(value) => self.check(name, value, kind),
             None if kind.is_required() => {
@@ -101,7 +101,7 @@ impl<'s, 'e> Reader<'s, 'e> {
         }
     }
 
-    fn check<T, K: Kind<T>>(&mut self, name: &str, value: &Value, kind: &K) -> Option<T> {
+    fn check<T, K: ValueKind<T>>(&mut self, name: &str, value: &Value, kind: &K) -> Option<T> {
         let key = self.path_of(name);
         let variable = self.source.variables.get(&key);
         let base = if variable.is_some() { Path::new("") } else { self.base() };

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::adapter::Adapter;
 use parlance_types::settings::{
-    Choice, Count, GIB, KIB, Kind, MIB, Size, Switch, Time, Value, millis, pattern, secs, settings, text,
+    Choice, Count, GIB, KIB, MIB, Size, Switch, Time, Value, ValueKind, millis, pattern, secs, settings, text,
 };
 
 settings! {
@@ -95,7 +95,7 @@ const REDIS_SCHEMES: [&str; 7] = [
     "valkey+unix://",
 ];
 
-impl Kind<RedisUrls> for RedisLocation {
+impl ValueKind<RedisUrls> for RedisLocation {
     fn allowed(&self) -> String {
         let none = self.0;
         format!("redis://, rediss:// (TLS) or unix:// URLs, comma-separated; \"\" for {none}")
@@ -132,7 +132,7 @@ impl Kind<RedisUrls> for RedisLocation {
 /// What channels and keys begin with: characters that mean nothing to Redis.
 struct Prefix;
 
-impl Kind<String> for Prefix {
+impl ValueKind<String> for Prefix {
     fn allowed(&self) -> String {
         "1 to 64 letters, digits, '.', '-', '_' and ':'".to_owned()
     }
