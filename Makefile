@@ -56,12 +56,13 @@ measure: setup ## measure swaps under load, attacks, the start of many tenants, 
 docs: setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
 	tests/.venv/bin/mkdocs build --strict --config-file tests/docs/mkdocs.yml --site-dir '$(abspath $(TARGET_DIR))/docs'
 
-lint: setup-guests setup-lint docs ## check formatting, clippy and the documentation, shell scripts, JavaScript and dependencies
+lint: setup-guests setup-lint docs ## check formatting, clippy, the documentation, wit/, shell scripts, JavaScript and dependencies
 	cargo fmt --all --check
 	for guests in guest-handlers tests/guests examples/moderation; do (cd $$guests && cargo fmt --all --check) || exit 1; done
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)
+	cargo run --quiet --package parlance-tests $(LOCKED) -- check
 	tests/lint/run.sh
 
 setup: setup-guests ## install what building and testing need, where it is missing
