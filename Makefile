@@ -53,7 +53,9 @@ measure: setup ## measure swaps under load, attacks, the start of many tenants, 
 	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)
 	tests/measure.sh
 
-docs: setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
+docs: setup-guests setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
+	cargo run --quiet --package parlance-tests $(LOCKED) -- reference '$(abspath $(TARGET_DIR))/wit-reference'
+	WIT_REFERENCE='$(abspath $(TARGET_DIR))/wit-reference' \
 	tests/.venv/bin/mkdocs build --strict --config-file tests/docs/mkdocs.yml --site-dir '$(abspath $(TARGET_DIR))/docs'
 
 lint: setup-guests setup-lint docs ## check formatting, clippy, the documentation, wit/, shell scripts, JavaScript and dependencies

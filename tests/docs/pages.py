@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # What git ignores.
 IGNORED = {".git", ".parlance", ".venv", "dist", "node_modules", "target"}
 PICTURES = (".png", ".svg")
-# The page that shows the contract.
-CONTRACT = "wit/README.md"
+# The pages of the contract, which `parlance-wit reference` writes into the directory that the variable names.
+CONTRACT = "wit"
+REFERENCE = "WIT_REFERENCE"
 # The page that lists the settings, and the schema that it is made of.
 SETTINGS = "host/settings.md"
 SCHEMA = "host/parlance.schema.json"
@@ -48,7 +49,10 @@ def on_files(files, config):
         files.append(File.generated(config, path, content=text, inclusion=inclusion))
 
     generate("code.css", HtmlFormatter(style="friendly").get_style_defs(".codehilite"))
-    generate(CONTRACT, contract(), InclusionLevel.INCLUDED)
+    contract = reference()
+    for name, text in contract.items():
+        generate(f"{CONTRACT}/{name}", text, InclusionLevel.INCLUDED)
+    config.nav = [{"Interfaces": nav_of(contract)} if "Interfaces" in entry else entry for entry in config.nav]
     generate(SETTINGS, settings(), InclusionLevel.INCLUDED)
     shown = set()
     for path in all_paths():
@@ -76,7 +80,7 @@ def source_behind(page):
         at = ROOT / path
         if not target or ":" in target or path.startswith("..") or not at.exists():
             return None, link
-        if (at / "README.md").exists() or f"{path}/README.md" == CONTRACT:
+        if (at / "README.md").exists() or path == CONTRACT:
             return None, f"{target.rstrip('/')}/README.md{hash_}{place}"
         if path.endswith((".md", *PICTURES)):
             return None, link
@@ -85,14 +89,17 @@ def source_behind(page):
     return behind
 
 
-def contract():
-    parts = [
-        "# The contract between server and handlers",
-        "The files of `wit/`. A handler imports the interfaces that it calls and exports those that it implements.",
-    ]
-    for path in sorted((ROOT / "wit").glob("*.wit")):
-        parts += [f"## {path.stem}", listing(f"wit/{path.name}")]
-    return "\n\n".join(parts)
+def reference():
+    """The pages of the contract by name, the list of interfaces first."""
+    directory = os.environ.get(REFERENCE)
+    if not directory:
+        raise SystemExit(f"{REFERENCE} is not set: `make docs` writes the reference of wit/ and sets it")
+    pages = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(directory).glob("*.md"))}
+    return {"README.md": pages.pop("README.md"), **pages}
+
+
+def nav_of(contract):
+    return [{"All": f"{CONTRACT}/{name}"} if name == "README.md" else f"{CONTRACT}/{name}" for name in contract]
 
 
 def settings():
