@@ -29,7 +29,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Every path but directories, whatever the file holds.
+/// Every path but directories, whatever the file holds. A link's target counts once, where it lies.
 pub(crate) fn paths() -> Vec<String> {
     // The files that git ignores count as absent also where there is no git: in an unpacked archive.
     let walk = WalkBuilder::new(root())
@@ -40,7 +40,7 @@ pub(crate) fn paths() -> Vec<String> {
     let mut paths = Vec::new();
     for entry in walk {
         let entry = entry.unwrap();
-        if entry.file_type().is_some_and(|kind| !kind.is_dir()) {
+        if entry.file_type().is_some_and(|kind| kind.is_file()) {
             paths.push(entry.path().strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
         }
     }

@@ -47,10 +47,11 @@ impl Toolchain {
             return Ok(toolchain);
         }
         bail!(
-            "no compiler for guests: rustc has no target {TARGET}, and Debian's packages are not installed either.\n\
-             `make setup` installs what this machine allows. By hand, one of:\n  \
+            "no compiler for handlers: rustc has no target {TARGET}, and Debian's packages are not installed either. \
+             Install one of them:\n  \
              rustup target add {TARGET}\n  \
-             apt-get install rustc-web cargo-web rust-web-src lld-NN    (the newest that apt-get knows)"
+             apt-get install rustc-web cargo-web rust-web-src lld-NN    (the newest that apt-get knows)\n\
+             In a clone of Parlance's repository, `make setup` does what this machine allows."
         )
     }
 

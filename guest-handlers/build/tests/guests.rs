@@ -32,20 +32,17 @@ fn shipped(out_dir: &Path) -> Vec<Built> {
     .unwrap()
 }
 
-/// Copies the handlers' sources, without build output.
+/// Copies the handlers' sources, without build output. `kit/wit` is a link, and a directory in the copy.
 fn copy(to: &Path) {
-    for directory in ["guest-handlers", "wit"] {
-        let files = Command::new("find")
-            .arg(directory)
-            .args("-type f -not -path */target/* -not -path */build/*".split(' '))
-            .current_dir(REPOSITORY)
-            .output()
-            .unwrap();
-        assert!(files.status.success());
-        for file in String::from_utf8(files.stdout).unwrap().lines() {
-            fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
-            fs::copy(Path::new(REPOSITORY).join(file), to.join(file)).unwrap();
-        }
+    let files = Command::new("find")
+        .args("-L guest-handlers -type f -not -path */target/* -not -path */build/*".split(' '))
+        .current_dir(REPOSITORY)
+        .output()
+        .unwrap();
+    assert!(files.status.success());
+    for file in String::from_utf8(files.stdout).unwrap().lines() {
+        fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+        fs::copy(Path::new(REPOSITORY).join(file), to.join(file)).unwrap();
     }
 }
 
@@ -157,4 +154,24 @@ fn a_missing_package_is_named_with_the_existing_ones() {
         message.contains("there are: message, presence, receipt, room, typing"),
         "{message}"
     );
+}
+
+/// `cargo`, `rustc` and `dpkg` are looked for on the search path.
+#[test]
+fn without_a_compiler_the_message_names_both_ways_to_get_one() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_parlance-build"))
+        .args(["--workspace", "."])
+        .current_dir(empty.path())
+        .env("PATH", empty.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{message}");
+    for way in [
+        "rustup target add wasm32-unknown-unknown",
+        "apt-get install rustc-web cargo-web rust-web-src lld-NN",
+    ] {
+        assert!(message.contains(way), "{message}");
+    }
 }

@@ -1,9 +1,10 @@
-//! The bindings that wit-bindgen generates from `wit/`. The capabilities are generated once and shared by all handlers'
-//! worlds, so that a [`Rejection`](crate::Rejection) has the same type in all of them.
+//! The bindings that wit-bindgen generates from `wit/`, which is a link to the repository's, and a copy of it in the
+//! package. The capabilities are generated once and shared by all handlers' worlds, so that a
+//! [`Rejection`](crate::Rejection) has the same type in all of them.
 
 /// The imports of all worlds.
 pub mod capabilities {
-    wit_bindgen::generate!({ path: "../../wit", world: "capabilities", generate_all });
+    wit_bindgen::generate!({ path: "wit", world: "capabilities", generate_all });
 }
 
 macro_rules! world {
@@ -11,7 +12,7 @@ macro_rules! world {
         $(#[$doc])*
         pub mod $module {
             wit_bindgen::generate!({
-                path: "../../wit",
+                path: "wit",
                 world: $world,
                 pub_export_macro: true,
                 export_macro_name: $export,

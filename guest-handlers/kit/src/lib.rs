@@ -1,39 +1,4 @@
-//! Write Parlance handlers in Rust.
-//!
-//! A handler is a type that implements one or more of the traits below, exported with [`export!`]:
-//!
-//! ```ignore
-//! use parlance_guest::{Context, Incoming, MessageHandler, Rejection, Serialize, messages};
-//!
-//! struct Polite;
-//!
-//! impl MessageHandler for Polite {
-//!     fn handle(_: &Context, message: Incoming) -> Result<impl Serialize, Rejection> {
-//!         if message.content.contains("darn") {
-//!             return Err(Rejection::Denied("mind your language".into()));
-//!         }
-//!         messages::post(&message.into())?;
-//!         Ok(())
-//!     }
-//! }
-//!
-//! parlance_guest::export!(Polite: message);
-//! ```
-//!
-//! An instance lives for one event, so values in statics are lost after it. What the handler asks of the capabilities
-//! ([`messages`], [`kv`], [`broadcast`], [`rooms`], [`presence`]) happens after it has returned `Ok`, all of it or
-//! none. There is no standard output: `println!` prints nowhere; [`info!`] and the other macros write to the server's
-//! log. To derive [`Serialize`] without a dependency on serde, name the crate's re-export:
-//!
-//! ```
-//! #[derive(parlance_guest::Serialize)]
-//! #[serde(crate = "parlance_guest::serde")]
-//! struct Answer {
-//!     count: u32,
-//! }
-//! ```
-//!
-//! After a panic the client gets `handler-failed`, and the server's log has the message.
+#![doc = include_str!("../README.md")]
 
 #[cfg(all(feature = "arena", target_arch = "wasm32"))]
 mod arena;
