@@ -18,45 +18,49 @@ use wasmparser::{Parser, Payload};
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// What each package has besides its sources.
-const EVERY: [&str; 7] = [
+const EVERY: [&str; 6] = [
     ".cargo_vcs_info.json",
     "Cargo.lock",
     "Cargo.toml",
     "Cargo.toml.orig",
     "LICENSE-APACHE",
     "LICENSE-MIT",
-    "README.md",
+];
+/// The crates that `parlance-testing` stands on, with which authors test handlers.
+const BENEATH_TESTING: [&str; 5] = [
+    "parlance-handler",
+    "parlance-hub",
+    "parlance-scheduler",
+    "parlance-store",
+    "parlance-types",
 ];
 
-/// Packages a crate of a workspace, without network, and returns the directory of the unpacked package.
-fn unpacked(workspace: &str, package: &str, to: &Path) -> PathBuf {
+/// Packages crates of a workspace, without network, and returns the directories of the unpacked packages. Crates of which
+/// one depends on the other are packaged together.
+fn unpacked<const N: usize>(workspace: &str, packages: [&str; N], to: &Path) -> [PathBuf; N] {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
     let mut cargo = Command::new("cargo");
-    // Verifying compiles the package for this machine, which the unpacked one is not for.
-    cargo.args([
-        "package",
-        "--no-verify",
-        "--allow-dirty",
-        "--offline",
-        "--package",
-        package,
-    ]);
+    // Verifying compiles the packages for this machine, which takes minutes, and for which a handler's are not.
+    cargo.args(["package", "--no-verify", "--allow-dirty", "--offline"]);
+    cargo.args(packages.map(|package| format!("--package={package}")));
     cargo.arg("--target-dir").arg(&target);
     let output = clean(&mut cargo)
         .current_dir(Path::new(REPOSITORY).join(workspace))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let name = format!("{package}-{}", env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(to).unwrap();
-    let tar = Command::new("tar")
-        .arg("-xzf")
-        .arg(target.join("package").join(format!("{name}.crate")))
-        .current_dir(to)
-        .status()
-        .unwrap();
-    assert!(tar.success());
-    to.join(name)
+    packages.map(|package| {
+        let name = format!("{package}-{}", env!("CARGO_PKG_VERSION"));
+        let tar = Command::new("tar")
+            .arg("-xzf")
+            .arg(target.join("package").join(format!("{name}.crate")))
+            .current_dir(to)
+            .status()
+            .unwrap();
+        assert!(tar.success());
+        to.join(name)
+    })
 }
 
 /// The files below a directory.
@@ -77,10 +81,10 @@ fn files(directory: &Path) -> BTreeSet<String> {
 }
 
 /// Fails unless the package has the files of these directories of the repository, byte for byte, and nothing else but
-/// what every package has.
+/// the others and what every package has.
 #[track_caller]
-fn assert_has(package: &Path, directories: &[(&str, &str)]) {
-    let mut expected: BTreeSet<String> = EVERY.map(str::to_owned).into();
+fn assert_has(package: &Path, directories: &[(&str, &str)], others: &[&str]) {
+    let mut expected: BTreeSet<String> = EVERY.iter().chain(others).map(|file| (*file).to_owned()).collect();
     for (own, of_repository) in directories {
         let directory = Path::new(REPOSITORY).join(of_repository);
         for file in files(&directory) {
@@ -98,7 +102,7 @@ fn assert_has(package: &Path, directories: &[(&str, &str)]) {
         assert_eq!(licence(package), licence(Path::new(REPOSITORY)));
     }
     let manifest = fs::read_to_string(package.join("Cargo.toml")).unwrap();
-    for key in ["description", "license", "readme", "rust-version"] {
+    for key in ["description", "license", "rust-version"] {
         assert!(manifest.contains(&format!("\n{key} = ")), "no {key} in:\n{manifest}");
     }
     assert!(!manifest.contains("publish = false"), "{manifest}");
@@ -106,12 +110,29 @@ fn assert_has(package: &Path, directories: &[(&str, &str)]) {
 }
 
 #[test]
-fn the_packages_have_sources_contract_and_licences_and_nothing_else() {
+fn the_packages_for_authors_have_sources_contract_licences_and_page_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let kit = unpacked("guest-handlers", "parlance-guest", directory.path());
-    assert_has(&kit, &[("src", "guest-handlers/kit/src"), ("wit", "wit")]);
-    let builder = unpacked(".", "parlance-build", directory.path());
-    assert_has(&builder, &[("src", "guest-handlers/build/src")]);
+    let [kit] = unpacked("guest-handlers", ["parlance-guest"], directory.path());
+    assert_has(
+        &kit,
+        &[("src", "guest-handlers/kit/src"), ("wit", "wit")],
+        &["README.md"],
+    );
+    let [builder] = unpacked(".", ["parlance-build"], directory.path());
+    assert_has(&builder, &[("src", "guest-handlers/build/src")], &["README.md"]);
+}
+
+#[test]
+fn the_packages_beneath_the_test_crate_have_sources_contract_and_licences_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let packages = unpacked(".", BENEATH_TESTING, directory.path());
+    for (name, package) in BENEATH_TESTING.iter().zip(&packages) {
+        let home = name.strip_prefix("parlance-").unwrap();
+        let sources = format!("host/{home}/src");
+        let contract = (home == "handler").then_some(("wit", "wit"));
+        let directories: Vec<_> = [("src", sources.as_str())].into_iter().chain(contract).collect();
+        assert_has(package, &directories, &[]);
+    }
 }
 
 /// The first block of code of a language.
@@ -142,7 +163,7 @@ fn a_handler_is_built_with_the_packaged_kit_outside_the_repository() {
     if directory.exists() {
         fs::remove_dir_all(&directory).unwrap();
     }
-    let kit = unpacked("guest-handlers", "parlance-guest", &directory);
+    let [kit] = unpacked("guest-handlers", ["parlance-guest"], &directory);
     let page = fs::read_to_string(kit.join("README.md")).unwrap();
     let handler = directory.join("polite");
     fs::create_dir_all(handler.join("src")).unwrap();

@@ -1,7 +1,7 @@
-//! The bindings that wasmtime generates from `wit/`.
+//! The bindings that wasmtime generates from `wit/`, which is a link to the repository's.
 
 wasmtime::component::bindgen!({
-    path: "../../wit",
+    path: "wit",
     world: "handler",
     imports: {
         "parlance:chat/messages.get": async | trappable,
