@@ -29,6 +29,17 @@ pub(crate) struct Break {
     declarations: Option<[String; 2]>,
 }
 
+impl Break {
+    fn new(item: impl Into<String>, problem: impl Into<String>) -> Self {
+        let (item, problem) = (item.into(), problem.into());
+        Self {
+            item,
+            problem,
+            declarations: None,
+        }
+    }
+}
+
 impl Display for Break {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.item, self.problem)?;
@@ -67,17 +78,6 @@ pub(crate) fn breaks(released: &Sources, current: &Sources) -> Result<Vec<Break>
         }
     }
     Ok(breaks)
-}
-
-impl Break {
-    fn new(item: impl Into<String>, problem: impl Into<String>) -> Self {
-        let (item, problem) = (item.into(), problem.into());
-        Self {
-            item,
-            problem,
-            declarations: None,
-        }
-    }
 }
 
 /// On which side of an interface components stand.
