@@ -178,8 +178,8 @@ fn a_handler_is_built_with_the_packaged_kit_outside_the_repository() {
 
     let built = build(&Options {
         workspace: handler,
-        // Those of the shipped handlers, although the kit lies elsewhere: with both, cargo uses the standard library
-        // that it has compiled for them, which takes minutes.
+        // Those of the shipped handlers, although the kit lies elsewhere: with both, and the same profile, cargo uses
+        // the standard library that it has compiled for them, which takes minutes.
         root: Some(REPOSITORY.into()),
         packages: Vec::new(),
         target_dir: Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("guests"),
