@@ -54,7 +54,7 @@ pub(super) fn compile(
             component_limits::check(bytes).map_err(|error| error.into_load_error())?;
             engine
                 .precompile_component(bytes)
-                .map_err(|error| LoadError::Compile(message(&format!("{error:#}"))))?
+                .map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?
         }
         Compiler::Child(program) => {
             let compiled = child::compile(program, limits, code_max, bytes);

@@ -34,7 +34,11 @@ pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadE
         ..HandlerInfo::default()
     });
     let loaded = sandbox.load_to_inspect(info, bytes);
-    if let Err(error @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_))) = loaded {
+    if let Err(
+        error
+        @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_) | LoadError::Async(_)),
+    ) = loaded
+    {
         return Err(error);
     }
     let component = wasmtime::component::Component::from_binary(&sandbox.engine, bytes)

@@ -372,7 +372,7 @@ impl Sandbox {
         }
         let pre = linker
             .instantiate_pre(component)
-            .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
+            .map_err(|error| LoadError::from_linker(format!("{error:#}")))?;
         let exports = ExportIndices {
             message: exports::on_message::GuestIndices::new(&pre).ok(),
             typing: exports::on_typing::GuestIndices::new(&pre).ok(),

@@ -61,3 +61,29 @@ fn a_component_that_exceeded_the_compile_time_is_not_compiled_again_soon() {
     }
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "once\n");
 }
+
+#[test]
+fn a_component_with_async_functions_or_for_wasi_0_3_is_refused_with_the_remedy() {
+    let limits = EngineLimits {
+        instances: 1,
+        ..EngineLimits::default()
+    };
+    let sandbox = Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap());
+    for text in [
+        "(component (type (stream u8)))",
+        "(component (type (future)))",
+        r#"(component (import "wait" (func async)))"#,
+        r#"(component (core func (canon task.return)))"#,
+        r#"(component (import "wasi:clocks/monotonic-clock@0.3.0" (instance (export "now" (func (result u64))))))"#,
+        r#"(component (import "wasi:cli/run@0.3.0-rc-2026-03-15" (instance (export "run" (func async)))))"#,
+    ] {
+        let bytes = wat::parse_str(text).unwrap();
+        let loaded = sandbox.load(Arc::default(), &bytes, &GuestLimits::default());
+        let error = loaded.map(|_| ()).unwrap_err();
+        assert!(matches!(error, LoadError::Async(_)), "{text}: {error}");
+        assert!(error.to_string().contains("wasm32-wasip2"), "{error}");
+    }
+    let older = r#"(component (import "wasi:clocks/odd@0.2.0" (instance (export "now" (func (result u64))))))"#;
+    let loaded = sandbox.load(Arc::default(), &wat::parse_str(older).unwrap(), &GuestLimits::default());
+    assert!(matches!(loaded.err(), Some(LoadError::Imports(_))));
+}

@@ -106,7 +106,7 @@ fn failure(limits: &EngineLimits, status: ExitStatus, messages: &str) -> LoadErr
         (Some(1), _) if messages.contains(component_limits::TOO_MANY) => {
             LoadError::TooMany(message(last_message(messages)))
         }
-        (Some(1), _) => LoadError::Compile(message(last_message(messages))),
+        (Some(1), _) => LoadError::from_compiler(message(last_message(messages))),
         // SIGXCPU: the kernel sends it past RLIMIT_CPU.
         (_, Some(24)) => LoadError::CompileTime {
             max: limits.compile_time,

@@ -52,6 +52,13 @@ pub enum LoadError {
     /// The compiling process cannot be started, or died.
     #[error("the process that compiles components failed: {0}")]
     Compiler(String),
+    /// It needs the component model's async functions, which WASI 0.3 is made of.
+    #[error(
+        "the component is made for WASI 0.3 or has async functions, and this server has neither: build it for WASI 0.2 \
+         or without WASI (in Rust for wasm32-wasip2 or wasm32-unknown-unknown, in JavaScript with `componentize-qjs \
+         --sync`), and export no async functions ({0})"
+    )]
+    Async(String),
     /// It imports something that the host does not provide.
     #[error("the component imports what the host does not offer: {0}")]
     Imports(String),
@@ -111,4 +118,25 @@ pub enum LoadError {
     /// It cannot be instantiated.
     #[error("the component fails while it is instantiated: {0}")]
     Instantiate(String),
+}
+
+impl LoadError {
+    /// The error for a message of the compiler about the component.
+    pub(in crate::sandbox) fn from_compiler(why: String) -> Self {
+        // Each use of an async function, stream or future has a message of its own, with these words.
+        if why.contains("the component model") && why.contains("async") {
+            Self::Async(why)
+        } else {
+            Self::Compile(why)
+        }
+    }
+
+    /// The error for a message of the linker about the component's imports.
+    pub(in crate::sandbox) fn from_linker(why: String) -> Self {
+        if why.contains("`wasi:") && why.contains("@0.3") {
+            Self::Async(why)
+        } else {
+            Self::Imports(why)
+        }
+    }
 }
