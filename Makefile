@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page setup-docs setup-fuzz setup-lint run test fuzz simulate mutants conformance clients bench measure docs lint clean
+.PHONY: help setup setup-guests setup-page setup-docs setup-fuzz setup-lint run test fuzz simulate mutants conformance clients bench measure wit-package docs lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +52,9 @@ bench: setup ## measure Parlance beside the usual Node server
 measure: setup ## measure swaps under load, attacks, the start of many tenants, and several nodes
 	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)
 	tests/measure.sh
+
+wit-package: setup-guests ## encode wit/ in its binary form, target/wit/parlance-chat.wasm, for `parlance push --wit`
+	cargo run --package parlance-build $(LOCKED) -- --wit wit --out '$(abspath $(TARGET_DIR))/wit'
 
 docs: setup-guests setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
 	cargo run --quiet --package parlance-tests $(LOCKED) -- reference '$(abspath $(TARGET_DIR))/wit-reference'

@@ -11,6 +11,7 @@ mod cargo;
 mod component;
 mod environment;
 mod toolchain;
+mod wit;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 
 pub use environment::clean;
 pub use toolchain::{TARGET, Toolchain};
+pub use wit::encode_wit;
 
 /// What to build, and where the output goes.
 #[derive(Clone, Debug)]

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
-use parlance_build::{Options, build};
+use parlance_build::{Options, build, encode_wit};
 
 const HELP: &str = "\
 Builds guest crates into handler components.
 
 Usage: parlance-build [OPTION]... [PACKAGE]...
+       parlance-build --wit DIR [--out DIR]
 
 PACKAGE: a package of the workspace [default: every one that has a cdylib]
 
@@ -19,23 +20,35 @@ Options:
                     its path is removed from the components [default: the directory above the workspace]
   --target-dir DIR  cargo's target directory [default: target/guests]
   --out DIR         where the components go [default: target/components]
+  --wit DIR         encode the WIT package in DIR in its binary form, and build nothing
   --locked          fail if the workspace's Cargo.lock is out of date, as cargo's --locked does
   -h, --help        print this text";
 
 fn main() -> Result<()> {
-    let Some(options) = parse(lexopt::Parser::from_env())? else {
-        println!("{HELP}");
-        return Ok(());
+    let all = match parse(lexopt::Parser::from_env())? {
+        Task::Help => {
+            println!("{HELP}");
+            return Ok(());
+        }
+        Task::Build(options) => build(&options)?,
+        Task::EncodeWit { directory, out_dir } => vec![encode_wit(&directory, &out_dir)?],
     };
-    for built in build(&options)? {
+    for built in all {
         let note = if built.changed { "" } else { " (unchanged)" };
         println!("{} {} bytes{note}", built.path.display(), built.size);
     }
     Ok(())
 }
 
-/// The options, or `None` for `--help`.
-fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
+/// What the command line asks for.
+enum Task {
+    Help,
+    Build(Options),
+    EncodeWit { directory: PathBuf, out_dir: PathBuf },
+}
+
+fn parse(mut arguments: lexopt::Parser) -> Result<Task> {
+    let mut wit = None;
     let mut options = Options {
         workspace: "guest-handlers".into(),
         root: None,
@@ -51,12 +64,19 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
             Long("target-dir") => options.target_dir = directory(&mut arguments)?,
             Long("out") => options.out_dir = directory(&mut arguments)?,
             Long("locked") => options.locked = true,
-            Short('h') | Long("help") => return Ok(None),
+            Long("wit") => wit = Some(directory(&mut arguments)?),
+            Short('h') | Long("help") => return Ok(Task::Help),
             Value(package) => options.packages.push(package.string()?),
             _ => return Err(argument.unexpected().into()),
         }
     }
-    Ok(Some(options))
+    Ok(match wit {
+        Some(directory) => Task::EncodeWit {
+            directory,
+            out_dir: options.out_dir,
+        },
+        None => Task::Build(options),
+    })
 }
 
 fn directory(arguments: &mut lexopt::Parser) -> Result<PathBuf> {
