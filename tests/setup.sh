@@ -96,6 +96,21 @@ cpp_compiler() {
     command -v c++ >/dev/null || install_packages "a C++ compiler, for libFuzzer" "$(by_manager g++ gcc-c++)"
 }
 
+# Debian's package has one; of other systems some have none.
+oci_registry() {
+    if command -v docker-registry >/dev/null || command -v registry >/dev/null; then
+        return
+    fi
+    local package missing="there is no registry for components (docker-registry)"
+    package=$(by_manager docker-registry docker-distribution)
+    if can_install "$package"; then
+        install_packages "a registry for components" "$package"
+        return
+    fi
+    [ -z "${CI:-}" ] || fail "$missing, and CI skips no test"
+    say "$missing: the tests of tests/e2e/oci.test.mjs are skipped"
+}
+
 # Which browser will do is for the tests to say. Ubuntu's Chromium is a snap, which will not.
 browser() {
     local find=tests/e2e/lib/find-browser.mjs
@@ -131,6 +146,7 @@ lint)
     ;;
 all)
     programs
+    oci_registry
     cpp_compiler
     node_and_npm
     browser

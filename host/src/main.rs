@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => cli::check_config::run(args, &env, out, notes),
         Command::Backup(args) => cli::backup::backup(args, &env, out),
         Command::Restore(args) => cli::backup::restore(args, &env, out),
-        Command::Inspect(args) => cli::inspect::run(args, out),
+        Command::Inspect(args) => cli::inspect::run(args, &env, out),
         Command::CompileComponent(args) => cli::compile_component::run(args, std::io::stdin().lock(), out),
         // `operate` has handled the others.
         _ => Ok(()),
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command that uses the admin API; `None` for the other commands.
+/// Runs a command that speaks to a server or a registry; `None` for the other commands.
 fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> {
     if matches!(
         command,
@@ -82,6 +82,8 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             Command::Revocations(args) => terminal.revocations(args).await,
             Command::Unrevoke(args) => terminal.unrevoke(args).await,
             Command::Audit(args) => terminal.audit(args).await,
+            Command::Push(args) => terminal.push(args).await,
+            Command::Pull(args) => terminal.pull(args).await,
             Command::Serve(_)
             | Command::Dev(_)
             | Command::Token(_)

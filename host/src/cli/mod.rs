@@ -9,6 +9,7 @@ pub mod check_config;
 pub mod compile_component;
 mod failure;
 pub mod inspect;
+pub mod oci;
 pub mod operate;
 pub mod operate_args;
 pub mod serve;
@@ -20,6 +21,7 @@ pub mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 
 pub use failure::Failure;
@@ -87,6 +89,10 @@ pub enum Command {
     CompileComponent(CompileArgs),
     /// Show a component's size, imports and exports, and what it may do.
     Inspect(InspectArgs),
+    /// Push a component to an OCI registry.
+    Push(oci::PushArgs),
+    /// Pull a component from an OCI registry into a file.
+    Pull(oci::PullArgs),
 }
 
 /// `parlance serve`.
@@ -238,12 +244,16 @@ pub struct CompileArgs {
 /// `parlance inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  parlance inspect moderation.wasm")]
+Examples:
+  parlance inspect moderation.wasm
+  parlance inspect oci://ghcr.io/acme/moderation:1.2")]
 pub struct InspectArgs {
-    /// The component, a .wasm file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// The component: a .wasm file, or oci://REGISTRY/NAME:TAG.
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(oci::Source::parse))]
+    pub component: oci::Source,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: oci::RegistryArgs,
 }
 
 /// The configuration file, for every command that reads it.

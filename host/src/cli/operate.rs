@@ -20,6 +20,7 @@ use tokio_util::io::StreamReader;
 
 use super::Failure;
 use super::admin_client::{AdminClient, ServerArgs, problem_error};
+use super::oci::{self, Source};
 use super::operate_args::{
     CanaryArgs, DeployArgs, PromoteArgs, RemoveArgs, RollbackArgs, TenantsArgs, TenantsCommand, VersionsArgs,
 };
@@ -64,11 +65,11 @@ impl Terminal<'_> {
     }
 
     /// Prints text for people, escaped: text from others must not move the cursor, nor show lines in another order.
-    fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
         Ok(writeln!(self.out, "{}", escape::lines(&text.to_string())).context("standard output")?)
     }
 
-    fn note(&mut self, text: impl std::fmt::Display) {
+    pub(super) fn note(&mut self, text: impl std::fmt::Display) {
         // A note that cannot be written is not a failure.
         let _ = writeln!(self.notes, "{}", escape::lines(&text.to_string()));
     }
@@ -86,15 +87,26 @@ impl Terminal<'_> {
     /// # Errors
     /// Why it was not deployed; then nothing has changed.
     pub async fn deploy(&mut self, args: &DeployArgs) -> Result<(), Failure> {
-        let bytes = std::fs::read(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?;
-        let handler = match &args.handler {
-            Some(name) => name.clone(),
-            None => handler_name(&args.file),
+        let (bytes, name, note) = match &args.component {
+            Source::File(path) => {
+                let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                (bytes, handler_name(path), args.note.clone())
+            }
+            Source::Registry(address) => {
+                let fetched = oci::fetch(address, &args.registry, self.env).await?;
+                self.note(format_args!("{address} is {}", fetched.pinned));
+                let note = match &args.note {
+                    Some(note) => format!("{note} ({})", fetched.pinned),
+                    None => fetched.pinned.to_string(),
+                };
+                (fetched.bytes, handler_name(Path::new(address.short_name())), Some(note))
+            }
         };
+        let handler = args.handler.clone().unwrap_or(name);
         let client = self.client(&args.server)?;
         let mut query: Vec<(&str, String)> = Vec::new();
         query.extend(args.canary.map(|percent| ("canary", percent.to_string())));
-        query.extend(args.note.clone().map(|note| ("note", note)));
+        query.extend(note.map(|note| ("note", note)));
         query.extend(args.isolation.clone().map(|mode| ("isolation", mode)));
         if !args.settings.is_empty() {
             let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::admin_client::ServerArgs;
+use super::oci::{RegistryArgs, Source};
 use crate::dispatch::now_ms;
 use parlance_types::id::DEFAULT_TENANT;
 
@@ -24,17 +26,24 @@ pub struct TenantArg {
 The component is checked before anything changes: size, imports, exports, a trial run. Events under way finish on the
 version they began with. A version that fails too often is rolled back automatically ([deploy] in the configuration).
 
+A component of a registry is fetched by this command. Its tag is resolved once, and the address with the digest becomes
+part of the note.
+
 Examples:
   parlance deploy moderation.wasm --tenant acme
-  parlance deploy moderation.wasm --tenant acme --canary 10% --note 'new word list'")]
+  parlance deploy moderation.wasm --tenant acme --canary 10% --note 'new word list'
+  parlance deploy oci://ghcr.io/acme/moderation:1.2 --tenant acme")]
 pub struct DeployArgs {
-    /// The component, a .wasm file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// The component: a .wasm file, or oci://REGISTRY/NAME:TAG, or with @sha256:… in place of :TAG.
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(Source::parse))]
+    pub component: Source,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
     /// The handler's tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// The handler's name [default: the file's name].
+    /// The handler's name [default: the file's name, or the last part of the address's].
     #[arg(long, value_name = "NAME")]
     pub handler: Option<String>,
     /// Begin with a canary in this share of the rooms, such as 10%.
