@@ -1,0 +1,101 @@
+// A handler of each kind of event, which uses each capability.
+import {
+  ask,
+  Audience,
+  Conflict,
+  emit,
+  Fault,
+  identity,
+  kv,
+  messages,
+  NotFound,
+  presence,
+  RateLimited,
+  rooms,
+  settings,
+  type Argument,
+  type OnAnswer,
+  type OnEvent,
+  type OnEventAck,
+  type OnMessage,
+  type OnPresence,
+  type OnReceipt,
+  type OnRoom,
+  type OnServerEvent,
+  type OnTyping,
+} from 'parlance-handlers';
+import { Limit, shout } from './lib/text';
+import words from './lib/words.json';
+
+export const onMessage: OnMessage = (context, message) => {
+  if (words.some((word: string) => message.content.includes(word))) throw new Conflict('mind your language');
+  if (message.content.length > Limit.Content) throw new RateLimited('slow down', { retryAfterMs: 5000 });
+  const id = messages.post({ ...message, content: shout(message.content) });
+  return { id, metadata: message.metadata, by: context.user };
+};
+
+export const onTyping: OnTyping = (context, room, typing) => {
+  emit(Audience.othersInRoom(room), 'user-typing', { userId: context.user, typing });
+};
+
+export const onReceipt: OnReceipt = (_, message) => messages.markRead(message);
+
+export const onPresence: OnPresence = (_, change) => {
+  presence.set(change.type === 'set' ? change.status : change.type === 'connected' ? 'online' : 'offline');
+};
+
+export const onRoom: OnRoom = (_, { type, room }) => {
+  if (room === 'secret') throw new NotFound();
+  rooms[type](room);
+  return { [type]: room };
+};
+
+const events: Record<string, (args: Argument[]) => Argument | void> = {
+  keys() {
+    kv.setJson('json', { a: [1, 'é'] }, { ttlMs: 60_000 });
+    kv.set('text', 'grüße 😀');
+    kv.set('bytes', new Uint8Array([0, 255]));
+    kv.set('gone', 'x');
+    kv.delete('gone');
+    const sum = [kv.increment('sum'), kv.increment('sum', -3)];
+    return { json: kv.getJson('json') ?? null, text: kv.getText('text'), bytes: [...kv.get('bytes')!], gone: kv.get('gone'), sum } as Argument;
+  },
+  past([room]) {
+    const found = messages.history(String(room), { before: 3, limit: 2 });
+    return { found: found.map(({ seq, content, metadata }) => ({ seq, content, metadata })), first: messages.get(found[0]!.id).content } as Argument;
+  },
+  rooms([room]) {
+    rooms.setData({ seen: String(room) });
+    return { joined: rooms.joined(String(room)), members: rooms.members(String(room)).sort(), count: rooms.memberCount(String(room)) };
+  },
+  who() {
+    const { transport, auth } = identity.handshake();
+    const [state] = presence.get(['alice']);
+    return { name: identity.username(), role: identity.claims()['role'] ?? null, transport, auth, status: state!.status, word: settings.get('word') ?? null, none: settings.get('none') ?? null } as Argument;
+  },
+  fault() {
+    try {
+      messages.get('0'.repeat(26));
+    } catch (error) {
+      if (error instanceof Fault) return { code: error.code, call: error.call };
+    }
+  },
+  denied() {
+    messages.post({ room: 'elsewhere', content: 'x' });
+  },
+  binary([picture]) {
+    emit(Audience.sender, 'picture', { picture: picture!, again: [new Uint8Array([7])] });
+    return { bytes: [...(picture as Uint8Array)] };
+  },
+  ask() {
+    ask(Audience.room('general'), 'question', ['ready?'], { tag: 'poll', timeMs: 1000 });
+  },
+};
+
+export const onEvent: OnEvent = (_, name, args) => events[name]!(args) as never;
+
+export const onAnswer: OnAnswer = (context, tag, answer) => {
+  kv.setJson(`answer:${context.user}`, { tag, answer } as never);
+};
+
+export const onServerEvent: OnServerEvent = (receivedAt, name, args) => ({ receivedAt, name, args: args as never });

@@ -1,0 +1,7 @@
+export enum Limit {
+  Content = 20,
+}
+
+export function shout(text: string): string {
+  return `${text.toUpperCase()}!`;
+}
