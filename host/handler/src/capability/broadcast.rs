@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Audience, Call, Effect, Fault, Packet, Question, room_id, user_id};
+use super::{Audience, Call, Capability, Effect, Fault, Packet, Question, room_id, user_id};
 use parlance_types::text::json::{DEPTH_MAX, Placeholders, Tokens, exceeds_depth};
 use parlance_types::text::without_lone_surrogates;
 
@@ -96,6 +96,7 @@ impl Call {
         arguments: &str,
         attachments: Vec<Vec<u8>>,
     ) -> Result<(Audience, Packet), Fault> {
+        self.require(Capability::Broadcast)?;
         let to = match to {
             AudienceRequest::Room(room) => Audience::Room(room_id(&room)?),
             AudienceRequest::OthersInRoom(room) => Audience::OthersInRoom(room_id(&room)?),

@@ -1,6 +1,6 @@
 //! `kv`: a small key-value space for each handler of each tenant.
 
-use super::{Call, Fault, unavailable};
+use super::{Call, Capability, Fault, unavailable};
 use parlance_store::{KvKey, Write};
 
 /// Longest key, in bytes.
@@ -10,6 +10,7 @@ const VALUE_MAX: usize = 64 * 1024;
 
 impl Call {
     fn kv_key(&self, key: String) -> Result<KvKey, Fault> {
+        self.require(Capability::Kv)?;
         if key.is_empty() || key.len() > KEY_MAX {
             return Err(Fault::Invalid(format!(
                 "a key has 1 to {KEY_MAX} bytes; this one has {}",

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use super::{Call, Effect, Fault, room_id, unavailable};
+use super::{Call, Capability, Effect, Fault, room_id, unavailable};
 use parlance_store::{ClientRef, Draft, End, Message, Range, RequestDigest, Write};
 use parlance_types::id::{MessageId, check_client_id};
 use parlance_types::text::json::{DEPTH_MAX, is_valid_json};
@@ -28,6 +28,7 @@ impl Call {
     /// # Errors
     /// When the user is not in the room, the message is malformed or too large, or the allowance is used up.
     pub fn post(&mut self, mut draft: DraftRequest) -> Result<MessageId, Fault> {
+        self.require(Capability::Messages)?;
         let room = room_id(&draft.room)?;
         if let Some(Cow::Owned(metadata)) = draft.metadata.as_deref().map(without_lone_surrogates) {
             draft.metadata = Some(metadata);
@@ -116,6 +117,7 @@ impl Call {
     /// # Errors
     /// When there is no such message for this user, or the store cannot serve.
     pub async fn message(&self, id: &str) -> Result<Message, Fault> {
+        self.require(Capability::Messages)?;
         if self.host_context.room_count() == 0 {
             // Outside all rooms no message is visible, so the flag reveals nothing about the requested one.
             self.not_joined.store(true, Ordering::Relaxed);
@@ -137,6 +139,7 @@ impl Call {
     /// # Errors
     /// When the connection is not in the room, the id is invalid, or the store cannot serve.
     pub async fn history(&self, room: &str, before: Option<u64>, limit: u32) -> Result<Vec<Message>, Fault> {
+        self.require(Capability::Messages)?;
         let id = room_id(room)?;
         self.require_joined(room)?;
         self.host_context.wait_in_flight().await;

@@ -19,6 +19,7 @@ pub mod effects;
 mod grants;
 mod handshake;
 mod identity;
+mod injection;
 mod kv;
 mod limits;
 mod log;
@@ -34,6 +35,7 @@ pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::HandshakeData;
+pub use injection::{Capability, HttpAnswer, HttpFault, HttpRequest};
 pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
@@ -88,6 +90,16 @@ pub trait HostContext: Send + Sync {
 
     /// The users' presence as this connection's user may see it, in the order of `users`.
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState>;
+
+    /// Whether a test has taken this capability from the handler. A server takes none.
+    fn denies(&self, _: Capability) -> bool {
+        false
+    }
+
+    /// A test's answer to an HTTP request that a grant covers. `None`: the request goes to the network, as in a server.
+    fn answer_http(&self, _: &HttpRequest<'_>) -> Option<Result<HttpAnswer, HttpFault>> {
+        None
+    }
 }
 
 /// Whether an instance outlives the event that it was made for.
@@ -181,6 +193,15 @@ impl Call {
     /// Refuses what only a client's event may do.
     fn require_client(&self) -> Result<(), Fault> {
         if self.is_server_event {
+            Err(Fault::Denied)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Refuses a call of a capability that a test has taken away.
+    fn require(&self, capability: Capability) -> Result<(), Fault> {
+        if self.host_context.denies(capability) {
             Err(Fault::Denied)
         } else {
             Ok(())

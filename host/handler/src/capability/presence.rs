@@ -1,6 +1,6 @@
 //! `presence`: who is online.
 
-use super::{Call, Effect, Fault, Status, user_id};
+use super::{Call, Capability, Effect, Fault, Status, user_id};
 use parlance_types::id::UserId;
 
 /// A user's status over all of their connections.
@@ -39,6 +39,7 @@ impl Call {
     /// # Errors
     /// When an id is invalid or there are too many.
     pub async fn presence(&self, users: &[String]) -> Result<Vec<PresenceState>, Fault> {
+        self.require(Capability::Presence)?;
         if users.len() > self.limits.client.presence_users {
             return Err(Fault::TooLarge);
         }
@@ -54,6 +55,7 @@ impl Call {
     /// # Errors
     /// When no client caused the event, or the allowance is used up.
     pub fn set_presence(&mut self, status: Status) -> Result<(), Fault> {
+        self.require(Capability::Presence)?;
         self.require_client()?;
         self.add(Effect::SetPresence(status), 0)
     }

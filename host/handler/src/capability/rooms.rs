@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use serde::de::IgnoredAny;
 
-use super::{Call, Effect, Fault, room_id};
+use super::{Call, Capability, Effect, Fault, room_id};
 use parlance_types::id::UserId;
 use parlance_types::text::json::{DEPTH_MAX, exceeds_depth};
 use parlance_types::text::without_lone_surrogates;
@@ -20,6 +20,7 @@ impl Call {
     /// # Errors
     /// When the id is invalid, no client caused the event, or the connection is in too many rooms.
     pub fn join(&mut self, room: &str) -> Result<(), Fault> {
+        self.require(Capability::Rooms)?;
         let id = room_id(room)?;
         self.require_client()?;
         if self.joined(room) {
@@ -41,6 +42,7 @@ impl Call {
     /// # Errors
     /// When the id is invalid, no client caused the event, or the allowance is used up.
     pub fn leave(&mut self, room: &str) -> Result<(), Fault> {
+        self.require(Capability::Rooms)?;
         let id = room_id(room)?;
         self.require_client()?;
         if !self.joined(room) {
@@ -54,6 +56,7 @@ impl Call {
     /// # Errors
     /// When the text is not a JSON object or is too large, no client caused the event, or the allowance is used up.
     pub fn set_data(&mut self, data: &str) -> Result<(), Fault> {
+        self.require(Capability::Rooms)?;
         self.require_client()?;
         if data.len() > self.limits.client.connection_data {
             return Err(Fault::TooLarge);
@@ -101,6 +104,7 @@ impl Call {
     /// # Errors
     /// When the id is invalid or the connection is not in the room.
     pub async fn members(&self, room: &str, limit: u32) -> Result<Vec<UserId>, Fault> {
+        self.require(Capability::Rooms)?;
         let id = room_id(room)?;
         self.require_joined(room)?;
         let limit = limit.min(MEMBERS_MAX) as usize;
@@ -118,6 +122,7 @@ impl Call {
     /// # Errors
     /// When the id is invalid or the connection is not in the room.
     pub async fn member_count(&self, room: &str) -> Result<u32, Fault> {
+        self.require(Capability::Rooms)?;
         let id = room_id(room)?;
         self.require_joined(room)?;
         let count = self.host_context.member_count(&id, self.identity.user()).await;

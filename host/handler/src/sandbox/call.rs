@@ -48,7 +48,7 @@ impl CallState {
     }
 
     /// Begins the event. From here on the guest may call the host.
-    fn begin(&mut self, call: Call, outgoing: Option<Box<OutgoingHttp>>) {
+    pub(super) fn begin(&mut self, call: Call, outgoing: Option<Box<OutgoingHttp>>) {
         self.now_ms = call.now_ms;
         if let Some(wasi) = &self.wasi {
             wasi.set_time(call.now_ms);

@@ -13,6 +13,7 @@ mod dns;
 mod failure;
 mod fields;
 mod host_wait;
+mod injected;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, DnsLookupLimit, Grants, HostContext, HttpScheme, Level};
+use crate::capability::{Call, Capability, DnsLookupLimit, Grants, HostContext, HttpScheme, Level};
 use body::ByteBudget;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
@@ -128,7 +129,8 @@ impl OutgoingHttp {
         }
         // Check the URL as the client parses it: another parser might find another host in the same text.
         let url = Url::parse(&parts.uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
-        if !is_granted(&allowed.grants, &url) {
+        let denied = allowed.host_context.denies(Capability::Http);
+        if denied || !is_granted(&allowed.grants, &url) {
             let host = url.host_str().unwrap_or_default();
             let shown = host.get(..host.floor_char_boundary(HOST_SHOWN)).unwrap_or_default();
             self.denied.push(shown.to_owned());
@@ -145,6 +147,7 @@ impl OutgoingHttp {
         *request.headers_mut() = headers;
         let request_client = RequestClient {
             client: allowed.client.clone(),
+            host_context: allowed.host_context.clone(),
             share: allowed.host_context.dns_lookups(),
             host_wait: self.host_wait.clone(),
         };
@@ -194,8 +197,18 @@ impl Timeouts {
 /// What is needed to send a request.
 struct RequestClient {
     client: HttpClient,
+    host_context: Arc<dyn HostContext>,
     share: DnsLookupLimit,
     host_wait: HostWait,
+}
+
+impl RequestClient {
+    async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Error> {
+        match injected::answer(&*self.host_context, &request) {
+            Some(answer) => answer,
+            None => self.client.send(request, &self.share, &self.host_wait).await,
+        }
+    }
 }
 
 async fn send(
@@ -211,14 +224,9 @@ async fn send(
     if !body.is_empty() {
         *request.body_mut() = Some(body.into());
     }
-    let response = timeout_at(
-        timeouts.first_byte,
-        request_client
-            .client
-            .send(request, &request_client.share, &request_client.host_wait),
-    )
-    .await
-    .map_err(|_| Error::HttpResponseTimeout)??;
+    let response = timeout_at(timeouts.first_byte, request_client.send(request))
+        .await
+        .map_err(|_| Error::HttpResponseTimeout)??;
     let headers = response
         .headers()
         .iter()

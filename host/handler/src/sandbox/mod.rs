@@ -20,6 +20,7 @@ mod http;
 mod input;
 mod inspect;
 mod interface;
+mod invariant;
 mod load;
 mod meter;
 mod outcome;
