@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         Command::Backup(args) => cli::backup::backup(args, &env, out),
         Command::Restore(args) => cli::backup::restore(args, &env, out),
         Command::Inspect(args) => cli::inspect::run(args, &env, out),
+        Command::Test(args) => cli::test::run(args, out, notes),
+        Command::Fuzz(args) => cli::fuzz::run(args, out, notes),
         Command::CompileComponent(args) => cli::compile_component::run(args, std::io::stdin().lock(), out),
         // `operate` has handled the others.
         _ => Ok(()),
@@ -59,6 +61,8 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             | Command::Restore(_)
             | Command::CompileComponent(_)
             | Command::Inspect(_)
+            | Command::Test(_)
+            | Command::Fuzz(_)
     ) {
         return None;
     }
@@ -91,7 +95,9 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             | Command::Backup(_)
             | Command::Restore(_)
             | Command::CompileComponent(_)
-            | Command::Inspect(_) => Ok(()),
+            | Command::Inspect(_)
+            | Command::Test(_)
+            | Command::Fuzz(_) => Ok(()),
         }
     }))
 }

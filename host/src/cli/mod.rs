@@ -8,12 +8,14 @@ pub mod backup;
 pub mod check_config;
 pub mod compile_component;
 mod failure;
+pub mod fuzz;
 pub mod inspect;
 pub mod oci;
 pub mod operate;
 pub mod operate_args;
 pub mod serve;
 mod table;
+pub mod test;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -87,6 +89,10 @@ pub enum Command {
     /// Compile a component from standard input to standard output, within limits; for the server.
     #[command(hide = true)]
     CompileComponent(CompileArgs),
+    /// Run scenarios: files that say what is to come of events.
+    Test(test::TestArgs),
+    /// Look for events that break a handler.
+    Fuzz(fuzz::FuzzArgs),
     /// Show a component's size, imports and exports, and what it may do.
     Inspect(InspectArgs),
     /// Push a component to an OCI registry.

@@ -1,4 +1,4 @@
-//! The test's interface: a host for one component.
+//! The test's interface: a host for the handlers of one tenant.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlance_handler::capability::{
-    CallLimits, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
+    CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, HttpAnswer, HttpFault,
+    PresenceState, RandomSource as _,
 };
-use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, LoadError, Sandbox};
 use parlance_store::{Draft, End, KvKey, Message, Range, Reader as _, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
+use crate::faults::Faults;
+use crate::handlers::TestHandler;
 use crate::outcome::Outcome;
 use crate::server::{EventSetup, TestServer};
 use crate::user::{Received, User};
@@ -23,12 +26,17 @@ use crate::user::{Received, User};
 /// The initial time of the clock: the beginning of 2026, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_767_225_600_000;
 
-/// A tenant in memory with one component.
+/// A tenant in memory with one component, or [several](Self::and).
 ///
 /// A user is connected, and online, from the first call that names the user. All methods may be called from
 /// asynchronous code too. Those that are not asynchronous block while the handler runs.
 pub struct TestHost {
     server: Arc<TestServer>,
+    sandbox: Arc<Sandbox>,
+    handler: Arc<Handler>,
+    /// Further handlers.
+    others: Vec<TestHandler>,
+    faults: Faults,
     name: String,
     settings: BTreeMap<String, String>,
     grants: Arc<Grants>,
@@ -97,9 +105,7 @@ impl TestHost {
             grants: grants.clone(),
             ..HandlerInfo::default()
         });
-        let handler = sandbox
-            .load(info, bytes, &GuestLimits::default())
-            .map_err(|error: LoadError| anyhow::Error::new(error))?;
+        let handler = load(&sandbox, info, bytes)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("parlance-testing")
@@ -108,11 +114,15 @@ impl TestHost {
             .context("no runtime")?;
         let server = {
             let _inside = runtime.enter();
-            Arc::new(TestServer::new(Arc::new(handler))?)
+            Arc::new(TestServer::new()?)
         };
         Ok(Self {
             tenant: server.tenant().clone(),
             server,
+            sandbox,
+            handler,
+            others: Vec::new(),
+            faults: Faults::default(),
             name: "handler".to_owned(),
             settings: BTreeMap::new(),
             grants,
@@ -125,7 +135,25 @@ impl TestHost {
 
     /// The interfaces that the component exports.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
-        self.server.handler.interfaces()
+        self.handler.interfaces()
+    }
+
+    /// Adds another component of the tenant, with its name. It handles events that those before it do not handle.
+    ///
+    /// # Errors
+    /// When the bytes are not a handler.
+    pub fn and(mut self, name: &str, bytes: &[u8], settings: BTreeMap<String, String>) -> Result<Self> {
+        let info = Arc::new(HandlerInfo {
+            name: name.into(),
+            settings,
+            ..HandlerInfo::default()
+        });
+        self.others.push(TestHandler {
+            handler: load(&self.sandbox, info.clone(), bytes)?,
+            info,
+            routes: None,
+        });
+        Ok(self)
     }
 
     /// Sets the handler's name, as a server's configuration does. It also names the key-value space.
@@ -236,6 +264,23 @@ impl TestHost {
         self.server.store.set_silent(silent);
     }
 
+    /// Makes commits fail while reads succeed, or ends that.
+    pub fn commits_fail(&mut self, fail: bool) {
+        self.server.store.set_commits_fail(fail);
+    }
+
+    /// Denies every call of these capabilities in the events that follow; none ends that.
+    pub fn deny(&mut self, capabilities: impl IntoIterator<Item = Capability>) {
+        self.faults.denied = capabilities.into_iter().collect();
+    }
+
+    /// Answers the HTTP request with this method and URL instead of sending it. Once there is an answer, requests
+    /// without one fail as if no name server knew the host.
+    pub fn answer_http(&mut self, method: &str, url: &str, answer: Result<HttpAnswer, HttpFault>) {
+        self.faults.is_offline = true;
+        self.faults.http.insert(format!("{method} {url}"), answer);
+    }
+
     /// Advances the clock.
     pub fn advance(&mut self, by: Duration) {
         self.now_ms = self
@@ -250,6 +295,7 @@ impl TestHost {
     #[track_caller]
     pub fn dispatch(&mut self, event: Event) -> Outcome {
         let (server, setup) = (self.server.clone(), self.setup());
+        expect_ok(check_handled(&setup, &event));
         expect_ok(self.run(async move { server.dispatch(&setup, &event).await }))
     }
 
@@ -259,6 +305,7 @@ impl TestHost {
     /// As [`dispatch`](Self::dispatch).
     pub async fn dispatch_async(&mut self, event: Event) -> Outcome {
         let (server, setup) = (self.server.clone(), self.setup());
+        expect_ok(check_handled(&setup, &event));
         let handled = self
             .runtime()
             .spawn(async move { server.dispatch(&setup, &event).await });
@@ -369,13 +416,20 @@ impl TestHost {
     }
 
     fn setup(&self) -> EventSetup {
+        let info = HandlerInfo {
+            name: self.name.as_str().into(),
+            settings: self.settings.clone(),
+            grants: self.grants.clone(),
+            ..HandlerInfo::default()
+        };
+        let first = TestHandler {
+            handler: self.handler.clone(),
+            info: Arc::new(info),
+            routes: None,
+        };
         EventSetup {
-            handler: Arc::new(HandlerInfo {
-                name: self.name.as_str().into(),
-                settings: self.settings.clone(),
-                grants: self.grants.clone(),
-                ..HandlerInfo::default()
-            }),
+            handlers: std::iter::once(first).chain(self.others.iter().cloned()).collect(),
+            faults: Arc::new(self.faults.clone()),
             now_ms: self.now_ms,
             guest_limits: self.guest_limits.clone(),
             call_limits: Arc::new(self.call_limits.clone()),
@@ -408,6 +462,24 @@ impl Drop for TestHost {
             runtime.shutdown_background();
         }
     }
+}
+
+fn load(sandbox: &Arc<Sandbox>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Arc<Handler>> {
+    let handler = sandbox.load(info, bytes, &GuestLimits::default());
+    Ok(Arc::new(handler.map_err(|error: LoadError| anyhow::Error::new(error))?))
+}
+
+/// Checks that some component handles such events.
+fn check_handled(setup: &EventSetup, event: &Event) -> Result<()> {
+    let (interface, handled) = (event.kind.interface(), setup.interfaces());
+    if handled.contains(&interface) {
+        return Ok(());
+    }
+    let handled: Vec<_> = handled.iter().map(|interface| format!("on-{interface}")).collect();
+    anyhow::bail!(
+        "the component does not export on-{interface}; it exports {}",
+        handled.join(", ")
+    )
 }
 
 #[track_caller]

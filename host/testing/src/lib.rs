@@ -1,6 +1,6 @@
 //! Runs a handler component as the server does, but without sockets, files or network.
 //!
-//! A [`TestHost`] is a tenant in memory with one component. It uses the server's own linker, limits, effects, commit
+//! A [`TestHost`] is a tenant in memory with one component, or [several](TestHost::and). It uses the server's own linker, limits, effects, commit
 //! and delivery. The environment is fixed: the clock stands still until it is [advanced](TestHost::advance), random
 //! numbers are a known [sequence](TestHost::random), and the store is in memory.
 //!
@@ -31,10 +31,14 @@
 //! not: an event goes to the handler as the test wrote it.
 #![allow(clippy::panic, reason = "a wrong test should fail at its own line")]
 
+mod context;
 mod event;
+mod faults;
+mod handlers;
 mod host;
 mod outcome;
 mod random;
+pub mod scenario;
 mod server;
 mod store;
 mod user;
@@ -45,7 +49,8 @@ pub use outcome::{Acknowledged, Emitted, Outcome};
 pub use user::{Received, User};
 
 pub use parlance_handler::capability::{
-    Audience, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level, LogLine, PresenceState, Status,
+    Audience, Capability, ClientLimits, Effect, EffectLimits, Grants, HostPattern, HttpAnswer, HttpFault, Level,
+    LogLine, PresenceState, Status,
 };
 pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
 pub use parlance_store::{Draft, KvKey, Message, Write};

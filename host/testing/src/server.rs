@@ -1,30 +1,31 @@
-//! The parts of a server around one component, in memory.
+//! The parts of a server around the handlers of one tenant, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use parlance_handler::capability::{
-    Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
-};
-use parlance_handler::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
+use parlance_handler::capability::{Call, CallLimits, Effect, Effects, Logs, PresenceState, RandomSource};
+use parlance_handler::sandbox::{Failure, GuestLimits, HandlerReply, Interface};
 use parlance_hub::commit::{self, CommitJob, Committer};
 use parlance_hub::{
     self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
 };
 use parlance_scheduler::Quantum;
-use parlance_store::{Page, Reader as _};
+use parlance_store::{ClientRef, Page, Reader as _};
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
-use parlance_types::error::EventError;
+use parlance_types::error::{Code, EventError};
 use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance_types::metrics::Registry;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use crate::context::TestHostContext;
 use crate::event::{Event, EventKind};
+use crate::faults::{Faults, HttpLog};
+use crate::handlers::TestHandler;
 use crate::outcome::Outcome;
 use crate::random::Sequence;
 use crate::store::TestStore;
@@ -32,22 +33,34 @@ use crate::user::{ClientInbox, User, json as elements};
 
 /// The secret that signs the tokens of the test's users. It is only used within the test's process.
 const SECRET: &[u8] = b"a secret that is none, for tests in memory";
+/// The user as whom handlers check themselves.
+const CHECKER: &str = "invariant";
 /// The id of every acknowledgement. There is only one at a time.
 const ACKNOWLEDGEMENT: i64 = 0;
 
 /// What a test may change between two events.
 #[derive(Clone)]
 pub(crate) struct EventSetup {
-    pub(crate) handler: Arc<HandlerInfo>,
+    /// The handlers. The first one that takes an event handles it.
+    pub(crate) handlers: Vec<TestHandler>,
     pub(crate) now_ms: u64,
     pub(crate) guest_limits: GuestLimits,
     pub(crate) call_limits: Arc<CallLimits>,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl EventSetup {
+    /// The interfaces that some handler takes.
+    pub(crate) fn interfaces(&self) -> Vec<Interface> {
+        let takes = |interface: &Interface| self.handlers.iter().any(|handler| handler.takes(*interface));
+        Interface::ALL.into_iter().filter(takes).collect()
+    }
 }
 
 pub(crate) struct TestServer {
-    pub(crate) handler: Arc<Handler>,
     pub(crate) store: Arc<TestStore>,
     pub(crate) random: Arc<Sequence>,
+    pub(crate) http: Arc<HttpLog>,
     hub: HubHandle,
     committer: Committer,
     authenticator: Authenticator,
@@ -55,6 +68,12 @@ pub(crate) struct TestServer {
     quantum: Quantum,
     /// By user id. Each user has one connection.
     clients: Mutex<BTreeMap<String, ConnectedUser>>,
+    /// How many connections there have been.
+    connections: AtomicU64,
+    /// The claims and handshakes of users, by user id.
+    profiles: Mutex<BTreeMap<String, User>>,
+    /// The name of the handler that asked, by the question's tag.
+    askers: Mutex<BTreeMap<String, Arc<str>>>,
 }
 
 #[derive(Clone)]
@@ -65,7 +84,7 @@ pub(crate) struct ConnectedUser {
 
 impl TestServer {
     /// Must be called inside a runtime, since the committer and the hub are tasks.
-    pub(crate) fn new(handler: Arc<Handler>) -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let registry = Registry::default();
         let store = Arc::new(TestStore::default());
         let metrics = commit::Metrics::register(&registry)?;
@@ -84,13 +103,16 @@ impl TestServer {
         let tenant = authenticator.tenant().clone();
         Ok(Self {
             hub: HubHandle::open(tenant, &metrics, Fleet::single_node(store.clone()), Arc::default()),
-            handler,
             store,
             random: Arc::default(),
+            http: Arc::default(),
             committer,
             authenticator,
             quantum: Quantum::new(),
             clients: Mutex::default(),
+            connections: AtomicU64::new(0),
+            profiles: Mutex::default(),
+            askers: Mutex::default(),
         })
     }
 
@@ -119,7 +141,7 @@ impl TestServer {
         }
         let identity = Arc::new(self.identity(user, setup.now_ms)?);
         let inbox = ClientInbox::default();
-        let id = ConnectionId::from_bits(self.clients.lock().len() as u64 + 1);
+        let id = ConnectionId::from_bits(self.connections.fetch_add(1, Ordering::Relaxed) + 1);
         let connection = Connection::new(id, identity, Box::new(inbox.clone()));
         let connection = Arc::new(connection.with_handshake(user.handshake.clone()));
         let client = ConnectedUser { connection, inbox };
@@ -134,6 +156,21 @@ impl TestServer {
         Ok(client)
     }
 
+    /// Sets the claims and the handshake of a user whose connection opens later.
+    pub(crate) fn set_profile(&self, user: User) {
+        self.profiles.lock().insert(user.id.clone(), user);
+    }
+
+    fn profile(&self, user: &str) -> User {
+        let known = self.profiles.lock().get(user).cloned();
+        known.unwrap_or_else(|| User::new(user))
+    }
+
+    /// The ids of all users who are connected.
+    pub(crate) fn users(&self) -> Vec<String> {
+        self.clients.lock().keys().cloned().collect()
+    }
+
     /// The user's connection, if there is one.
     pub(crate) fn connected(&self, user: &str) -> Option<ConnectedUser> {
         self.clients.lock().get(user).cloned()
@@ -142,7 +179,7 @@ impl TestServer {
     /// Applies effects on a user's behalf without the handler. What clients receive because of them does not count as
     /// unread.
     pub(crate) async fn apply_effects(&self, user: &str, setup: &EventSetup, effects: Vec<Effect>) -> Result<()> {
-        let client = self.connect(&user.into(), setup, true).await?;
+        let client = self.connect(&self.profile(user), setup, true).await?;
         let clients: Vec<_> = self.clients.lock().values().cloned().collect();
         let unread: Vec<_> = clients.iter().map(|client| client.inbox.len()).collect();
         let completed = self.complete(&client, setup, Ok(effects), Reply::Silent).await?;
@@ -206,18 +243,6 @@ impl TestServer {
 
     /// Runs the handler for an event, then commits and delivers its effects.
     pub(crate) async fn dispatch(&self, setup: &EventSetup, event: &Event) -> Result<Outcome> {
-        let interface = event.kind.interface();
-        if !self.handler.handles(interface) {
-            let handled: Vec<_> = self
-                .handler
-                .interfaces()
-                .map(|interface| format!("on-{interface}"))
-                .collect();
-            bail!(
-                "the component does not export on-{interface}; it exports {}",
-                handled.join(", ")
-            );
-        }
         let connects = matches!(event.kind, EventKind::Connected);
         if connects && self.connected(&event.user).is_some() {
             bail!(
@@ -225,7 +250,7 @@ impl TestServer {
                 event.user
             );
         }
-        let client = self.connect(&User::new(&event.user), setup, !connects).await?;
+        let client = self.connect(&self.profile(&event.user), setup, !connects).await?;
         let outcome = self.handle(&client, setup, &event.kind).await;
         if matches!(event.kind, EventKind::Disconnected) {
             self.hub.disconnect(client.connection.clone(), setup.now_ms).await?;
@@ -234,35 +259,103 @@ impl TestServer {
         outcome
     }
 
-    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Outcome> {
-        if let Some(outcome) = self.repeated(client, setup, kind).await? {
-            return Ok(outcome);
+    /// The handler of an event. A question's answer goes to the handler that asked.
+    fn route<'a>(&self, setup: &'a EventSetup, kind: &EventKind) -> Option<&'a TestHandler> {
+        let interface = kind.interface();
+        let mut taking = setup.handlers.iter().filter(|handler| handler.takes(interface));
+        let asker = match kind {
+            EventKind::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
+            _ => None,
+        };
+        match asker {
+            Some(asker) => taking.find(|handler| handler.info.name == asker),
+            None => taking.next(),
         }
+    }
+
+    /// The outcome of an event that no handler takes.
+    async fn unhandled(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Outcome> {
+        let decided = match kind {
+            EventKind::Connected | EventKind::Disconnected => Ok(Vec::new()),
+            _ => Err(EventError::new(
+                Code::Unhandled,
+                "no handler is installed for this event",
+            )),
+        };
+        let _ = self
+            .complete(client, setup, decided, kind.reply(HandlerReply::Data(None)))
+            .await?;
+        Ok(Outcome::without_handler(client.inbox.acknowledgement()))
+    }
+
+    /// The call of a handler for a user.
+    fn call(&self, client: &ConnectedUser, setup: &EventSetup, handler: &TestHandler, sent: Option<ClientRef>) -> Call {
         let random: Arc<dyn RandomSource> = self.random.clone();
         let limits = &setup.call_limits;
-        let call = Call {
+        Call {
             identity: client.connection.identity.load_full(),
             connection: client.connection.id.clone(),
             handshake: client.connection.handshake.clone(),
-            handler: setup.handler.clone(),
+            handler: handler.info.clone(),
             now_ms: setup.now_ms,
-            sent: kind.sent(),
+            sent,
             random,
             store: self.store.clone(),
             host_context: Arc::new(TestHostContext {
                 hub: self.hub.clone(),
                 connection: client.connection.clone(),
+                faults: setup.faults.clone(),
+                http: self.http.clone(),
             }),
             limits: limits.clone(),
             has_reserved_slot: true,
-            is_server_event: matches!(kind, EventKind::Server { .. }),
-            takes_answers: self.handler.handles(parlance_handler::sandbox::Interface::Answer),
+            is_server_event: false,
+            takes_answers: handler.handler.handles(Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
             logs: Logs::with_allowance(limits.effects.log_bytes),
             not_joined: AtomicBool::new(false),
+        }
+    }
+
+    /// Calls the checks that handlers export (`parlance:testing/invariant`). Returns what is wrong, with the handler's
+    /// name.
+    pub(crate) async fn broken_invariants(&self, setup: &EventSetup) -> Result<Vec<(Arc<str>, String)>> {
+        let identity = Arc::new(self.identity(&User::new(CHECKER), setup.now_ms)?);
+        let inbox = ClientInbox::default();
+        // It is not connected, so that the check changes nothing that handlers see.
+        let connection = Connection::new(ConnectionId::from_bits(0), identity, Box::new(inbox.clone()));
+        let client = ConnectedUser {
+            connection: Arc::new(connection),
+            inbox,
         };
-        let ran = self
+        let mut broken = Vec::new();
+        for handler in &setup.handlers {
+            let call = Call {
+                is_server_event: true,
+                ..self.call(&client, setup, handler, None)
+            };
+            let checked = handler.handler.check_invariant(call, &setup.guest_limits).await;
+            if let Some(Err(message)) = checked {
+                broken.push((handler.info.name.clone(), message));
+            }
+        }
+        Ok(broken)
+    }
+
+    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Outcome> {
+        if let Some(outcome) = self.repeated(client, setup, kind).await? {
+            return Ok(outcome);
+        }
+        let Some(handler) = self.route(setup, kind) else {
+            return self.unhandled(client, setup, kind).await;
+        };
+        let call = self.call(client, setup, handler, kind.sent());
+        let call = Call {
+            is_server_event: matches!(kind, EventKind::Server { .. }),
+            ..call
+        };
+        let ran = handler
             .handler
             .call(
                 kind.input(&kind.attachments()),
@@ -294,6 +387,9 @@ impl TestServer {
         let completed = self
             .complete(client, setup, decided, kind.reply(returned.clone()))
             .await?;
+        if settled.is_ok() {
+            self.remember_questions(&effects, &handler.info.name);
+        }
         let acknowledgement = client.inbox.acknowledgement();
         let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
         let mut reply = first.cloned().unwrap_or(Value::Null);
@@ -315,6 +411,16 @@ impl TestServer {
             peak_memory: ran.usage.peak_memory,
             guest_time: ran.usage.guest_time,
         })
+    }
+
+    /// Notes who asked the questions among the effects, so that answers find their way.
+    fn remember_questions(&self, effects: &[Effect], asker: &Arc<str>) {
+        let questions = effects.iter().filter_map(|effect| match effect {
+            Effect::Emit { question, .. } => question.as_ref(),
+            _ => None,
+        });
+        let mut askers = self.askers.lock();
+        askers.extend(questions.map(|question| (question.tag.to_string(), asker.clone())));
     }
 
     /// The reply to a message that is in the store already, for which no handler runs.
@@ -351,47 +457,4 @@ impl TestServer {
 
 fn to_anyhow(error: &EventError) -> anyhow::Error {
     anyhow!("{}: {}", error.code.as_str(), error.message)
-}
-
-/// The [`HostContext`] of a test's connection.
-struct TestHostContext {
-    hub: HubHandle,
-    connection: Arc<Connection>,
-}
-
-#[async_trait::async_trait]
-impl HostContext for TestHostContext {
-    fn joined(&self, room: &str) -> bool {
-        self.connection.is_in(room)
-    }
-
-    fn room_count(&self) -> usize {
-        self.connection.room_count()
-    }
-
-    fn admit_http_request(&self) -> bool {
-        true
-    }
-
-    fn dns_lookups(&self) -> DnsLookupLimit {
-        DnsLookupLimit::default()
-    }
-
-    async fn wait_in_flight(&self) {
-        self.connection.wait_in_flight().await;
-    }
-
-    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        self.hub.members(room.clone(), limit).await.unwrap_or_default()
-    }
-
-    async fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
-        let count = self.hub.member_count(room.clone(), user.clone());
-        count.await.unwrap_or_default()
-    }
-
-    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        let asker = self.connection.identity.load().user().clone();
-        self.hub.presence(asker, users.to_vec()).await.unwrap_or_default()
-    }
 }

@@ -11,6 +11,8 @@ use parlance_types::id::{MessageId, RoomId, TenantId};
 pub(crate) struct TestStore {
     inner: MemoryStore,
     down: AtomicBool,
+    /// Commits fail; reads do not.
+    commits_fail: AtomicBool,
     /// Reads and writes never complete.
     silent: AtomicBool,
 }
@@ -18,6 +20,10 @@ pub(crate) struct TestStore {
 impl TestStore {
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_commits_fail(&self, fail: bool) {
+        self.commits_fail.store(fail, Ordering::Relaxed);
     }
 
     pub(crate) fn set_silent(&self, silent: bool) {
@@ -57,6 +63,10 @@ impl Reader for TestStore {
 #[async_trait::async_trait]
 impl Writer for TestStore {
     async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
-        self.available().await?.commit(write_sets).await
+        let store = self.available().await?;
+        if self.commits_fail.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(anyhow!("the test makes commits fail")));
+        }
+        store.commit(write_sets).await
     }
 }

@@ -31,7 +31,7 @@ fn guests(workspace: &str) -> PathBuf {
 }
 
 /// A guest of `tests/guests`.
-fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| guests("tests/guests"));
     directory.join(format!("{name}.wasm"))
@@ -57,13 +57,16 @@ pub(crate) fn web() -> Vec<u8> {
     std::fs::read(guest("web")).unwrap()
 }
 
-/// A host with the example `moderation`.
-pub(crate) fn moderation() -> TestHost {
+/// The component of the example `moderation`.
+pub(crate) fn moderation_file() -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| guests("examples/moderation"));
-    TestHost::load(directory.join("moderation.wasm"))
-        .unwrap()
-        .named("moderation")
+    directory.join("moderation.wasm")
+}
+
+/// A host with the example `moderation`.
+pub(crate) fn moderation() -> TestHost {
+    TestHost::load(moderation_file()).unwrap().named("moderation")
 }
 
 /// The initial memory of a shipped handler's instance, in bytes.

@@ -24,6 +24,7 @@ mod web;
 
 mod effects;
 mod limits;
+mod scenarios;
 mod test_host;
 mod traps;
 mod warm;

@@ -1,0 +1,224 @@
+//! `parlance test [PATH…]`: runs scenario files.
+
+use std::io::{IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use notify::{EventKind, RecursiveMode, Watcher as _};
+use parlance_handler::sandbox::EngineLimits;
+use parlance_testing::scenario::{FileReport, Options, Runner, Style, files, junit, schema};
+
+use super::Failure;
+
+/// The directory of scenarios when no path is given.
+const DIRECTORY: &str = "scenarios";
+/// How long `--watch` waits for further changes, since an editor or a build makes several.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Directories that builds write to.
+const BUILT: [&str; 4] = ["target", "node_modules", ".parlance", ".git"];
+
+/// `parlance test`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A scenario file says what is to come of events: acknowledgements, what clients receive, messages, keys, log lines.
+It runs without a server and without a network, in memory, with the server's sandbox and limits.
+guest-handlers/README.md describes the files.
+
+Examples:
+  parlance test                                  every file in ./scenarios
+  parlance test scenarios/slow-mode.yaml --filter 'too soon'
+  parlance test --update                         rewrite expectations that do not hold any more
+  parlance test --watch                          again whenever a scenario or a component changes
+  parlance test --junit report.xml               for continuous integration
+  parlance test --schema > scenario.schema.json  for editors
+
+Exit codes: 0 all cases as expected, 1 some are not, 2 a file is wrong.")]
+pub struct TestArgs {
+    /// Scenario files, directories of them, or patterns such as 'scenarios/*.yaml' [default: scenarios].
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Run only cases whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Rewrite expectations that do not hold, and fill in empty ones (`expect: {}`). Comments stay.
+    #[arg(long)]
+    pub update: bool,
+    /// Run again whenever a scenario or a component changes, until interrupted.
+    #[arg(long, conflicts_with = "update")]
+    pub watch: bool,
+    /// Write a report in JUnit's format.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print the JSON Schema of scenario files, and run nothing.
+    #[arg(long, exclusive = true)]
+    pub schema: bool,
+}
+
+/// Runs scenario files.
+///
+/// # Errors
+/// When a case is not as expected, a file is wrong, or something cannot be read or written.
+pub fn run(args: &TestArgs, out: &mut impl Write, notes: &mut impl Write) -> Result<(), Failure> {
+    if args.schema {
+        return writeln!(out, "{:#}", schema())
+            .context("standard output")
+            .map_err(Into::into);
+    }
+    let runner = Runner::new(Options {
+        filter: args.filter.clone(),
+        update: args.update,
+        ..options(notes)
+    });
+    let runner = runner.context("the sandbox")?;
+    loop {
+        let paths = files(&paths(args)).map_err(|error| Failure::Usage(format!("{error:#}")))?;
+        let result = run_once(&runner, args, &paths, out);
+        if !args.watch {
+            return result;
+        }
+        if let Err(failure) = result {
+            writeln!(notes, "{failure}").context("standard error")?;
+        }
+        writeln!(notes, "waiting for changes …").context("standard error")?;
+        wait_for_change(&paths)?;
+        runner.reload();
+    }
+}
+
+/// What tests share with the server: its cache of compiled components.
+pub(super) fn options(notes: &mut impl Write) -> Options {
+    let cache = EngineLimits::default().cache;
+    let options = Options {
+        cache,
+        ..Options::default()
+    };
+    if let Err(error) = Runner::new(options.clone()) {
+        // Without the cache tests are slower, and right.
+        let _ = writeln!(notes, "compiled components are not kept: {error:#}");
+        return Options::default();
+    }
+    options
+}
+
+fn paths(args: &TestArgs) -> Vec<PathBuf> {
+    match args.paths.as_slice() {
+        [] => vec![PathBuf::from(DIRECTORY)],
+        paths => paths.to_vec(),
+    }
+}
+
+fn run_once(runner: &Runner, args: &TestArgs, paths: &[PathBuf], out: &mut impl Write) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut reports = Vec::new();
+    for path in paths {
+        let report = runner.run(path);
+        print(&report, out).context("standard output")?;
+        reports.push(report);
+    }
+    if let Some(file) = &args.junit {
+        let text = junit(&reports).context("the JUnit report")?;
+        std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    let cases: usize = reports.iter().map(|report| report.cases.len()).sum();
+    let failed: usize = reports.iter().map(FileReport::failed).sum();
+    let wrong = reports.iter().filter(|report| report.problem.is_some()).count();
+    let seconds = started.elapsed().as_secs_f64();
+    let passed = cases - failed;
+    writeln!(
+        out,
+        "{}: {passed} passed, {failed} failed ({seconds:.2} s)",
+        count(cases, "case")
+    )
+    .context("standard output")?;
+    if wrong > 0 {
+        return Err(Failure::Usage(format!("{} wrong", are(wrong, "scenario file"))));
+    }
+    if failed > 0 && !args.update {
+        return Err(anyhow::anyhow!("{} not as expected", are(failed, "case")).into());
+    }
+    if cases == 0 {
+        return Err(Failure::Usage(match &args.filter {
+            Some(filter) => format!("no case has {filter:?} in its name"),
+            None => "the files have no cases".to_owned(),
+        }));
+    }
+    Ok(())
+}
+
+fn print(report: &FileReport, out: &mut impl Write) -> std::io::Result<()> {
+    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let style = if colours { Style::Colours } else { Style::Plain };
+    write!(out, "{}", report.render(style))?;
+    let file = report.file.display();
+    if report.updated > 0 {
+        writeln!(out, "{file}: {} updated", count(report.updated, "expectation"))?;
+    }
+    if report.problem.is_none() {
+        let passed = report.cases.len() - report.failed();
+        writeln!(out, "{file}: {passed} of {} passed", count(report.cases.len(), "case"))?;
+    }
+    out.flush()
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn are(number: usize, what: &str) -> String {
+    format!("{} {}", count(number, what), if number == 1 { "is" } else { "are" })
+}
+
+/// Waits until a scenario or a component changes.
+fn wait_for_change(scenarios: &[PathBuf]) -> Result<()> {
+    let watched: Vec<PathBuf> = scenarios.iter().flat_map(|path| Runner::watched(path)).collect();
+    let (sender, changes) = channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event
+            && !matches!(event.kind, EventKind::Access(_))
+        {
+            // Nobody listens any more once a change was seen.
+            let _ = sender.send(event.paths);
+        }
+    })
+    .context("files cannot be watched")?;
+    for path in &watched {
+        // Editors and builds replace files, so their directories are watched. A directory is a source.
+        let (directory, mode) = match path {
+            path if path.is_dir() => (path.as_path(), RecursiveMode::Recursive),
+            path => (parent(path), RecursiveMode::NonRecursive),
+        };
+        if let Err(error) = watcher.watch(directory, mode) {
+            return Err(anyhow::Error::from(error).context(format!("{} cannot be watched", directory.display())));
+        }
+    }
+    let concerns = |changed: &Path| {
+        let is_built = changed
+            .components()
+            .any(|part| BUILT.iter().any(|built| part.as_os_str() == *built));
+        watched.iter().any(|path| {
+            let (path, changed) = (absolute(path), absolute(changed));
+            path == changed || (path.is_dir() && changed.starts_with(&path) && !is_built)
+        })
+    };
+    for paths in &changes {
+        if paths.iter().any(|path| concerns(path)) {
+            break;
+        }
+    }
+    while changes.recv_timeout(SETTLE).is_ok() {}
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

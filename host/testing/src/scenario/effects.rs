@@ -1,0 +1,95 @@
+//! Effects, as a scenario names them.
+
+use parlance_handler::capability::{Audience, Effect, Packet, Status};
+use parlance_store::Write;
+use serde_json::{Map, Value, json};
+
+use super::bytes;
+use crate::user::json as elements;
+
+/// The effect as `{KIND: …}`.
+pub(super) fn shown(effect: &Effect) -> Value {
+    match effect {
+        Effect::Write(write) => write_shown(write),
+        Effect::Emit { to, packet, question } => {
+            let mut emit = Map::new();
+            emit.insert("to".to_owned(), audience(to));
+            let (event, arguments) = packet_shown(packet);
+            emit.insert(event, arguments);
+            if let Some(question) = question {
+                let time = humantime::format_duration(question.time).to_string();
+                emit.insert("ask".to_owned(), json!({"tag": &*question.tag, "time": time}));
+            }
+            json!({"emit": emit})
+        }
+        Effect::Join(room) => json!({"join": room.as_str()}),
+        Effect::Leave(room) => json!({"leave": room.as_str()}),
+        Effect::SetPresence(status) => json!({"presence": status_name(*status)}),
+        Effect::SetData(data) => {
+            json!({"data": serde_json::from_str(data).unwrap_or(Value::Null)})
+        }
+    }
+}
+
+fn write_shown(write: &Write) -> Value {
+    match write {
+        Write::Append(draft) => {
+            let mut post = Map::new();
+            post.insert("id".to_owned(), draft.id.to_string().into());
+            post.insert("roomId".to_owned(), draft.room.as_str().into());
+            post.insert("content".to_owned(), draft.content.clone().into());
+            if let Some(metadata) = &draft.metadata {
+                post.insert("metadata".to_owned(), json_or_text(metadata));
+            }
+            json!({"post": post})
+        }
+        Write::MarkRead { id, .. } => json!({"mark-read": id.to_string()}),
+        Write::KvSet { key, value, expires_at } => {
+            let mut set = Map::new();
+            set.insert("key".to_owned(), key.key.clone().into());
+            set.insert("value".to_owned(), bytes::shown(value));
+            if let Some(at) = expires_at {
+                set.insert("expiresAt".to_owned(), (*at).into());
+            }
+            json!({"set": set})
+        }
+        Write::KvDelete { key } => json!({"delete": key.key}),
+        Write::KvIncrement { key, by, .. } => json!({"increment": {"key": key.key, "by": by}}),
+    }
+}
+
+/// The status in the words of the protocol.
+pub(super) fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Online => "online",
+        Status::Away => "away",
+        Status::Offline => "offline",
+    }
+}
+
+fn audience(to: &Audience) -> Value {
+    match to {
+        Audience::Room(room) => json!({"room": room.as_str()}),
+        Audience::OthersInRoom(room) => json!({"othersInRoom": room.as_str()}),
+        Audience::User(user) => json!({"user": user.as_str()}),
+        Audience::Sender => json!("sender"),
+    }
+}
+
+fn packet_shown(packet: &Packet) -> (String, Value) {
+    let mut arguments = elements(&packet.text).into_iter();
+    let event = arguments
+        .next()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default();
+    let attachments: Vec<_> = packet.attachments.iter().map(|bytes| bytes.to_vec()).collect();
+    let arguments: Value = arguments
+        .map(|argument| bytes::put_back(&argument, &attachments))
+        .collect();
+    (event, arguments)
+}
+
+/// JSON text as JSON.
+pub(super) fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}

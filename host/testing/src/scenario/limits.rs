@@ -1,0 +1,54 @@
+//! The limits that a file, a case and an event set, one over the other.
+
+use parlance_handler::capability::{CallLimits, ClientLimits, EffectLimits};
+use parlance_handler::sandbox::GuestLimits;
+use parlance_types::settings::{ConfigError, Errors, Reader, Settings, Source, Value};
+use serde_json::{Map, json};
+
+use super::file::Limits;
+
+impl Limits {
+    /// These limits with others over them.
+    pub(super) fn with(&self, over: &Self) -> Self {
+        let merged = |own: &Map<_, _>, over: &Map<_, _>| {
+            let all = own.iter().chain(over);
+            all.map(|(key, value): (&String, &serde_json::Value)| (key.clone(), value.clone()))
+                .collect()
+        };
+        Self {
+            sandbox: merged(&self.sandbox, &over.sandbox),
+            limits: merged(&self.limits, &over.limits),
+        }
+    }
+
+    /// The limits as the server reads them from its configuration.
+    pub(super) fn read(&self) -> Result<(GuestLimits, CallLimits), String> {
+        let tables = json!({"sandbox": self.sandbox, "limits": self.limits});
+        let table = match serde_json::from_value(tables) {
+            Ok(Value::Table(table)) => table,
+            Ok(_) => return Err("the limits are not tables".to_owned()),
+            Err(error) => return Err(format!("the limits: {error}")),
+        };
+        let source = Source {
+            table,
+            ..Source::default()
+        };
+        let mut errors = Errors::default();
+        let mut sandbox = Reader::of(&source, GuestLimits::TABLE, &mut errors);
+        let (guest, effects) = (GuestLimits::read(&mut sandbox), EffectLimits::read(&mut sandbox));
+        sandbox.report_unknown_keys();
+        let mut clients = Reader::of(&source, ClientLimits::TABLE, &mut errors);
+        let client = ClientLimits::read(&mut clients);
+        clients.report_unknown_keys();
+        match (guest, effects, client) {
+            (Some(guest), Some(effects), Some(client)) if errors.is_empty() => {
+                Ok((guest, CallLimits { client, effects }))
+            }
+            _ => {
+                let report = errors.into_report(None);
+                let all: Vec<_> = report.errors().iter().map(ConfigError::to_string).collect();
+                Err(all.join("; ").replace("\n   ", ";"))
+            }
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! A tenant in memory in which one case happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use parlance_handler::capability::{Capability, Effect, HandlerInfo, HttpAnswer, HttpFault, RandomSource as _, Status};
+use parlance_handler::sandbox::Interface;
+use parlance_store::{Draft, End, KvKey, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_types::id::{MessageId, RoomId, UserId};
+use parlance_types::settings::suggestion;
+use serde_json::{Map, Value, json};
+
+use super::compare::{Names, interpolate, interpolated};
+use super::environment::{Environment, SHIPPED, text};
+use super::file::{
+    Before, CapabilityName, Case, Fault, HandlerSpec, HttpErrorName, HttpSpec, Instant, Limits, MessageSpec,
+    PresenceName, ScenarioFile, Step, StoreFault, UserSpec,
+};
+use super::parse::named_arguments;
+use super::{bytes, effects};
+use crate::event::Event;
+use crate::faults::{Faults, SentRequest};
+use crate::handlers::TestHandler;
+use crate::host::START_MS;
+use crate::outcome::Outcome;
+use crate::server::{EventSetup, TestServer};
+use crate::user::{Received, User};
+
+/// The user who causes an event without `by`.
+const DEFAULT_USER: &str = "alice";
+
+/// A tenant in memory.
+pub(super) struct World {
+    server: TestServer,
+    handlers: Vec<TestHandler>,
+    limits: Limits,
+    http: BTreeMap<String, Result<HttpAnswer, HttpFault>>,
+    now_ms: u64,
+    /// The ids of messages that have a name.
+    pub(super) names: Names,
+}
+
+/// What came of an event.
+pub(super) struct StepOutcome {
+    /// The outcome; `None` when time passed.
+    pub(super) outcome: Option<Outcome>,
+    /// What each connected client received.
+    pub(super) received: BTreeMap<String, Vec<Value>>,
+    /// The HTTP requests that the handler sent.
+    pub(super) requests: Vec<SentRequest>,
+}
+
+impl World {
+    /// Loads the handlers and puts everything there that is there before the events. Called inside the runtime.
+    pub(super) async fn new(environment: &Environment, base: &Path, file: &ScenarioFile, case: &Case) -> Result<Self> {
+        let server = TestServer::new()?;
+        let mut world = Self {
+            server,
+            handlers: handlers(environment, base, file, case)?,
+            limits: file.limits.with(&case.limits),
+            http: BTreeMap::new(),
+            now_ms: START_MS,
+            names: Names::new(),
+        };
+        for before in [&file.before, &case.before] {
+            if let Some(now) = &before.now {
+                world.now_ms = millis(now)?;
+            }
+            world.http.extend(answers(&before.http)?);
+        }
+        let opened = opened(&case.events);
+        for before in [&file.before, &case.before] {
+            world.prepare(before, &opened).await?;
+        }
+        for before in [&file.before, &case.before] {
+            world.server.random.give(before.random.iter().copied());
+        }
+        Ok(world)
+    }
+
+    async fn prepare(&mut self, before: &Before, opened: &BTreeSet<&str>) -> Result<()> {
+        let setup = self.setup(&Fault::default())?;
+        for (id, spec) in &before.users {
+            let user = user(id, spec);
+            self.server.set_profile(user.clone());
+            if !opened.contains(id.as_str()) {
+                self.server.connect(&user, &setup, true).await?;
+            }
+        }
+        for (room, members) in &before.rooms {
+            for member in members {
+                let joins = vec![Effect::Join(RoomId::new(room)?)];
+                self.server.apply_effects(member, &setup, joins).await?;
+            }
+        }
+        for message in &before.messages {
+            self.post(message, &setup).await?;
+        }
+        for (handler, keys) in &before.keys {
+            self.check_handler(handler)?;
+            for (key, value) in keys {
+                self.set_key(handler, &interpolate(key, &self.names), value).await?;
+            }
+        }
+        for user in self.server.users() {
+            drop(self.received(&user));
+        }
+        Ok(())
+    }
+
+    async fn post(&mut self, message: &MessageSpec, setup: &EventSetup) -> Result<()> {
+        let random = (u128::from(self.server.random.next_u64()) << 64) | u128::from(self.server.random.next_u64());
+        let id = MessageId::from_time(self.now_ms, random);
+        let draft = Draft {
+            id,
+            room: RoomId::new(&message.room_id)?,
+            sender: UserId::new(&message.by)?,
+            username: message.by.as_str().into(),
+            content: message.content.clone(),
+            metadata: message.metadata.as_ref().map(Value::to_string),
+            sent_at: self.now_ms,
+            client: None,
+            reject_repeated: false,
+        };
+        let effects = vec![Effect::Write(Arc::new(Write::Append(draft)))];
+        self.server.apply_effects(&message.by, setup, effects).await?;
+        if let Some(name) = &message.name {
+            self.names.insert(name.clone(), id.to_string());
+        }
+        Ok(())
+    }
+
+    async fn set_key(&self, handler: &str, key: &str, value: &Value) -> Result<()> {
+        let write = Write::KvSet {
+            key: kv_key(handler, key),
+            value: bytes::stored(value).map_err(|message| anyhow!(message))?,
+            expires_at: None,
+        };
+        let write_set = WriteSet {
+            tenant: self.server.tenant().clone(),
+            writes: vec![Arc::new(write)],
+            quota: StorageQuota::UNLIMITED,
+        };
+        self.server.store.commit(vec![write_set]).await?;
+        Ok(())
+    }
+
+    /// Checks that a handler has keys.
+    pub(super) fn check_handler(&self, name: &str) -> Result<()> {
+        let known: Vec<&str> = self.handlers.iter().map(|handler| &*handler.info.name).collect();
+        if known.contains(&name) {
+            return Ok(());
+        }
+        bail!("no handler has the name `{name}`; {}", suggestion(name, &known))
+    }
+
+    fn setup(&self, fault: &Fault) -> Result<EventSetup> {
+        let (guest_limits, call_limits) = self
+            .limits
+            .with(&fault.limits)
+            .read()
+            .map_err(|message| anyhow!(message))?;
+        let mut http = self.http.clone();
+        http.extend(answers(&fault.http)?);
+        Ok(EventSetup {
+            handlers: self.handlers.clone(),
+            now_ms: self.now_ms,
+            guest_limits,
+            call_limits: Arc::new(call_limits),
+            faults: Arc::new(Faults {
+                denied: fault.deny.iter().map(|name| capability(*name)).collect(),
+                http,
+                is_offline: true,
+            }),
+        })
+    }
+
+    /// Lets an event happen, with its faults or without them.
+    pub(super) async fn step(&mut self, step: &Step, has_faults: bool) -> Result<StepOutcome> {
+        if let Some(wait) = &step.wait {
+            let passed = humantime::parse_duration(wait).context("the time that passes")?;
+            self.now_ms = self.now_ms.saturating_add(millis_of(passed));
+            return Ok(self.outcome(None));
+        }
+        let none = Fault::default();
+        let fault = step.fault.as_ref().filter(|_| has_faults).unwrap_or(&none);
+        let setup = self.setup(fault)?;
+        let event = self.event(step)?;
+        let store = &self.server.store;
+        store.set_down(fault.store == Some(StoreFault::Away));
+        store.set_commits_fail(fault.store == Some(StoreFault::AwayAtCommit));
+        let outcome = self.server.dispatch(&setup, &event).await;
+        store.set_down(false);
+        store.set_commits_fail(false);
+        let outcome = outcome?;
+        if let Some(name) = &step.name {
+            let posted = outcome.reply.pointer("/message/id").and_then(Value::as_str);
+            let id = posted
+                .map(str::to_owned)
+                .or_else(|| outcome.posts().next().map(|draft| draft.id.to_string()));
+            let id = id.with_context(|| format!("the event posts no message that could have the name `{name}`"))?;
+            self.names.insert(name.clone(), id);
+        }
+        Ok(self.outcome(Some(outcome)))
+    }
+
+    /// What handlers find wrong that check themselves, with their names.
+    pub(super) async fn broken_invariants(&self) -> Result<Vec<(Arc<str>, String)>> {
+        self.server.broken_invariants(&self.setup(&Fault::default())?).await
+    }
+
+    fn outcome(&self, outcome: Option<Outcome>) -> StepOutcome {
+        let users = self.server.users().into_iter();
+        StepOutcome {
+            outcome,
+            received: users.map(|user| (user.clone(), self.received(&user))).collect(),
+            requests: self.server.http.take(),
+        }
+    }
+
+    /// What the user's client received since the last look, as `{EVENT: arguments}`.
+    fn received(&self, user: &str) -> Vec<Value> {
+        let client = self.server.connected(user);
+        let events = client.map(|client| client.inbox.events()).unwrap_or_default();
+        events.iter().map(received_shown).collect()
+    }
+
+    fn event(&self, step: &Step) -> Result<Event> {
+        let by = step.by.as_deref().unwrap_or(DEFAULT_USER);
+        let event = if let Some(message) = &step.send_message {
+            let mut event = Event::message(&message.room_id, &message.content);
+            if let Some(metadata) = &message.metadata {
+                event = event.metadata(&interpolated(metadata, &self.names));
+            }
+            match &message.client_id {
+                Some(id) => event.client_id(id),
+                None => event,
+            }
+        } else if let Some(typing) = &step.typing {
+            Event::typing(&typing.room_id, typing.is_typing)
+        } else if let Some(id) = &step.read_message {
+            Event::read(interpolate(id, &self.names))
+        } else if let Some(room) = &step.join_room {
+            Event::join(room)
+        } else if let Some(room) = &step.leave_room {
+            Event::leave(room)
+        } else if let Some(presence) = &step.set_presence {
+            Event::set_presence(match presence {
+                PresenceName::Online => Status::Online,
+                PresenceName::Away => Status::Away,
+            })
+        } else if let Some(user) = &step.connect {
+            return Ok(Event::connect().by(user));
+        } else if let Some(user) = &step.disconnect {
+            return Ok(Event::disconnect().by(user));
+        } else if let Some(event) = &step.event {
+            self.custom(event, Event::custom)?
+        } else if let Some(event) = &step.server_event {
+            let (name, arguments) = self.arguments(event);
+            Event::server(name, &arguments)
+        } else if let Some(answer) = &step.answer {
+            self.custom(answer, Event::answer)?
+        } else if let Some(tag) = &step.no_answer {
+            Event::no_answer(tag)
+        } else {
+            bail!("the event is of no kind")
+        };
+        Ok(event.by(by))
+    }
+
+    fn arguments(&self, event: &Map<String, Value>) -> (String, Value) {
+        let (name, arguments) = named_arguments(event);
+        (name, interpolated(&Value::Array(arguments), &self.names))
+    }
+
+    fn custom(&self, event: &Map<String, Value>, make: fn(String, &Value) -> Event) -> Result<Event> {
+        let (name, arguments) = self.arguments(event);
+        let mut attachments = Vec::new();
+        let arguments = bytes::take_out(&arguments, &mut attachments).map_err(|message| anyhow!(message))?;
+        let event = make(name, &arguments);
+        Ok(attachments.into_iter().fold(event, Event::attachment))
+    }
+
+    /// All messages of a room, oldest first, as clients get them.
+    pub(super) async fn messages(&self, room: &str) -> Result<Vec<Value>> {
+        let all = Range {
+            after: 0,
+            before: None,
+            limit: u32::MAX,
+            from: End::Oldest,
+        };
+        let (store, tenant) = (&self.server.store, self.server.tenant());
+        let page = store.history(tenant, &RoomId::new(room)?, all).await?;
+        let shown = page.messages.iter().map(|message| {
+            let mut shown = json!({
+                "id": message.id.to_string(),
+                "seq": message.seq,
+                "userId": message.sender.as_str(),
+                "username": &*message.username,
+                "content": message.content,
+                "sentAt": message.sent_at,
+            });
+            if let (Some(fields), Some(metadata)) = (shown.as_object_mut(), &message.metadata) {
+                fields.insert("metadata".to_owned(), effects::json_or_text(metadata));
+            }
+            shown
+        });
+        Ok(shown.collect())
+    }
+
+    /// The value at a handler's key.
+    pub(super) async fn key(&self, handler: &str, key: &str) -> Result<Option<Value>> {
+        self.check_handler(handler)?;
+        let (store, tenant) = (&self.server.store, self.server.tenant());
+        let value = store.kv_get(tenant, &kv_key(handler, key), self.now_ms).await?;
+        Ok(value.map(|value| bytes::shown(&value)))
+    }
+
+    /// The ids of the users in a room, sorted.
+    pub(super) async fn members(&self, room: &str) -> Result<Vec<String>> {
+        let members = self.server.members(room).await?;
+        let mut members: Vec<_> = members.iter().map(ToString::to_string).collect();
+        members.sort();
+        Ok(members)
+    }
+
+    /// A user's presence, as that user sees it.
+    pub(super) async fn presence(&self, user: &str) -> Result<&'static str> {
+        Ok(effects::status_name(self.server.presence(user, user).await?.status))
+    }
+}
+
+/// The users whose first event is that they connect.
+fn opened(events: &[Step]) -> BTreeSet<&str> {
+    let (mut seen, mut opened) = (BTreeSet::new(), BTreeSet::new());
+    for step in events.iter().filter(|step| step.wait.is_none()) {
+        let by = step
+            .disconnect
+            .as_deref()
+            .or(step.by.as_deref())
+            .unwrap_or(DEFAULT_USER);
+        let user = step.connect.as_deref().unwrap_or(by);
+        if seen.insert(user) && step.connect.is_some() {
+            opened.insert(user);
+        }
+    }
+    opened
+}
+
+fn received_shown(event: &Received) -> Value {
+    let arguments = event.arguments.iter();
+    let arguments: Value = arguments
+        .map(|argument| bytes::put_back(argument, &event.attachments))
+        .collect();
+    let mut shown = Map::new();
+    shown.insert(event.event.clone(), arguments);
+    Value::Object(shown)
+}
+
+fn kv_key(handler: &str, key: &str) -> KvKey {
+    KvKey {
+        handler: handler.into(),
+        key: key.to_owned(),
+    }
+}
+
+fn user(id: &str, spec: &UserSpec) -> User {
+    let mut user = User::new(id);
+    if let Some(name) = &spec.name {
+        user = user.name(name);
+    }
+    for (claim, value) in &spec.claims {
+        user = user.claim(claim, value.clone());
+    }
+    for (field, value) in &spec.auth {
+        user = user.auth(field, value.clone());
+    }
+    for (name, value) in &spec.query {
+        user = user.query(name, value);
+    }
+    for (name, value) in &spec.headers {
+        user = user.header(name, value);
+    }
+    user
+}
+
+fn capability(name: CapabilityName) -> Capability {
+    match name {
+        CapabilityName::Messages => Capability::Messages,
+        CapabilityName::Kv => Capability::Kv,
+        CapabilityName::Broadcast => Capability::Broadcast,
+        CapabilityName::Rooms => Capability::Rooms,
+        CapabilityName::Presence => Capability::Presence,
+        CapabilityName::Http => Capability::Http,
+    }
+}
+
+/// Answers by method and URL. A URL without a path has the path `/`, as requests have it.
+fn answers(specs: &BTreeMap<String, HttpSpec>) -> Result<BTreeMap<String, Result<HttpAnswer, HttpFault>>> {
+    specs
+        .iter()
+        .map(|(request, spec)| Ok((request_line(request)?, answer(spec))))
+        .collect()
+}
+
+fn request_line(request: &str) -> Result<String> {
+    let example = "GET https://api.example.org/words";
+    let (method, url) = request
+        .split_once(' ')
+        .filter(|(_, url)| url.contains("://"))
+        .with_context(|| format!("{request:?} is not a method with a URL, such as {example:?}"))?;
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let path = if authority.contains('/') { "" } else { "/" };
+    Ok(format!("{} {url}{path}", method.to_uppercase()))
+}
+
+fn answer(spec: &HttpSpec) -> Result<HttpAnswer, HttpFault> {
+    if let Some(error) = spec.error {
+        return Err(match error {
+            HttpErrorName::Dns => HttpFault::Dns,
+            HttpErrorName::Refused => HttpFault::Refused,
+            HttpErrorName::Timeout => HttpFault::Timeout,
+        });
+    }
+    let mut headers: Vec<_> = spec.headers.clone().into_iter().collect();
+    let body = match (&spec.body, &spec.json) {
+        (Some(body), _) => body.clone(),
+        (None, Some(json)) => {
+            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+            json.to_string()
+        }
+        (None, None) => String::new(),
+    };
+    Ok(HttpAnswer {
+        status: spec.status.unwrap_or(200),
+        headers,
+        body: body.into_bytes(),
+    })
+}
+
+fn millis(now: &Instant) -> Result<u64> {
+    match now {
+        Instant::Millis(millis) => Ok(*millis),
+        Instant::Text(text) => {
+            let time = humantime::parse_rfc3339_weak(text)
+                .with_context(|| format!("{text:?} is not a time such as 2026-01-01T12:00:00Z"))?;
+            Ok(millis_of(time.duration_since(std::time::UNIX_EPOCH)?))
+        }
+    }
+}
+
+fn millis_of(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The handlers of the file, with the settings of the case, and the shipped ones for what they do not take.
+fn handlers(environment: &Environment, base: &Path, file: &ScenarioFile, case: &Case) -> Result<Vec<TestHandler>> {
+    let mut handlers = Vec::new();
+    for (name, spec) in &file.handlers {
+        let mut handler = environment.handler(name, spec, base)?;
+        if let Some(settings) = case.settings.get(name) {
+            let mut info = HandlerInfo::clone(&handler.info);
+            info.settings
+                .extend(settings.iter().map(|(key, value)| (key.clone(), text(value))));
+            handler.info = Arc::new(info);
+        }
+        handlers.push(handler);
+    }
+    for interface in Interface::ALL.into_iter().filter(|interface| interface.is_routed()) {
+        let taking: Vec<_> = handlers
+            .iter()
+            .filter(|handler| handler.takes(interface))
+            .map(|handler| &*handler.info.name)
+            .collect();
+        if let [one, other, ..] = taking.as_slice() {
+            bail!(
+                "the handlers `{one}` and `{other}` both export {}: say which of them takes its events, with `for: \
+                 [{interface}]`, and what the other one takes",
+                interface.export()
+            );
+        }
+    }
+    for (name, interface) in SHIPPED.into_iter().filter(|_| file.shipped) {
+        if !handlers.iter().any(|handler| handler.takes(interface)) {
+            let spec = HandlerSpec {
+                shipped: Some(name.to_owned()),
+                ..HandlerSpec::default()
+            };
+            handlers.push(environment.handler(name, &spec, base)?);
+        }
+    }
+    Ok(handlers)
+}
