@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use parlance_handler::sandbox::EngineLimits;
 use parlance_testing::scenario::{FuzzOptions, Progress, fuzz};
 
-use super::{Failure, test};
+use super::Failure;
 
 /// `parlance fuzz`.
 #[derive(Debug, Args)]
@@ -48,13 +49,11 @@ pub struct FuzzArgs {
 /// When some do, or the target is wrong.
 pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Result<(), Failure> {
     let seed = args.seed.unwrap_or_else(some_seed);
-    let shared = test::options(notes);
     let options = FuzzOptions {
         seed,
         time: Some(Duration::from_secs(args.seconds)),
         events: args.events.clone(),
-        cache: shared.cache,
-        build: shared.build,
+        cache: EngineLimits::default().cache,
         ..FuzzOptions::default()
     };
     let mut show = |progress: Progress| {

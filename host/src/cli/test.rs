@@ -2,12 +2,12 @@
 
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use notify::{EventKind, RecursiveMode, Watcher as _};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parlance_handler::sandbox::EngineLimits;
 use parlance_testing::scenario::{FileReport, Options, Runner, Style, files, junit, schema};
 
@@ -70,37 +70,24 @@ pub fn run(args: &TestArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
     let runner = Runner::new(Options {
         filter: args.filter.clone(),
         update: args.update,
-        ..options(notes)
+        // As the server's: a component that both use is compiled once.
+        cache: EngineLimits::default().cache,
+        build: None,
     });
     let runner = runner.context("the sandbox")?;
     loop {
         let paths = files(&paths(args)).map_err(|error| Failure::Usage(format!("{error:#}")))?;
+        // Before the run, so that no change during it is missed.
+        let watch = args.watch.then(|| Watch::start(&paths)).transpose()?;
         let result = run_once(&runner, args, &paths, out);
-        if !args.watch {
-            return result;
-        }
+        let Some(watch) = watch else { return result };
         if let Err(failure) = result {
             writeln!(notes, "{failure}").context("standard error")?;
         }
         writeln!(notes, "waiting for changes …").context("standard error")?;
-        wait_for_change(&paths)?;
+        watch.wait();
         runner.reload();
     }
-}
-
-/// What tests share with the server: its cache of compiled components.
-pub(super) fn options(notes: &mut impl Write) -> Options {
-    let cache = EngineLimits::default().cache;
-    let options = Options {
-        cache,
-        ..Options::default()
-    };
-    if let Err(error) = Runner::new(options.clone()) {
-        // Without the cache tests are slower, and right.
-        let _ = writeln!(notes, "compiled components are not kept: {error:#}");
-        return Options::default();
-    }
-    options
 }
 
 fn paths(args: &TestArgs) -> Vec<PathBuf> {
@@ -136,7 +123,7 @@ fn run_once(runner: &Runner, args: &TestArgs, paths: &[PathBuf], out: &mut impl 
     if wrong > 0 {
         return Err(Failure::Usage(format!("{} wrong", are(wrong, "scenario file"))));
     }
-    if failed > 0 && !args.update {
+    if failed > 0 {
         return Err(anyhow::anyhow!("{} not as expected", are(failed, "case")).into());
     }
     if cases == 0 {
@@ -171,45 +158,67 @@ fn are(number: usize, what: &str) -> String {
     format!("{} {}", count(number, what), if number == 1 { "is" } else { "are" })
 }
 
-/// Waits until a scenario or a component changes.
-fn wait_for_change(scenarios: &[PathBuf]) -> Result<()> {
-    let watched: Vec<PathBuf> = scenarios.iter().flat_map(|path| Runner::watched(path)).collect();
-    let (sender, changes) = channel();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event
-            && !matches!(event.kind, EventKind::Access(_))
-        {
-            // Nobody listens any more once a change was seen.
-            let _ = sender.send(event.paths);
+/// Notices when a scenario or a component changes.
+struct Watch {
+    files: Vec<PathBuf>,
+    changes: Receiver<Vec<PathBuf>>,
+    /// Sends the changes until it is dropped.
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    fn start(scenarios: &[PathBuf]) -> Result<Self> {
+        let files: Vec<PathBuf> = scenarios.iter().flat_map(|path| Runner::watched(path)).collect();
+        let (sender, changes) = channel();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if let Ok(event) = event
+                && !matches!(event.kind, EventKind::Access(_))
+            {
+                // Nobody listens any more once a change was seen.
+                let _ = sender.send(event.paths);
+            }
+        })
+        .context("files cannot be watched")?;
+        for path in &files {
+            // Editors and builds replace files, so their directories are watched. A directory is a source.
+            let (directory, mode) = match path {
+                path if path.is_dir() => (path.as_path(), RecursiveMode::Recursive),
+                path => (parent(path), RecursiveMode::NonRecursive),
+            };
+            // A component that is not built has perhaps no directory yet; its scenario says so.
+            if directory.exists() {
+                watcher
+                    .watch(directory, mode)
+                    .with_context(|| format!("{} cannot be watched", directory.display()))?;
+            }
         }
-    })
-    .context("files cannot be watched")?;
-    for path in &watched {
-        // Editors and builds replace files, so their directories are watched. A directory is a source.
-        let (directory, mode) = match path {
-            path if path.is_dir() => (path.as_path(), RecursiveMode::Recursive),
-            path => (parent(path), RecursiveMode::NonRecursive),
-        };
-        if let Err(error) = watcher.watch(directory, mode) {
-            return Err(anyhow::Error::from(error).context(format!("{} cannot be watched", directory.display())));
-        }
+        Ok(Self {
+            files,
+            changes,
+            _watcher: watcher,
+        })
     }
-    let concerns = |changed: &Path| {
+
+    /// Waits for a change since the start.
+    fn wait(&self) {
+        while let Ok(changed) = self.changes.recv() {
+            if changed.iter().any(|path| self.concerns(path)) {
+                break;
+            }
+        }
+        while self.changes.recv_timeout(SETTLE).is_ok() {}
+    }
+
+    fn concerns(&self, changed: &Path) -> bool {
         let is_built = changed
             .components()
             .any(|part| BUILT.iter().any(|built| part.as_os_str() == *built));
-        watched.iter().any(|path| {
-            let (path, changed) = (absolute(path), absolute(changed));
+        let changed = absolute(changed);
+        self.files.iter().any(|path| {
+            let path = absolute(path);
             path == changed || (path.is_dir() && changed.starts_with(&path) && !is_built)
         })
-    };
-    for paths in &changes {
-        if paths.iter().any(|path| concerns(path)) {
-            break;
-        }
     }
-    while changes.recv_timeout(SETTLE).is_ok() {}
-    Ok(())
 }
 
 fn parent(path: &Path) -> &Path {

@@ -19,8 +19,8 @@ impl Handler {
     /// Calls the component's own check, if it exports one. The error says what is wrong, or why the check failed.
     pub async fn check_invariant(&self, call: Call, limits: &GuestLimits) -> Option<Result<(), String>> {
         let component = self.compiled.pre.component();
-        let (_, interface) = component.get_export(None, INTERFACE)?;
-        let (_, check) = component.get_export(Some(&interface), CHECK)?;
+        let interface = component.get_export_index(None, INTERFACE)?;
+        let check = component.get_export_index(Some(&interface), CHECK)?;
         Some(self.run_check(check, call, limits).await)
     }
 

@@ -24,8 +24,6 @@ pub(super) struct CaseRun {
     pub(super) fixes: Vec<Fix>,
     /// How many differences there are besides.
     pub(super) further: usize,
-    /// How many events happened before the first difference, that one included.
-    pub(super) events: usize,
 }
 
 /// One run of the events.
@@ -88,6 +86,7 @@ pub(super) fn run(environment: &Environment, document: &Document, at: usize) -> 
                      keys, `ambient` or the clock"
                         .to_owned(),
                 ),
+                is_fixable: false,
                 context: Vec::new(),
             });
         }
@@ -196,6 +195,7 @@ impl Attempt<'_> {
                 self.path.0.len()
             };
             let is_invariant = !mismatch.path.0.starts_with(&self.path.0);
+            let is_fixable = mismatch.fix.is_some();
             self.run.fixes.extend(mismatch.fix);
             self.run.differences.push(Difference {
                 line: self.document.tree.line_of(&mismatch.path),
@@ -204,11 +204,9 @@ impl Attempt<'_> {
                 expected: mismatch.expected,
                 actual: mismatch.actual,
                 note: is_invariant.then(|| "an invariant does not hold after this event".to_owned()),
+                is_fixable,
                 context: if nth == 0 { context.to_vec() } else { Vec::new() },
             });
-        }
-        if self.run.differences.is_empty() {
-            self.run.events += 1;
         }
     }
 
@@ -227,6 +225,7 @@ impl Attempt<'_> {
                      {{status: 200, body: …}}` into `http` of `before` or of the event's `fault`",
                     sent.request
                 )),
+                is_fixable: false,
                 context: Vec::new(),
             });
         }

@@ -84,10 +84,8 @@ impl Environment {
     /// The handler with its name, settings and grants.
     pub(super) fn handler(&self, name: &str, spec: &HandlerSpec, base: &Path) -> Result<TestHandler> {
         let http = spec.grants.http.iter().map(|pattern| pattern.parse());
-        let http = http
-            .collect::<Result<Vec<_>, _>>()
-            .with_context(|| format!("the grants of the handler `{name}`"))?;
-        let origin = origin(name, spec, base)?;
+        let http = http.collect::<Result<Vec<_>, _>>().context("its grants")?;
+        let origin = origin(spec, base)?;
         let handler = self.loaded(&origin, !http.is_empty())?;
         let info = Arc::new(HandlerInfo {
             name: name.into(),
@@ -118,7 +116,7 @@ impl Environment {
             if !handler.handles(*interface) {
                 let exports: Vec<_> = handler.interfaces().map(Interface::export).collect();
                 bail!(
-                    "the handler `{name}` does not export {}; it exports {}",
+                    "it does not export {}; it exports {}",
                     interface.export(),
                     exports.join(", ")
                 );
@@ -204,12 +202,12 @@ impl Environment {
     }
 }
 
-fn origin(name: &str, spec: &HandlerSpec, base: &Path) -> Result<Origin> {
+fn origin(spec: &HandlerSpec, base: &Path) -> Result<Origin> {
     match (&spec.component, &spec.shipped) {
         (Some(path), None) => Ok(Origin::Path(base.join(path))),
         (None, Some(shipped)) => Ok(Origin::Shipped(shipped.clone())),
-        (None, None) => bail!("the handler `{name}` has no component: give it `component: FILE.wasm`"),
-        (Some(_), Some(_)) => bail!("the handler `{name}` has both `component` and `shipped`; it takes one of them"),
+        (None, None) => bail!("it has no component: give it `component: FILE.wasm`"),
+        (Some(_), Some(_)) => bail!("it has both `component` and `shipped`; it takes one of them"),
     }
 }
 

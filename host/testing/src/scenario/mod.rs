@@ -21,6 +21,8 @@ mod effects;
 mod environment;
 mod file;
 mod fuzz;
+mod handlers;
+mod http;
 mod junit;
 mod limits;
 mod parse;

@@ -58,6 +58,8 @@ pub struct Difference {
     pub actual: Option<Value>,
     /// What this means, where it needs words.
     pub note: Option<String>,
+    /// Whether `--update` mends it.
+    pub is_fixable: bool,
     /// What else happened: a trap, log lines.
     pub context: Vec<String>,
 }
@@ -106,7 +108,16 @@ impl FileReport {
         }
     }
 
-    /// Whether every case is as expected. An updated file is.
+    /// Takes out the differences that were mended.
+    pub(super) fn set_updated(&mut self, expectations: usize) {
+        self.updated = expectations;
+        for case in &mut self.cases {
+            case.differences.retain(|difference| !difference.is_fixable);
+            case.further = 0;
+        }
+    }
+
+    /// Whether every case is as expected, after updating it if that was asked for.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.problem.is_none() && self.cases.iter().all(CaseReport::is_ok)

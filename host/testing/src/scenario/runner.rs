@@ -89,7 +89,7 @@ impl Runner {
         }
         if self.options.update && !fixes.is_empty() {
             match update::rewritten(&document, &fixes).and_then(|text| Ok(std::fs::write(path, text)?)) {
-                Ok(()) => report.updated = fixes.len(),
+                Ok(()) => report.set_updated(fixes.len()),
                 Err(error) => report.problem = Some(document.problem(&NodePath::default(), format!("{error:#}"))),
             }
         }

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use parlance_handler::capability::{Capability, Effect, HandlerInfo, HttpAnswer, HttpFault, RandomSource as _, Status};
-use parlance_handler::sandbox::Interface;
+use parlance_handler::capability::{CallLimits, Capability, Effect, HttpAnswer, HttpFault, RandomSource as _, Status};
+use parlance_handler::sandbox::GuestLimits;
 use parlance_store::{Draft, End, KvKey, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, UserId};
 use parlance_types::settings::suggestion;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Names, interpolate, interpolated};
-use super::environment::{Environment, SHIPPED, text};
+use super::environment::Environment;
 use super::file::{
-    Before, CapabilityName, Case, Fault, HandlerSpec, HttpErrorName, HttpSpec, Instant, Limits, MessageSpec,
-    PresenceName, ScenarioFile, Step, StoreFault, UserSpec,
+    Before, CapabilityName, Case, Fault, Instant, Limits, MessageSpec, PresenceName, ScenarioFile, Step, StoreFault,
+    UserSpec,
 };
+use super::handlers::handlers;
+use super::http::answers;
 use super::parse::named_arguments;
 use super::{bytes, effects};
 use crate::event::Event;
@@ -37,6 +39,8 @@ pub(super) struct World {
     server: TestServer,
     handlers: Vec<TestHandler>,
     limits: Limits,
+    /// The limits of events without a fault, as they were read.
+    read_limits: (GuestLimits, Arc<CallLimits>),
     http: BTreeMap<String, Result<HttpAnswer, HttpFault>>,
     now_ms: u64,
     /// The ids of messages that have a name.
@@ -57,10 +61,12 @@ impl World {
     /// Loads the handlers and puts everything there that is there before the events. Called inside the runtime.
     pub(super) async fn new(environment: &Environment, base: &Path, file: &ScenarioFile, case: &Case) -> Result<Self> {
         let server = TestServer::new()?;
+        let limits = file.limits.with(&case.limits);
         let mut world = Self {
             server,
             handlers: handlers(environment, base, file, case)?,
-            limits: file.limits.with(&case.limits),
+            read_limits: read(&limits)?,
+            limits,
             http: BTreeMap::new(),
             now_ms: START_MS,
             names: Names::new(),
@@ -158,18 +164,18 @@ impl World {
     }
 
     fn setup(&self, fault: &Fault) -> Result<EventSetup> {
-        let (guest_limits, call_limits) = self
-            .limits
-            .with(&fault.limits)
-            .read()
-            .map_err(|message| anyhow!(message))?;
+        let (guest_limits, call_limits) = if fault.limits == Limits::default() {
+            self.read_limits.clone()
+        } else {
+            read(&self.limits.with(&fault.limits))?
+        };
         let mut http = self.http.clone();
         http.extend(answers(&fault.http)?);
         Ok(EventSetup {
             handlers: self.handlers.clone(),
             now_ms: self.now_ms,
             guest_limits,
-            call_limits: Arc::new(call_limits),
+            call_limits,
             faults: Arc::new(Faults {
                 denied: fault.deny.iter().map(|name| capability(*name)).collect(),
                 http,
@@ -360,6 +366,11 @@ fn received_shown(event: &Received) -> Value {
     Value::Object(shown)
 }
 
+fn read(limits: &Limits) -> Result<(GuestLimits, Arc<CallLimits>)> {
+    let (guest, call) = limits.read().map_err(|message| anyhow!(message))?;
+    Ok((guest, Arc::new(call)))
+}
+
 fn kv_key(handler: &str, key: &str) -> KvKey {
     KvKey {
         handler: handler.into(),
@@ -398,49 +409,6 @@ fn capability(name: CapabilityName) -> Capability {
     }
 }
 
-/// Answers by method and URL. A URL without a path has the path `/`, as requests have it.
-fn answers(specs: &BTreeMap<String, HttpSpec>) -> Result<BTreeMap<String, Result<HttpAnswer, HttpFault>>> {
-    specs
-        .iter()
-        .map(|(request, spec)| Ok((request_line(request)?, answer(spec))))
-        .collect()
-}
-
-fn request_line(request: &str) -> Result<String> {
-    let example = "GET https://api.example.org/words";
-    let (method, url) = request
-        .split_once(' ')
-        .filter(|(_, url)| url.contains("://"))
-        .with_context(|| format!("{request:?} is not a method with a URL, such as {example:?}"))?;
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let path = if authority.contains('/') { "" } else { "/" };
-    Ok(format!("{} {url}{path}", method.to_uppercase()))
-}
-
-fn answer(spec: &HttpSpec) -> Result<HttpAnswer, HttpFault> {
-    if let Some(error) = spec.error {
-        return Err(match error {
-            HttpErrorName::Dns => HttpFault::Dns,
-            HttpErrorName::Refused => HttpFault::Refused,
-            HttpErrorName::Timeout => HttpFault::Timeout,
-        });
-    }
-    let mut headers: Vec<_> = spec.headers.clone().into_iter().collect();
-    let body = match (&spec.body, &spec.json) {
-        (Some(body), _) => body.clone(),
-        (None, Some(json)) => {
-            headers.push(("content-type".to_owned(), "application/json".to_owned()));
-            json.to_string()
-        }
-        (None, None) => String::new(),
-    };
-    Ok(HttpAnswer {
-        status: spec.status.unwrap_or(200),
-        headers,
-        body: body.into_bytes(),
-    })
-}
-
 fn millis(now: &Instant) -> Result<u64> {
     match now {
         Instant::Millis(millis) => Ok(*millis),
@@ -454,43 +422,4 @@ fn millis(now: &Instant) -> Result<u64> {
 
 fn millis_of(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The handlers of the file, with the settings of the case, and the shipped ones for what they do not take.
-fn handlers(environment: &Environment, base: &Path, file: &ScenarioFile, case: &Case) -> Result<Vec<TestHandler>> {
-    let mut handlers = Vec::new();
-    for (name, spec) in &file.handlers {
-        let mut handler = environment.handler(name, spec, base)?;
-        if let Some(settings) = case.settings.get(name) {
-            let mut info = HandlerInfo::clone(&handler.info);
-            info.settings
-                .extend(settings.iter().map(|(key, value)| (key.clone(), text(value))));
-            handler.info = Arc::new(info);
-        }
-        handlers.push(handler);
-    }
-    for interface in Interface::ALL.into_iter().filter(|interface| interface.is_routed()) {
-        let taking: Vec<_> = handlers
-            .iter()
-            .filter(|handler| handler.takes(interface))
-            .map(|handler| &*handler.info.name)
-            .collect();
-        if let [one, other, ..] = taking.as_slice() {
-            bail!(
-                "the handlers `{one}` and `{other}` both export {}: say which of them takes its events, with `for: \
-                 [{interface}]`, and what the other one takes",
-                interface.export()
-            );
-        }
-    }
-    for (name, interface) in SHIPPED.into_iter().filter(|_| file.shipped) {
-        if !handlers.iter().any(|handler| handler.takes(interface)) {
-            let spec = HandlerSpec {
-                shipped: Some(name.to_owned()),
-                ..HandlerSpec::default()
-            };
-            handlers.push(environment.handler(name, &spec, base)?);
-        }
-    }
-    Ok(handlers)
 }

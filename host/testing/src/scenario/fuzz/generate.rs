@@ -164,7 +164,9 @@ fn kinds(interfaces: &[Interface], has_events: bool, has_server: bool) -> Vec<&'
 /// Texts in a value.
 fn collect(value: &Value, texts: &mut BTreeSet<String>) {
     match value {
-        Value::String(text) => drop(texts.insert(text.clone())),
+        Value::String(text) => {
+            texts.insert(text.clone());
+        }
         Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
         Value::Object(fields) => fields.values().for_each(|value| collect(value, texts)),
         _ => {}

@@ -50,7 +50,7 @@ fn time_memory_and_other_limits_are_low() {
         "{error: timeout, trap: guest-time}",
     );
     happens(
-        "{grow: [{count: 4}]}",
+        "{nothing-then-memory: [{}]}",
         "{limits: {sandbox: {memory: 1MiB}}}",
         "{trap: memory}",
     );

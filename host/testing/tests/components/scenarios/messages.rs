@@ -84,7 +84,7 @@ fn a_handler_that_cannot_be_loaded_is_named() {
     );
     told(
         "cases: [{name: one}]\nhandlers:\n  polls: {}\n",
-        &["scenario.yaml:3: the handler `polls` has no component"],
+        &["scenario.yaml:3: the handler `polls`: it has no component"],
     );
     told(
         "cases: [{name: one}]\nhandlers:\n  web: {component: WEB}\n",
@@ -96,6 +96,6 @@ fn a_handler_that_cannot_be_loaded_is_named() {
     );
     told(
         "cases: [{name: one}]\nhandlers:\n  hostile: {component: HOSTILE, for: [typing]}\n",
-        &["the handler `hostile` does not export on-typing; it exports on-event"],
+        &["the handler `hostile`: it does not export on-typing; it exports on-event"],
     );
 }
