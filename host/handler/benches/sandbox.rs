@@ -84,6 +84,7 @@ impl Bench {
             random: random.clone(),
             store: store.clone(),
             host_context: host_context.clone(),
+            wasi_tap: None,
             has_reserved_slot: true,
             takes_answers: false,
             is_server_event: false,

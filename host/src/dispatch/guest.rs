@@ -344,7 +344,7 @@ pub(super) async fn run_handler(
         .quota
         .instances
         .saturating_sub(settings.instances.available_permits());
-    let call = Call {
+    let mut call = Call {
         has_reserved_slot: running <= RESERVED_SLOT_EVENTS,
         identity,
         connection: session.connection.id.clone(),
@@ -357,17 +357,23 @@ pub(super) async fn run_handler(
         takes_answers: handler.handles(Interface::Answer),
         store: session.tenant.store.clone(),
         host_context: session.clone(),
+        wasi_tap: None,
         limits: limits.clone(),
         effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
         logs: Logs::with_allowance(limits.effects.log_bytes),
         retry_after: None,
         not_joined: AtomicBool::new(false),
     };
+    let recording = session.tenant.recording();
+    let recorded = recording.and_then(|recording| recording.begin(&mut call, &input, &handler, &settings.limits.guest));
     let running = session.tenant.count_running();
     let outcome = handler
         .call(input, call, &settings.limits.guest, &context.quantum)
         .await;
     drop(running);
+    if let Some(recorded) = recorded {
+        recorded.finish(&outcome);
+    }
     session.tenant.charge_cpu(outcome.usage.cpu);
     handler.stats.count(counts_as_failure(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);

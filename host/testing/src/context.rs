@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use parlance_handler::capability::{
-    Capability, DnsLookupLimit, HostContext, HttpAnswer, HttpFault, HttpRequest, PresenceState,
-};
+use parlance_handler::capability::{Capability, DnsLookupLimit, HostContext, PresenceState};
 use parlance_hub::{Connection, HubHandle};
 use parlance_types::id::{RoomId, UserId};
 
-use crate::faults::{Faults, HttpLog};
+use crate::faults::Faults;
 
 /// The [`HostContext`] of a test's connection.
 pub(crate) struct TestHostContext {
     pub(crate) hub: HubHandle,
     pub(crate) connection: Arc<Connection>,
     pub(crate) faults: Arc<Faults>,
-    pub(crate) http: Arc<HttpLog>,
 }
 
 #[async_trait::async_trait]
@@ -56,9 +53,5 @@ impl HostContext for TestHostContext {
 
     fn denies(&self, capability: Capability) -> bool {
         self.faults.denied.contains(&capability)
-    }
-
-    fn answer_http(&self, request: &HttpRequest<'_>) -> Option<Result<HttpAnswer, HttpFault>> {
-        self.faults.answer(request, &self.http)
     }
 }

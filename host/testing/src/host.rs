@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlance_handler::capability::{
-    CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, HttpAnswer, HttpFault,
+    CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo,
     PresenceState, RandomSource as _,
 };
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, LoadError, Sandbox};
@@ -17,7 +17,7 @@ use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
-use crate::faults::Faults;
+use crate::faults::{Faults, HttpAnswer, HttpFault};
 use crate::handlers::TestHandler;
 use crate::outcome::Outcome;
 use crate::server::{EventSetup, TestServer};

@@ -44,12 +44,13 @@ mod store;
 mod user;
 
 pub use event::Event;
+pub use faults::{HttpAnswer, HttpFault};
 pub use host::{START_MS, TestHost};
 pub use outcome::{Acknowledged, Emitted, Outcome};
 pub use user::{Received, User};
 
 pub use parlance_handler::capability::{
-    Audience, Capability, ClientLimits, Effect, EffectLimits, Grants, HostPattern, HttpAnswer, HttpFault, Level,
+    Audience, Capability, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level,
     LogLine, PresenceState, Status,
 };
 pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::context::TestHostContext;
 use crate::event::{Event, EventKind};
-use crate::faults::{Faults, HttpLog};
+use crate::faults::{Faults, HttpAnswers, HttpLog};
 use crate::handlers::TestHandler;
 use crate::outcome::Outcome;
 use crate::random::Sequence;
@@ -305,7 +305,10 @@ impl TestServer {
                 hub: self.hub.clone(),
                 connection: client.connection.clone(),
                 faults: setup.faults.clone(),
-                http: self.http.clone(),
+            }),
+            wasi_tap: setup.faults.is_offline.then(|| {
+                let (faults, log) = (setup.faults.clone(), self.http.clone());
+                Arc::new(HttpAnswers { faults, log }) as Arc<dyn WasiTap>
             }),
             limits: limits.clone(),
             has_reserved_slot: true,

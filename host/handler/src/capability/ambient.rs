@@ -8,6 +8,15 @@ use super::Call;
 pub trait RandomSource: Send + Sync {
     /// The next 64 random bits.
     fn next_u64(&self) -> u64;
+
+    /// Fills a slice with random bytes.
+    fn fill(&self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(size_of::<u64>()) {
+            for (to, from) in part.iter_mut().zip(self.next_u64().to_le_bytes()) {
+                *to = from;
+            }
+        }
+    }
 }
 
 /// The operating system's cryptographically secure source.
@@ -21,6 +30,16 @@ impl RandomSource for SystemRandom {
             Ok(()) => u64::from_ne_bytes(bytes),
             // This cannot fail once the system has booted. The hasher's keys come from the same source.
             Err(_) => RandomState::new().hash_one(0u8),
+        }
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        if getrandom::fill(bytes).is_err() {
+            for part in bytes.chunks_mut(size_of::<u64>()) {
+                for (to, from) in part.iter_mut().zip(self.next_u64().to_le_bytes()) {
+                    *to = from;
+                }
+            }
         }
     }
 }

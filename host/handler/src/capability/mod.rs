@@ -28,6 +28,7 @@ mod presence;
 mod refusal;
 mod rooms;
 mod settings;
+mod tap;
 
 pub use ambient::{RandomSource, SystemRandom};
 pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};
@@ -35,11 +36,12 @@ pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::HandshakeData;
-pub use injection::{Capability, HttpAnswer, HttpFault, HttpRequest};
+pub use injection::Capability;
 pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
+pub use tap::{HttpAnswer, HttpErrorName, HttpHead, HttpRequest, HttpTap, WasiTap};
 
 /// Why a capability refuses a call: the WIT's `fault`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,11 +96,6 @@ pub trait HostContext: Send + Sync {
     /// Whether a test has taken this capability from the handler. A server takes none.
     fn denies(&self, _: Capability) -> bool {
         false
-    }
-
-    /// A test's answer to an HTTP request that a grant covers. `None`: the request goes to the network, as in a server.
-    fn answer_http(&self, _: &HttpRequest<'_>) -> Option<Result<HttpAnswer, HttpFault>> {
-        None
     }
 }
 
@@ -170,6 +167,8 @@ pub struct Call {
     pub store: Arc<dyn Reader>,
     /// What the host knows of the connection and the tenant.
     pub host_context: Arc<dyn HostContext>,
+    /// Notes or replaces what the component gets through WASI, when the event is recorded or replayed.
+    pub wasi_tap: Option<Arc<dyn WasiTap>>,
     /// Whether the event may take one of the instances that are reserved for tenants with few events in handlers.
     pub has_reserved_slot: bool,
     /// The limits of the handler's calls.

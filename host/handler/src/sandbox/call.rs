@@ -18,8 +18,8 @@ use super::interface::Interface;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
-use super::wasi::Wasi;
-use crate::capability::{Call, Effects, Logs, Packet};
+use super::wasi::{Ambient, Wasi};
+use crate::capability::{Call, Effects, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
 use parlance_types::error::Code;
 
@@ -28,8 +28,8 @@ pub(super) struct CallState {
     /// Set once the instance exists. Before that, a call of the host has no event to act for and is refused.
     pub(super) call: Option<Call>,
     pub(super) meter: Meter,
-    /// When the event arrived, in milliseconds since the Unix epoch.
-    pub(super) now_ms: u64,
+    /// What the event's clocks and random numbers come from.
+    pub(super) ambient: Ambient,
     /// Created when the component first calls WASI.
     pub(super) wasi: Option<Box<Wasi>>,
     /// The event's outgoing HTTP; `None` when it may send nothing.
@@ -41,18 +41,26 @@ impl CallState {
         Self {
             call: None,
             meter,
-            now_ms: 0,
+            ambient: Ambient {
+                now_ms: 0,
+                random: Arc::new(SystemRandom),
+                tap: None,
+            },
             wasi: None,
             outgoing: None,
         }
     }
 
+    /// Sets the clocks and random numbers. A component may read them while it is being instantiated.
+    fn set_ambient(&mut self, ambient: Ambient) {
+        if let Some(wasi) = &self.wasi {
+            wasi.begin_event(ambient.clone());
+        }
+        self.ambient = ambient;
+    }
+
     /// Begins the event. From here on the guest may call the host.
     pub(super) fn begin(&mut self, call: Call, outgoing: Option<Box<OutgoingHttp>>) {
-        self.now_ms = call.now_ms;
-        if let Some(wasi) = &self.wasi {
-            wasi.set_time(call.now_ms);
-        }
         self.call = Some(call);
         self.outgoing = outgoing;
     }
@@ -240,7 +248,7 @@ impl Handler {
         // Bindings of aliases of WIT's `string` take `&String`, not `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
         let Guest { store, instance, uses } = guest;
-        store.data_mut().now_ms = call.now_ms;
+        store.data_mut().set_ambient(Ambient::of(&call));
         let instance = match instance {
             Some(instance) => *instance,
             None => *instance.insert(self.compiled.pre.instantiate_async(&mut *store).await?),
@@ -319,8 +327,9 @@ impl Handler {
 
     /// The event's outgoing HTTP, for a component that imports it.
     fn outgoing(&self, call: &Call, limits: &GuestLimits) -> Option<Box<OutgoingHttp>> {
-        let client = self.http.as_ref()?;
-        Some(Box::new(OutgoingHttp::granted(client, call, limits)))
+        let answered = call.wasi_tap.as_ref().is_some_and(|tap| tap.answers_http());
+        let client = self.http.as_ref();
+        (client.is_some() || answered).then(|| Box::new(OutgoingHttp::granted(client, call, limits)))
     }
 
     fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> CallOutcome {

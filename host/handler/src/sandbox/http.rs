@@ -10,10 +10,10 @@
 mod body;
 mod client;
 mod dns;
+mod exchange;
 mod failure;
 mod fields;
 mod host_wait;
-mod injected;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Capability, DnsLookupLimit, Grants, HostContext, HttpScheme, Level};
+use crate::capability::{Call, Capability, DnsLookupLimit, Grants, HostContext, HttpScheme, Level, WasiTap};
 use body::ByteBudget;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
@@ -52,7 +52,9 @@ pub(super) struct OutgoingHttp {
 }
 
 struct HttpAllowance {
-    client: HttpClient,
+    /// `None` when a tap answers all requests.
+    client: Option<HttpClient>,
+    tap: Option<Arc<dyn WasiTap>>,
     grants: Arc<Grants>,
     host_context: Arc<dyn HostContext>,
     requests_max: u32,
@@ -74,10 +76,11 @@ impl OutgoingHttp {
     }
 
     /// The outgoing HTTP of an event that begins now.
-    pub(super) fn granted(client: &HttpClient, call: &Call, limits: &GuestLimits) -> Self {
+    pub(super) fn granted(client: Option<&HttpClient>, call: &Call, limits: &GuestLimits) -> Self {
         Self {
             allowed: Some(HttpAllowance {
-                client: client.clone(),
+                client: client.cloned(),
+                tap: call.wasi_tap.clone(),
                 grants: call.handler.grants.clone(),
                 host_context: call.host_context.clone(),
                 requests_max: limits.http_requests,
@@ -147,7 +150,7 @@ impl OutgoingHttp {
         *request.headers_mut() = headers;
         let request_client = RequestClient {
             client: allowed.client.clone(),
-            host_context: allowed.host_context.clone(),
+            tap: allowed.tap.clone(),
             share: allowed.host_context.dns_lookups(),
             host_wait: self.host_wait.clone(),
         };
@@ -196,19 +199,10 @@ impl Timeouts {
 
 /// What is needed to send a request.
 struct RequestClient {
-    client: HttpClient,
-    host_context: Arc<dyn HostContext>,
+    client: Option<HttpClient>,
+    tap: Option<Arc<dyn WasiTap>>,
     share: DnsLookupLimit,
     host_wait: HostWait,
-}
-
-impl RequestClient {
-    async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, Error> {
-        match injected::answer(&*self.host_context, &request) {
-            Some(answer) => answer,
-            None => self.client.send(request, &self.share, &self.host_wait).await,
-        }
-    }
 }
 
 async fn send(
@@ -224,26 +218,26 @@ async fn send(
     if !body.is_empty() {
         *request.body_mut() = Some(body.into());
     }
-    let response = timeout_at(timeouts.first_byte, request_client.send(request))
+    let answer = timeout_at(timeouts.first_byte, exchange::exchange(&request_client, request))
         .await
         .map_err(|_| Error::HttpResponseTimeout)??;
-    let headers = response
-        .headers()
+    let headers = answer
+        .headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
     if !bytes.take(headers) {
         return Err(Error::HttpResponseHeaderSectionSize(u32::try_from(headers).ok()));
     }
-    let announced = response.content_length();
+    let announced = answer.length;
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes.left())) {
         return Err(Error::HttpResponseBodySize(announced));
     }
-    let mut answer = Response::new(());
-    *answer.status_mut() = response.status();
-    *answer.headers_mut() = response.headers().clone();
-    let body = body::response(response, bytes, timeouts.between_bytes, timeouts.end);
-    Ok((answer.map(|()| body), Box::new(async { Ok(()) })))
+    let mut response = Response::new(());
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    let body = body::response(answer.parts, bytes, timeouts.between_bytes, timeouts.end);
+    Ok((response.map(|()| body), Box::new(async { Ok(()) })))
 }
 
 impl WasiHttpHooks for OutgoingHttp {

@@ -1,16 +1,18 @@
 //! WASI 0.2 for components whose tool chains need it, without any access to the outside.
 //!
 //! Standard output and error go to the handler's log; standard input is empty. There are no arguments, environment
-//! variables, directories or sockets. The clocks have millisecond resolution and agree with `ambient`. Large requests
-//! for random bytes are refused. `exit` stops the guest as a trap does. Waiting for a clock counts against the event's
+//! variables, directories or sockets. The clocks have millisecond resolution and agree with `ambient`. Random bytes come
+//! from the same source as those of `ambient`; large requests for them are refused. `exit` stops the guest as a trap does. Waiting for a clock counts against the event's
 //! wall time, blocks no thread, and ends with the event. Outgoing HTTP is in [`super::http`].
 //!
 //! It is created when a component first calls it, so that components without WASI do not pay for it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use rand_core::TryRng;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -19,7 +21,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::call::CallState;
 use super::http::OutgoingHttp;
 use super::stdio::Stdio;
-use crate::capability::Call;
+use crate::capability::{Call, RandomSource, WasiTap};
 
 /// Resolution of the clocks.
 const COARSE: Duration = Duration::from_millis(1);
@@ -30,24 +32,48 @@ const RESOURCES: usize = 512;
 /// Most bytes in memory of the headers of one request or response.
 const HEADERS_MAX: usize = 16 * 1024;
 
+/// What the clocks and the random numbers of an event come from.
+#[derive(Clone)]
+pub(super) struct Ambient {
+    /// When the event arrived, in milliseconds since the Unix epoch.
+    pub(super) now_ms: u64,
+    pub(super) random: Arc<dyn RandomSource>,
+    pub(super) tap: Option<Arc<dyn WasiTap>>,
+}
+
+impl Ambient {
+    pub(super) fn of(call: &Call) -> Self {
+        Self {
+            now_ms: call.now_ms,
+            random: call.random.clone(),
+            tap: call.wasi_tap.clone(),
+        }
+    }
+}
+
 /// The WASI of one instance.
 pub(super) struct Wasi {
     context: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     stdio: Stdio,
-    clock: Clock,
+    shared: EventAmbient,
 }
 
 impl Wasi {
-    fn new(now_ms: u64) -> Self {
-        let (stdio, clock) = (Stdio::default(), Clock::new(now_ms));
+    fn new(ambient: Ambient) -> Self {
+        let mut seed = [0; size_of::<u128>()];
+        ambient.random.fill(&mut seed);
+        let (stdio, shared) = (Stdio::default(), EventAmbient::new(ambient));
         let mut context = WasiCtx::builder();
         context
             .stdout(stdio.output())
             .stderr(stdio.error())
-            .wall_clock(clock.clone())
-            .monotonic_clock(clock.clone())
+            .wall_clock(shared.clone())
+            .monotonic_clock(shared.clone())
+            .secure_random(shared.clone())
+            .insecure_random(shared.clone())
+            .insecure_random_seed(u128::from_le_bytes(seed))
             .max_random_size(RANDOM_MAX)
             .allow_tcp(false)
             .allow_udp(false)
@@ -61,13 +87,13 @@ impl Wasi {
             http,
             table,
             stdio,
-            clock,
+            shared,
         }
     }
 
-    /// Sets the clocks for another event in the same instance.
-    pub(super) fn set_time(&self, now_ms: u64) {
-        self.clock.set(now_ms);
+    /// Sets the clocks and the random numbers for another event in the same instance.
+    pub(super) fn begin_event(&self, ambient: Ambient) {
+        self.shared.begin_event(ambient);
     }
 
     /// Logs the complete lines that were written so far.
@@ -96,7 +122,8 @@ impl CallState {
     /// way to refuse a call here, so a guest that calls too often is stopped at the next tick.
     fn wasi(&mut self) -> &mut Wasi {
         self.meter.count_host_call();
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(self.now_ms)))
+        self.wasi
+            .get_or_insert_with(|| Box::new(Wasi::new(self.ambient.clone())))
     }
 }
 
@@ -110,7 +137,10 @@ impl WasiView for CallState {
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.wasi();
-        let Wasi { http, table, .. } = &mut **self.wasi.get_or_insert_with(|| Box::new(Wasi::new(self.now_ms)));
+        let wasi = self
+            .wasi
+            .get_or_insert_with(|| Box::new(Wasi::new(self.ambient.clone())));
+        let Wasi { http, table, .. } = &mut **wasi;
         let hooks = self.outgoing.get_or_insert_with(|| Box::new(OutgoingHttp::denied()));
         WasiHttpCtxView {
             hooks: hooks.as_mut(),
@@ -120,48 +150,86 @@ impl WasiHttpView for CallState {
     }
 }
 
-/// Both clocks. They start at the event's time, as `ambient` reports it, and advance from there.
-#[derive(Debug, Clone)]
-struct Clock {
+/// The clocks and random numbers of an instance, which each of its events sets. The clocks start at the event's time, as
+/// `ambient` reports it, and advance from there. Clones share one state.
+#[derive(Clone)]
+struct EventAmbient {
+    /// When the instance's clocks started.
     started: Instant,
-    /// Milliseconds since the Unix epoch at `started`.
-    epoch_ms: Arc<AtomicU64>,
+    state: Arc<Mutex<AmbientState>>,
 }
 
-impl Clock {
-    fn new(now_ms: u64) -> Self {
+struct AmbientState {
+    ambient: Ambient,
+    /// Milliseconds from `started` to the event's begin.
+    begun_ms: u64,
+}
+
+impl EventAmbient {
+    fn new(ambient: Ambient) -> Self {
         Self {
             started: Instant::now(),
-            epoch_ms: Arc::new(AtomicU64::new(now_ms)),
+            state: Arc::new(Mutex::new(AmbientState { ambient, begun_ms: 0 })),
         }
     }
 
-    fn set(&self, now_ms: u64) {
-        self.epoch_ms
-            .store(now_ms.saturating_sub(self.elapsed_ms()), Ordering::Relaxed);
+    fn begin_event(&self, ambient: Ambient) {
+        let begun_ms = self.since_start();
+        *self.state.lock() = AmbientState { ambient, begun_ms };
     }
 
-    fn elapsed_ms(&self) -> u64 {
+    fn since_start(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The milliseconds from `started` to the event's begin, and from there until now.
+    fn elapsed_ms(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        let real = self.since_start().saturating_sub(state.begun_ms);
+        let shown = state.ambient.tap.as_ref().map_or(real, |tap| tap.elapsed_ms(real));
+        (state.begun_ms, shown)
     }
 }
 
-impl HostWallClock for Clock {
+impl HostWallClock for EventAmbient {
     fn resolution(&self) -> Duration {
         COARSE
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.epoch_ms.load(Ordering::Relaxed).saturating_add(self.elapsed_ms()))
+        let (_, elapsed) = self.elapsed_ms();
+        Duration::from_millis(self.state.lock().ambient.now_ms.saturating_add(elapsed))
     }
 }
 
-impl HostMonotonicClock for Clock {
+impl HostMonotonicClock for EventAmbient {
     fn resolution(&self) -> u64 {
         u64::try_from(COARSE.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn now(&self) -> u64 {
-        self.elapsed_ms().saturating_mul(HostMonotonicClock::resolution(self))
+        let (begun, elapsed) = self.elapsed_ms();
+        begun
+            .saturating_add(elapsed)
+            .saturating_mul(HostMonotonicClock::resolution(self))
+    }
+}
+
+impl TryRng for EventAmbient {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; size_of::<u32>()];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.state.lock().ambient.random.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.state.lock().ambient.random.fill(bytes);
+        Ok(())
     }
 }

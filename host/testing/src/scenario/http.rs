@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use parlance_handler::capability::{HttpAnswer, HttpFault};
 
 use super::file::{HttpErrorName, HttpSpec};
+use crate::faults::{HttpAnswer, HttpFault};
 
 /// Answers by method and URL. A URL without a path has the path `/`, as requests have it.
 pub(super) fn answers(specs: &BTreeMap<String, HttpSpec>) -> Result<BTreeMap<String, Result<HttpAnswer, HttpFault>>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use parlance_handler::capability::{CallLimits, Capability, Effect, HttpAnswer, HttpFault, RandomSource as _, Status};
+use parlance_handler::capability::{CallLimits, Capability, Effect, RandomSource as _, Status};
 use parlance_handler::sandbox::GuestLimits;
 use parlance_store::{Draft, End, KvKey, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, UserId};
@@ -24,7 +24,7 @@ use super::http::answers;
 use super::parse::named_arguments;
 use super::{bytes, effects};
 use crate::event::Event;
-use crate::faults::{Faults, SentRequest};
+use crate::faults::{Faults, HttpAnswer, HttpFault, SentRequest};
 use crate::handlers::TestHandler;
 use crate::host::START_MS;
 use crate::outcome::Outcome;

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, WasiBody};
-
-use super::failure::error_code;
 
 /// The bytes that an event may still send and receive, in all bodies and the responses' headers together.
 #[derive(Debug, Clone)]
@@ -50,18 +49,21 @@ pub(super) async fn request(mut body: WasiBody, budget: &ByteBudget) -> Result<B
     Ok(whole.freeze())
 }
 
+/// The parts of a response's body as they come in.
+pub(super) type Parts = BoxStream<'static, Result<Bytes, Error>>;
+
 /// Streams the body of a response. It fails once the budget is used up, a pause exceeds `pause`, or `end` has passed.
-pub(super) fn response(response: reqwest::Response, budget: ByteBudget, pause: Duration, end: Instant) -> WasiBody {
-    let bytes = response.bytes_stream().boxed();
-    let limited = stream::try_unfold((bytes, budget), move |(mut bytes, budget)| async move {
-        let next = timeout_at(end, timeout(pause, bytes.next()))
+pub(super) fn response(parts: Parts, budget: ByteBudget, pause: Duration, end: Instant) -> WasiBody {
+    let limited = stream::try_unfold((parts, budget), move |(mut parts, budget)| async move {
+        let next = timeout_at(end, timeout(pause, parts.next()))
             .await
             .map_err(|_| Error::HttpResponseTimeout)?
             .map_err(|_| Error::ConnectionReadTimeout)?;
-        let Some(chunk) = next else { return Ok(None) };
-        let chunk = chunk.map_err(|error| error_code(&error))?;
+        let Some(chunk) = next.transpose()? else {
+            return Ok(None);
+        };
         if budget.take(chunk.len()) {
-            Ok(Some((chunk, (bytes, budget))))
+            Ok(Some((chunk, (parts, budget))))
         } else {
             Err(Error::HttpResponseBodySize(None))
         }

@@ -43,6 +43,48 @@ pub(super) fn error_code(error: &reqwest::Error) -> Error {
     }
 }
 
+/// The name of an error that [`error_code`] or [`dns_error_code`] gives, as `wasi:http/types.error-code` has it. Any other
+/// error is `internal-error`.
+pub(super) fn name(error: &Error) -> &'static str {
+    match error {
+        Error::TlsCertificateError => "TLS-certificate-error",
+        Error::TlsProtocolError => "TLS-protocol-error",
+        Error::ConnectionTimeout => "connection-timeout",
+        Error::ConnectionRefused => "connection-refused",
+        Error::ConnectionReadTimeout => "connection-read-timeout",
+        Error::HttpResponseTimeout => "HTTP-response-timeout",
+        Error::HttpResponseIncomplete => "HTTP-response-incomplete",
+        Error::HttpProtocolError => "HTTP-protocol-error",
+        Error::HttpRequestDenied => "HTTP-request-denied",
+        Error::DestinationIpProhibited => "destination-IP-prohibited",
+        Error::DnsTimeout => "DNS-timeout",
+        Error::DnsError { .. } => "DNS-error",
+        _ => "internal-error",
+    }
+}
+
+/// The error with this [`name`].
+pub(super) fn named(name: &str) -> Error {
+    match name {
+        "TLS-certificate-error" => Error::TlsCertificateError,
+        "TLS-protocol-error" => Error::TlsProtocolError,
+        "connection-timeout" => Error::ConnectionTimeout,
+        "connection-refused" => Error::ConnectionRefused,
+        "connection-read-timeout" => Error::ConnectionReadTimeout,
+        "HTTP-response-timeout" => Error::HttpResponseTimeout,
+        "HTTP-response-incomplete" => Error::HttpResponseIncomplete,
+        "HTTP-protocol-error" => Error::HttpProtocolError,
+        "HTTP-request-denied" => Error::HttpRequestDenied,
+        "destination-IP-prohibited" => Error::DestinationIpProhibited,
+        "DNS-timeout" => Error::DnsTimeout,
+        "DNS-error" => Error::DnsError {
+            rcode: None,
+            info_code: None,
+        },
+        _ => Error::InternalError(None),
+    }
+}
+
 /// The code of `wasi:http/types` for a name that does not resolve.
 pub(super) fn dns_error_code(error: &ResolveError) -> Error {
     match error {
