@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => cli::inspect::run(args, &env, out),
         Command::Test(args) => cli::test::run(args, out, notes),
         Command::Fuzz(args) => cli::fuzz::run(args, out, notes),
+        Command::Replay(args) => cli::replay::run(args, out, notes),
         Command::CompileComponent(args) => cli::compile_component::run(args, std::io::stdin().lock(), out),
         // `operate` has handled the others.
         _ => Ok(()),
@@ -63,6 +64,7 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             | Command::Inspect(_)
             | Command::Test(_)
             | Command::Fuzz(_)
+            | Command::Replay(_)
     ) {
         return None;
     }
@@ -81,6 +83,7 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             Command::Remove(args) => terminal.remove(args).await,
             Command::Versions(args) => terminal.versions(args).await,
             Command::Logs(args) => terminal.logs(args).await,
+            Command::Record(args) => terminal.record(args).await,
             Command::Tenants(args) => terminal.tenants(args).await,
             Command::Revoke(args) => terminal.revoke(args).await,
             Command::Revocations(args) => terminal.revocations(args).await,
@@ -97,7 +100,8 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             | Command::CompileComponent(_)
             | Command::Inspect(_)
             | Command::Test(_)
-            | Command::Fuzz(_) => Ok(()),
+            | Command::Fuzz(_)
+            | Command::Replay(_) => Ok(()),
         }
     }))
 }

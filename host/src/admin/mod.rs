@@ -8,6 +8,7 @@ mod access;
 mod clients;
 mod deploy;
 mod problem;
+mod record;
 mod routes;
 mod stream;
 
@@ -92,6 +93,9 @@ impl Admin {
             .routes(routes!(routes::unrevoke))
             .routes(routes!(routes::audit))
             .routes(routes!(stream::logs))
+            .routes(routes!(record::recording, record::start, record::delete))
+            .routes(routes!(record::stop))
+            .routes(routes!(record::events))
             .routes(routes!(clients::find))
             .routes(routes!(clients::emit))
             .routes(routes!(clients::disconnect))

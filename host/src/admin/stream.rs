@@ -21,7 +21,7 @@ const FOLLOWERS_RETRY: Duration = Duration::from_secs(5);
 
 /// How long a stream is silent before an empty line is sent. The empty line shows whether the client is still there, so
 /// that a vanished one does not count as a follower for ever.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// A value as one line of NDJSON.
 pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {

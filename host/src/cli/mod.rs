@@ -13,6 +13,8 @@ pub mod inspect;
 pub mod oci;
 pub mod operate;
 pub mod operate_args;
+pub mod record;
+pub mod replay;
 pub mod serve;
 mod table;
 pub mod test;
@@ -76,6 +78,10 @@ pub enum Command {
     Versions(operate_args::VersionsArgs),
     /// Print what handlers log, as they do.
     Logs(operate_args::LogsArgs),
+    /// Record what handlers see and do, into a file.
+    Record(record::RecordArgs),
+    /// Run recorded events again, without a server.
+    Replay(replay::ReplayArgs),
     /// List, create, change, suspend and delete tenants.
     Tenants(operate_args::TenantsArgs),
     /// Revoke tokens.

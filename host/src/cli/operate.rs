@@ -60,7 +60,7 @@ pub struct Terminal<'a> {
 }
 
 impl Terminal<'_> {
-    fn client(&self, args: &ServerArgs) -> Result<AdminClient, Failure> {
+    pub(super) fn client(&self, args: &ServerArgs) -> Result<AdminClient, Failure> {
         AdminClient::new(args, self.env)
     }
 
@@ -74,7 +74,7 @@ impl Terminal<'_> {
         let _ = writeln!(self.notes, "{}", escape::lines(&text.to_string()));
     }
 
-    fn json<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
+    pub(super) fn json<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
         self.json_text(&serde_json::to_string_pretty(value).context("the answer")?)
     }
 

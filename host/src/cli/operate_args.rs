@@ -323,7 +323,7 @@ pub struct AuditArgs {
     pub server: ServerArgs,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=TEXT")?;
     Ok((name.to_owned(), value.to_owned()))
 }

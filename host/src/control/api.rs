@@ -304,3 +304,54 @@ pub struct SocketsView {
     /// Whether every server has answered in time (`redis.request_timeout`).
     pub complete: bool,
 }
+
+/// Which events of a tenant to record.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordingRequest {
+    /// Only events of this handler.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 63)]
+    pub handler: Option<String>,
+    /// The share of events in percent, 1 to 100; 100 when not given.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub percent: Option<u64>,
+    /// Only events whose handler was stopped.
+    #[serde(default)]
+    pub traps: bool,
+    /// Events after which the recording ends, 1 to 1,000,000.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(nullable = false, required = true, minimum = 1, maximum = 1_000_000)]
+    pub limit: Option<u64>,
+    /// Whether to record message text as it is; it is masked when not given.
+    #[serde(default)]
+    pub with_content: bool,
+}
+
+/// A recording of a tenant's events on this node.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordingView {
+    /// Whether it records further events.
+    pub on: bool,
+    /// The handler whose events it records; `null` for all.
+    pub handler: Option<String>,
+    /// The share of events in percent.
+    pub percent: u8,
+    /// Whether it records only events whose handler was stopped.
+    pub traps: bool,
+    /// Events after which it ends.
+    pub limit: u64,
+    /// Whether message text is recorded as it is.
+    pub with_content: bool,
+    /// Events that were recorded.
+    pub recorded: u64,
+    /// Events that are kept, the newest ones (`quota.recording_bytes`).
+    pub kept: u64,
+    /// Bytes of the events that are kept.
+    pub bytes: u64,
+    /// Events that were not recorded, because there were too many in a second (`quota.recording_events_per_second`) or
+    /// because they were too large.
+    pub left_out: u64,
+}

@@ -132,13 +132,19 @@ impl Control {
 
     /// Records an action in the audit log before it is done. Emitted events are not recorded: they change nothing, and
     /// there may be thousands a second.
-    async fn record_audit(&self, actor: &Actor, tenant: &Tenant, action: &str, detail: &Value) -> ControlResult<()> {
+    pub(super) async fn record_audit(
+        &self,
+        actor: &Actor,
+        tenant: &Tenant,
+        action: &str,
+        detail: &Value,
+    ) -> ControlResult<()> {
         let audit = audit_entry(actor, tenant.id().as_str(), action, detail);
         self.deps.catalog.put(Vec::new(), vec![audit]).await??;
         Ok(())
     }
 
-    async fn served_tenant(&self, tenant: &str) -> ControlResult<std::sync::Arc<Tenant>> {
+    pub(super) async fn served_tenant(&self, tenant: &str) -> ControlResult<std::sync::Arc<Tenant>> {
         Ok(self.state.lock().await.actual(tenant)?.tenant.clone())
     }
 

@@ -25,6 +25,7 @@ mod local_rollback;
 mod purge;
 mod readiness;
 mod reconcile;
+mod recording;
 mod revocations;
 mod rollback;
 mod storage_usage;

@@ -89,6 +89,7 @@ impl Control {
             tokio::time::sleep(rollback::CHECK_INTERVAL).await;
             self.check_versions(&mut monitor).await;
             self.deps.sandbox.retire_idle();
+            self.expire_recordings().await;
             self.start_due_reconciles().await;
         }
     }

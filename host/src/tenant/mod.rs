@@ -4,6 +4,7 @@ mod log_budget;
 mod metrics;
 mod rate;
 mod reads;
+mod recording;
 mod routes;
 mod settings;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -31,6 +32,7 @@ use reads::ReadLimitedStore;
 pub use log_budget::LogBudget;
 pub use metrics::Metrics;
 pub use rate::{Budget, TokenBucket, nonzero};
+pub use recording::{EventLine, Recording, RecordingEvent, RecordingRules, RecordingState};
 pub use routes::{Canary, Route, RouteKey, Routes};
 pub use settings::{Clients, Parser, TenantLimits, TenantQuota, TenantSettings};
 
@@ -57,6 +59,8 @@ pub struct Tenant {
     page_slots: Semaphore,
     settings: ArcSwap<TenantSettings>,
     routes: ArcSwap<Routes>,
+    /// What is recorded of its events, when an operator has asked for it.
+    recording: ArcSwapOption<Recording>,
     suspended: AtomicBool,
     connections: AtomicUsize,
     /// Connections on other nodes, by what the last heartbeats said.
@@ -117,6 +121,7 @@ impl Tenant {
             page_slots: Semaphore::new(PAGE_SLOTS),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
+            recording: ArcSwapOption::empty(),
             suspended: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             remote_connections: AtomicUsize::new(0),
@@ -178,6 +183,17 @@ impl Tenant {
     /// Replaces all routes for events that begin from now on.
     pub fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
+    }
+
+    /// The recording of its events on this node, running or ended.
+    #[must_use]
+    pub fn recording(&self) -> Option<Arc<Recording>> {
+        self.recording.load_full()
+    }
+
+    /// Replaces the recording.
+    pub fn set_recording(&self, recording: Option<Arc<Recording>>) {
+        self.recording.store(recording);
     }
 
     /// The current routes.

@@ -42,6 +42,12 @@ settings! {
         queued_bytes: usize = 64 * MIB, Size(MIB, 64 * GIB);
         /// Bytes of what its events do that are on the way to the store and to clients; further events wait.
         in_flight_bytes: usize = 8 * MIB, Size(64 * KIB, GIB);
+        /// Bytes of recorded events that are kept in memory, the newest ones; 0 for no recordings.
+        recording_bytes: usize = 16 * MIB, Size(0, GIB);
+        /// Events in a second that are recorded at most; further ones run unrecorded.
+        recording_events_per_second: usize = 500, Count(1, 1_000_000);
+        /// How long a recording goes on at most. Its events are kept for as long again.
+        recording_time: Duration = secs(3600), Time(secs(1), secs(86_400));
         /// Deployed handlers.
         handlers: usize = 16, Count(1, 1000);
         /// Versions of a deployed handler that are kept, ready to go back to.

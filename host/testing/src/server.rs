@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use parlance_handler::capability::{Call, CallLimits, Effect, Effects, Logs, PresenceState, RandomSource};
+use parlance_handler::capability::{Call, CallLimits, Effect, Effects, Logs, PresenceState, RandomSource, WasiTap};
 use parlance_handler::sandbox::{Failure, GuestLimits, HandlerReply, Interface};
 use parlance_hub::commit::{self, CommitJob, Committer};
 use parlance_hub::{

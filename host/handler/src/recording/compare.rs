@@ -1,0 +1,233 @@
+//! Tells what a replayed event did otherwise than the recorded one.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::answers::Answer;
+use super::event::Event;
+use super::mask;
+use super::outcome::{End, Outcome, RecordedEffect};
+use super::replay::Replayed;
+
+/// What a difference is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    /// One of them was stopped, or both for other reasons.
+    Traps,
+    /// One of them refused the event, or both in other words.
+    Refusals,
+    /// The replies differ.
+    Replies,
+    /// The posted messages and read marks differ.
+    Posts,
+    /// The emitted events differ.
+    Emits,
+    /// The writes to keys differ.
+    Keys,
+    /// The joins, leaves, statuses or data of the connection differ.
+    Rooms,
+    /// The effects are the same ones in another order.
+    Order,
+    /// The log lines differ.
+    Logs,
+    /// The HTTP requests differ.
+    Requests,
+    /// The new one asks for something that the recording has no answer to, so the rest may differ for that reason.
+    Missing,
+    /// The new one asks for other things, or in another order. That alone changes nothing for anybody.
+    Reads,
+    /// The numbers of calls of the host differ. That alone changes nothing for anybody.
+    HostCalls,
+    /// The peak memories differ. That alone changes nothing for anybody.
+    Memory,
+}
+
+impl Group {
+    /// Whether somebody can notice the difference, apart from time and memory.
+    #[must_use]
+    pub fn is_behaviour(self) -> bool {
+        !matches!(self, Self::Reads | Self::HostCalls | Self::Memory)
+    }
+
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traps => "traps",
+            Self::Refusals => "refusals",
+            Self::Replies => "replies",
+            Self::Posts => "posts",
+            Self::Emits => "emits",
+            Self::Keys => "keys",
+            Self::Rooms => "rooms",
+            Self::Order => "order",
+            Self::Logs => "logs",
+            Self::Requests => "requests",
+            Self::Missing => "missing",
+            Self::Reads => "reads",
+            Self::HostCalls => "host-calls",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// What it is about.
+    pub group: Group,
+    /// The field of the recorded event, such as `outcome.effects[1]`.
+    pub field: String,
+    /// What was recorded; `null` when there was nothing.
+    pub expected: Value,
+    /// What the replay did; `null` when it did nothing.
+    pub actual: Value,
+}
+
+/// The differences of an event and its replay. In a masked recording only what masking leaves is compared.
+#[must_use]
+pub fn differences(event: &Event, replayed: &Replayed, with_content: bool) -> Vec<Difference> {
+    let mut found = Differences::default();
+    let mut actual = replayed.outcome.clone();
+    mask::outcome(&mut actual, with_content);
+    let expected = &event.outcome;
+    compare_ends(&mut found, &expected.end, &actual.end);
+    compare_effects(&mut found, expected, &actual);
+    found.lists(Group::Logs, "outcome.logs", &expected.logs, &actual.logs);
+    found.values(Group::Logs, "outcome.logsCut", &expected.logs_cut, &actual.logs_cut);
+    found.values(
+        Group::Refusals,
+        "outcome.notJoined",
+        &expected.not_joined,
+        &actual.not_joined,
+    );
+    let requests = event.answers.iter().filter_map(|answer| match answer {
+        Answer::Http { request, .. } => Some(request),
+        _ => None,
+    });
+    let requests: Vec<_> = requests.collect();
+    let sent: Vec<_> = replayed.requests.iter().collect();
+    found.lists(Group::Requests, "answers", &requests, &sent);
+    for question in &replayed.missing {
+        found.add(Group::Missing, "answers", Value::Null, question.clone().into());
+    }
+    let questions: Vec<_> = event.answers.iter().map(Answer::question).collect();
+    found.lists(Group::Reads, "answers", &questions, &replayed.asked);
+    let (before, after) = (&expected.usage, &actual.usage);
+    // A guest that was stopped by its time may have come further, or not as far.
+    if !expected.end.is_stopped_by_time() {
+        found.values(
+            Group::HostCalls,
+            "outcome.usage.hostCalls",
+            &before.host_calls,
+            &after.host_calls,
+        );
+        found.values(
+            Group::Memory,
+            "outcome.usage.peakMemory",
+            &before.peak_memory,
+            &after.peak_memory,
+        );
+    }
+    found.0
+}
+
+fn compare_ends(found: &mut Differences, expected: &End, actual: &End) {
+    if let (
+        End::Trapped { trap, detail },
+        End::Trapped {
+            trap: new,
+            detail: other,
+        },
+    ) = (expected, actual)
+    {
+        found.values(Group::Traps, "outcome.end.trap", trap, new);
+        // Where a guest is stopped by its time depends on the machine.
+        let comparable = |text: &str| match expected.is_stopped_by_time() {
+            true => text.lines().next().unwrap_or_default().to_owned(),
+            false => text.to_owned(),
+        };
+        found.values(
+            Group::Traps,
+            "outcome.end.detail",
+            &comparable(detail),
+            &comparable(other),
+        );
+        return;
+    }
+    let is = |wanted: fn(&End) -> bool| wanted(expected) || wanted(actual);
+    let group = if is(|end| matches!(end, End::Trapped { .. })) {
+        Group::Traps
+    } else if is(|end| matches!(end, End::Refused { .. })) {
+        Group::Refusals
+    } else {
+        Group::Replies
+    };
+    found.values(group, "outcome.end", expected, actual);
+}
+
+fn group_of(effect: &RecordedEffect) -> Group {
+    match effect {
+        RecordedEffect::Post { .. } | RecordedEffect::MarkRead { .. } => Group::Posts,
+        RecordedEffect::SetKey { .. } | RecordedEffect::DeleteKey { .. } | RecordedEffect::IncrementKey { .. } => {
+            Group::Keys
+        }
+        RecordedEffect::Emit { .. } => Group::Emits,
+        RecordedEffect::Join { .. }
+        | RecordedEffect::Leave { .. }
+        | RecordedEffect::SetPresence { .. }
+        | RecordedEffect::SetData { .. } => Group::Rooms,
+    }
+}
+
+fn compare_effects(found: &mut Differences, expected: &Outcome, actual: &Outcome) {
+    if expected.effects == actual.effects {
+        return;
+    }
+    let before = found.0.len();
+    for group in [Group::Posts, Group::Emits, Group::Keys, Group::Rooms] {
+        let of = |outcome: &Outcome| -> Vec<RecordedEffect> {
+            let own = outcome.effects.iter().filter(|effect| group_of(effect) == group);
+            own.cloned().collect()
+        };
+        found.lists(group, "outcome.effects", &of(expected), &of(actual));
+    }
+    if found.0.len() == before {
+        found.values(Group::Order, "outcome.effects", &expected.effects, &actual.effects);
+    }
+}
+
+#[derive(Default)]
+struct Differences(Vec<Difference>);
+
+impl Differences {
+    fn add(&mut self, group: Group, field: &str, expected: Value, actual: Value) {
+        self.0.push(Difference {
+            group,
+            field: field.to_owned(),
+            expected,
+            actual,
+        });
+    }
+
+    fn values<T: PartialEq + Serialize>(&mut self, group: Group, field: &str, expected: &T, actual: &T) {
+        if expected != actual {
+            self.add(group, field, json(expected), json(actual));
+        }
+    }
+
+    /// Shows the first element in which two lists differ.
+    fn lists<T: PartialEq + Serialize>(&mut self, group: Group, field: &str, expected: &[T], actual: &[T]) {
+        let length = expected.len().max(actual.len());
+        let Some(at) = (0..length).find(|at| expected.get(*at) != actual.get(*at)) else {
+            return;
+        };
+        let shown = |list: &[T]| list.get(at).map_or(Value::Null, json);
+        self.add(group, &format!("{field}[{at}]"), shown(expected), shown(actual));
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}

@@ -1,0 +1,418 @@
+//! Runs a recorded event again, with the answers of the recording in place of the server.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::anyhow;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+use super::answers::{
+    Answer, ELAPSED, HTTP_RATE, RANDOM, ROOM_COUNT, RecordedRequest, Stored, history_question, http_question,
+    joined_question, key_question, member_count_question, members_question, message_question, presence_question,
+    random_bytes_question,
+};
+use super::event::{Context, Event};
+use super::file::Entry;
+use super::identities::Identities;
+use super::input::Input;
+use super::limits::Limits;
+use super::outcome::Outcome;
+use crate::capability::{
+    Call, DnsLookupLimit, Effects, Grants, HandlerInfo, HostContext, HttpAnswer, HttpRequest, HttpTap, Logs,
+    PresenceState, RandomSource, WasiTap,
+};
+use crate::sandbox::{GuestLimits, Handler, Interface};
+use parlance_scheduler::Quantum;
+use parlance_store::{ClientRef, KvKey, Message, Page, Range, Reader, RequestDigest, StoreError};
+use parlance_types::id::{ConnectionId, MessageId, RoomId, TenantId, UserId};
+
+/// Replays events of one tenant on one component.
+pub struct Replayer {
+    handler: Handler,
+    identities: Identities,
+    /// Settings in place of the recorded ones of the same name.
+    settings: Vec<(String, String)>,
+    limits: GuestLimits,
+    quantum: Quantum,
+}
+
+/// What became of an event that was replayed.
+#[derive(Debug, Clone)]
+pub struct Replayed {
+    /// What the handler did.
+    pub outcome: Outcome,
+    /// The questions that the handler asked, in order.
+    pub asked: Vec<String>,
+    /// Those that the recording has no answer to.
+    pub missing: Vec<String>,
+    /// The requests that it would have sent.
+    pub requests: Vec<RecordedRequest>,
+}
+
+impl Replayer {
+    /// Replays events of this tenant on a component. `most` bounds the limits that a recording asks for.
+    ///
+    /// # Errors
+    /// When the name is not that of a tenant.
+    pub fn new(
+        handler: Handler,
+        tenant: &str,
+        settings: Vec<(String, String)>,
+        most: Option<GuestLimits>,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            handler,
+            identities: Identities::new(tenant)?,
+            settings,
+            limits: most.unwrap_or_else(Limits::most),
+            quantum: Quantum::new(),
+        })
+    }
+
+    /// The component's handler.
+    #[must_use]
+    pub fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    /// Whether the component exports what handles the event.
+    #[must_use]
+    pub fn handles(&self, event: &Event) -> bool {
+        self.handler.handles(event.input.interface())
+    }
+
+    /// Runs an event again.
+    ///
+    /// # Errors
+    /// When the recording says something that no server would have recorded.
+    pub async fn replay(&self, entry: &Entry) -> Result<Replayed, String> {
+        let Entry { event, context, .. } = entry;
+        let identity = Arc::new(self.identities.identity(&event.identity)?);
+        let answers = Arc::new(Answers::of(event));
+        let limits = Arc::new(context.limits.call());
+        let interface = event.input.interface();
+        let call = Call {
+            identity,
+            connection: ConnectionId::from_socket_id(&event.connection),
+            handshake: Arc::new((&event.handshake).into()),
+            handler: Arc::new(self.info(context)?),
+            now_ms: event.at,
+            sent: sent(&event.input),
+            random: answers.clone(),
+            store: answers.clone(),
+            host_context: answers.clone(),
+            wasi_tap: Some(answers.clone()),
+            has_reserved_slot: true,
+            is_server_event: interface == Interface::ServerEvent,
+            takes_answers: self.handler.handles(Interface::Answer),
+            effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
+            logs: Logs::with_allowance(limits.effects.log_bytes),
+            limits,
+            retry_after: None,
+            not_joined: AtomicBool::new(false),
+        };
+        let attachments = event.input.attachments();
+        let input = event.input.handler_input(&attachments);
+        let guest_limits = context.limits.guest(&self.limits);
+        let outcome = self.handler.call(input, call, &guest_limits, &self.quantum).await;
+        let mut state = answers.state.lock();
+        Ok(Replayed {
+            outcome: Outcome::from(&outcome),
+            asked: std::mem::take(&mut state.asked),
+            missing: std::mem::take(&mut state.missing),
+            requests: std::mem::take(&mut state.requests),
+        })
+    }
+
+    fn info(&self, context: &Context) -> Result<HandlerInfo, String> {
+        let http = context.grants.iter().map(|pattern| pattern.parse());
+        let http = http
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("a grant: {error}"))?;
+        let mut settings = context.settings.clone();
+        settings.extend(self.settings.iter().cloned());
+        Ok(HandlerInfo {
+            name: context.handler.as_str().into(),
+            settings,
+            grants: Arc::new(Grants { http }),
+            version: context.version,
+            ..HandlerInfo::default()
+        })
+    }
+}
+
+/// The client's reference to the message that an event sends.
+fn sent(input: &Input) -> Option<ClientRef> {
+    let Input::Message {
+        room,
+        content,
+        metadata,
+        client_id: Some(id),
+    } = input
+    else {
+        return None;
+    };
+    Some(ClientRef {
+        id: id.as_str().into(),
+        request: RequestDigest::of(room, content, metadata.as_deref()),
+    })
+}
+
+/// The answers of a recorded event, which stand for the store, the connection, chance, time and web servers.
+struct Answers {
+    state: Mutex<AnswersState>,
+    /// What random numbers beyond the recorded ones are made of.
+    seed: [u8; 32],
+}
+
+#[derive(Default)]
+struct AnswersState {
+    left: HashMap<String, VecDeque<Answer>>,
+    asked: Vec<String>,
+    missing: Vec<String>,
+    requests: Vec<RecordedRequest>,
+    /// Random numbers that were made up.
+    made_up: u64,
+}
+
+impl Answers {
+    fn of(event: &Event) -> Self {
+        let mut left: HashMap<String, VecDeque<Answer>> = HashMap::new();
+        for answer in &event.answers {
+            left.entry(answer.question()).or_default().push_back(answer.clone());
+        }
+        let mut seed = Sha256::new();
+        seed.update(event.at.to_le_bytes());
+        seed.update(event.connection.as_bytes());
+        Self {
+            state: Mutex::new(AnswersState {
+                left,
+                ..AnswersState::default()
+            }),
+            seed: seed.finalize().into(),
+        }
+    }
+
+    /// The next answer to a read. The last one stays for those who ask again. `None` is noted as missing.
+    fn read(&self, question: String) -> Option<Answer> {
+        let mut state = self.state.lock();
+        let found = state.left.get_mut(&question).and_then(|answers| match answers.len() {
+            0 | 1 => answers.front().cloned(),
+            _ => answers.pop_front(),
+        });
+        if found.is_none() {
+            state.missing.push(question.clone());
+        }
+        state.asked.push(question);
+        found
+    }
+
+    /// The next answer of a sequence, each of which is given once.
+    fn next(&self, question: String) -> Option<Answer> {
+        let mut state = self.state.lock();
+        let found = state.left.get_mut(&question).and_then(VecDeque::pop_front);
+        state.asked.push(question);
+        found
+    }
+
+    /// A number in place of one that the recording does not have: always the same, and not equal to another one.
+    fn made_up(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.made_up += 1;
+        let mut hash = Sha256::new();
+        hash.update(self.seed);
+        hash.update(state.made_up.to_le_bytes());
+        hash.finalize()
+            .iter()
+            .take(8)
+            .fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
+    }
+}
+
+/// The value of an answer of the store. One that did not come when it was recorded does not come now.
+async fn value<T>(answer: Option<Option<Stored<T>>>) -> Result<T, StoreError> {
+    match answer {
+        Some(Some(Stored::Value(value))) => Ok(value),
+        Some(Some(Stored::Failed)) => Err(StoreError::Unavailable(anyhow!("the store could not serve"))),
+        Some(None) => std::future::pending().await,
+        None => Err(StoreError::Unavailable(anyhow!("the recording has no answer"))),
+    }
+}
+
+/// The answer of the connection's context; see [`value`].
+async fn known<T: Default>(answer: Option<Option<T>>) -> T {
+    match answer {
+        Some(Some(value)) => value,
+        Some(None) => std::future::pending().await,
+        None => T::default(),
+    }
+}
+
+fn corrupt() -> StoreError {
+    StoreError::Corrupt(anyhow!("the recording has an id that is not one"))
+}
+
+#[async_trait::async_trait]
+impl Reader for Answers {
+    async fn message(&self, _: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        let answer = match self.read(message_question(&id.to_string())) {
+            Some(Answer::Message { answer, .. }) => Some(answer),
+            _ => None,
+        };
+        let found = value(answer).await?;
+        found
+            .map(|message| message.to_message().ok_or_else(corrupt))
+            .transpose()
+    }
+
+    async fn history(&self, _: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        let question = history_question(room.as_str(), range.before, range.limit);
+        let answer = match self.read(question) {
+            Some(Answer::History { answer, .. }) => Some(answer),
+            _ => None,
+        };
+        let messages = value(answer).await?;
+        let messages = messages.iter().map(|message| message.to_message().ok_or_else(corrupt));
+        Ok(Page {
+            messages: messages.collect::<Result<_, _>>()?,
+            complete: true,
+        })
+    }
+
+    async fn last_seqs(&self, _: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        // No call of a handler asks for it.
+        Ok(vec![0; rooms.len()])
+    }
+
+    async fn kv_get(&self, _: &TenantId, key: &KvKey, _: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let answer = match self.read(key_question(&key.key)) {
+            Some(Answer::Key { answer, .. }) => Some(answer),
+            _ => None,
+        };
+        Ok(value(answer).await?.map(|blob| blob.0))
+    }
+}
+
+#[async_trait::async_trait]
+impl HostContext for Answers {
+    fn joined(&self, room: &str) -> bool {
+        matches!(
+            self.read(joined_question(room)),
+            Some(Answer::Joined { answer: true, .. })
+        )
+    }
+
+    fn room_count(&self) -> usize {
+        match self.read(ROOM_COUNT.to_owned()) {
+            Some(Answer::RoomCount { answer }) => answer,
+            _ => 0,
+        }
+    }
+
+    fn admit_http_request(&self) -> bool {
+        !matches!(
+            self.next(HTTP_RATE.to_owned()),
+            Some(Answer::HttpRate { answer: false })
+        )
+    }
+
+    fn dns_lookups(&self) -> DnsLookupLimit {
+        DnsLookupLimit::default()
+    }
+
+    async fn wait_in_flight(&self) {}
+
+    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
+        let answer = match self.read(members_question(room.as_str(), limit)) {
+            Some(Answer::Members { answer, .. }) => Some(answer),
+            _ => None,
+        };
+        let users = known(answer).await;
+        users.iter().filter_map(|user| UserId::new(user).ok()).collect()
+    }
+
+    async fn member_count(&self, room: &RoomId, _: &UserId) -> usize {
+        let answer = match self.read(member_count_question(room.as_str())) {
+            Some(Answer::MemberCount { answer, .. }) => Some(answer),
+            _ => None,
+        };
+        known(answer).await
+    }
+
+    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
+        let names: Vec<String> = users.iter().map(ToString::to_string).collect();
+        let answer = match self.read(presence_question(&names)) {
+            Some(Answer::Presence { answer, .. }) => Some(answer),
+            _ => {
+                return users.iter().cloned().map(PresenceState::offline).collect();
+            }
+        };
+        let states = known(answer).await;
+        states
+            .iter()
+            .filter_map(super::answers::RecordedPresence::to_state)
+            .collect()
+    }
+}
+
+impl RandomSource for Answers {
+    fn next_u64(&self) -> u64 {
+        match self.next(RANDOM.to_owned()) {
+            Some(Answer::Random { answer }) => u64::from_str_radix(&answer, 16).unwrap_or_default(),
+            _ => self.made_up(),
+        }
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        match self.next(random_bytes_question(bytes.len())) {
+            Some(Answer::RandomBytes { answer }) if answer.0.len() == bytes.len() => bytes.copy_from_slice(&answer.0),
+            _ => {
+                for part in bytes.chunks_mut(size_of::<u64>()) {
+                    for (to, from) in part.iter_mut().zip(self.made_up().to_le_bytes()) {
+                        *to = from;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl WasiTap for Answers {
+    fn elapsed_ms(&self, _: u64) -> u64 {
+        let mut state = self.state.lock();
+        let left = state.left.get_mut(ELAPSED);
+        // Beyond the recording, the clock stands still.
+        let found = left.and_then(|answers| match answers.len() {
+            0 | 1 => answers.front().cloned(),
+            _ => answers.pop_front(),
+        });
+        state.asked.push(ELAPSED.to_owned());
+        match found {
+            Some(Answer::Elapsed { answer }) => answer,
+            _ => 0,
+        }
+    }
+
+    fn answers_http(&self) -> bool {
+        true
+    }
+
+    fn request(&self, request: HttpRequest) -> HttpTap {
+        let recorded = RecordedRequest::from(&request);
+        let question = http_question(&recorded.method, &recorded.origin);
+        self.state.lock().requests.push(recorded);
+        let answer = match self.next(question.clone()) {
+            Some(Answer::Http { answer, .. }) => HttpAnswer::from(&answer),
+            _ => {
+                self.state.lock().missing.push(question);
+                HttpAnswer {
+                    head: Some(Err("connection-refused".to_owned())),
+                    ..HttpAnswer::default()
+                }
+            }
+        };
+        HttpTap::Answer(answer)
+    }
+}
