@@ -84,6 +84,7 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             Command::Versions(args) => terminal.versions(args).await,
             Command::Logs(args) => terminal.logs(args).await,
             Command::Record(args) => terminal.record(args).await,
+            Command::Backtest(args) => terminal.backtest(args).await,
             Command::Tenants(args) => terminal.tenants(args).await,
             Command::Revoke(args) => terminal.revoke(args).await,
             Command::Revocations(args) => terminal.revocations(args).await,

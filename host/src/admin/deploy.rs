@@ -16,8 +16,8 @@ use super::access::Caller;
 use super::problem::Problem;
 use super::routes::{Path, QueryResult, parsed_query, saturating_percent, whole_number};
 use super::stream::ndjson;
-use crate::control::api::{DeployStep, HandlerView};
-use crate::control::{DeployPermit, Deployment};
+use crate::control::api::{BacktestView, DeployStep, HandlerView};
+use crate::control::{BacktestRule, DeployPermit, Deployment};
 
 /// How long a component may take to arrive. It holds the permit to deploy meanwhile.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,6 +45,14 @@ pub(super) struct DeployQuery {
     /// given.
     #[serde(default)]
     settings: Option<String>,
+    /// First run the newest so many recorded events of the handler on the component, and refuse it when they differ.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[param(minimum = 1, maximum = 100_000)]
+    backtest: Option<u64>,
+    /// The share of those events in percent that may differ; 0 when not given.
+    #[serde(default, rename = "allowDifferences")]
+    #[param(minimum = 0, maximum = 100)]
+    allow_differences: Option<f64>,
 }
 
 /// A component's bytes.
@@ -109,6 +117,47 @@ pub(super) async fn deploy(
         .into_response())
 }
 
+/// How many events to run.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct BacktestQuery {
+    /// The newest so many recorded events of the handler; 1,000 when not given.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[param(minimum = 1, maximum = 100_000)]
+    last: Option<u64>,
+}
+
+/// Events of a backtest by default.
+const BACKTEST_EVENTS: u64 = 1000;
+
+/// Run recorded events of a handler on a component, and report what it does otherwise. Nothing is deployed. The events
+/// are those of the recording on this node.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/backtest", params(("tenant" = String, Path), ("handler" = String, Path), BacktestQuery), request_body(content = inline(Component), content_type = "application/wasm"), responses((status = 200, body = BacktestView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn backtest(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+    query: QueryResult<BacktestQuery>,
+    body: Body,
+) -> Result<Json<BacktestView>, Problem> {
+    let prepared = async {
+        caller.check_tenant(&tenant)?;
+        let BacktestQuery { last } = parsed_query(query)?;
+        let permit = caller.control.deploy_permit(&tenant).await?;
+        Ok((last.unwrap_or(BACKTEST_EVENTS), permit))
+    };
+    let (last, permit) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(problem) => {
+            discard(body).await;
+            return Err(problem);
+        }
+    };
+    let component = receive(body, &permit, BODY_TIMEOUT).await?;
+    let Caller { actor, control, .. } = &caller;
+    let view = control.backtest(actor, permit, handler, component, last).await?;
+    Ok(Json(view))
+}
+
 /// The permit, and the deployment without its component, which has at least `length` bytes.
 async fn prepare(
     caller: &Caller,
@@ -123,6 +172,8 @@ async fn prepare(
         note,
         isolation,
         settings,
+        backtest,
+        allow_differences,
     } = parsed_query(query)?;
     let deployment = Deployment {
         handler,
@@ -131,6 +182,10 @@ async fn prepare(
         note,
         settings: settings.map(|text| settings_from(&text)).transpose()?,
         isolation,
+        backtest: backtest.map(|last| BacktestRule {
+            last,
+            allow_percent: allow_differences.unwrap_or(0.0),
+        }),
     };
     let permit = caller.control.deploy_permit(tenant).await?;
     if length > permit.component_size() as u64 {

@@ -85,6 +85,7 @@ impl Admin {
             .routes(routes!(routes::handlers))
             // `deploy` limits its body itself.
             .routes(routes!(deploy::deploy))
+            .routes(routes!(deploy::backtest))
             .routes(routes!(routes::remove_handler))
             .routes(routes!(routes::promote))
             .routes(routes!(routes::rollback))

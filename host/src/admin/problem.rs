@@ -85,7 +85,7 @@ impl From<ControlError> for Problem {
         let status = match &error {
             ControlError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
-            ControlError::Conflict(_) => StatusCode::CONFLICT,
+            ControlError::Conflict(_) | ControlError::Differs(_) => StatusCode::CONFLICT,
             ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ControlError::TooMany(_) | ControlError::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -100,6 +100,17 @@ impl From<ControlError> for Problem {
                 problems,
                 ..Self::new(status, code, "several things are wrong with what was sent")
             },
+            ControlError::Differs(mut problems) => {
+                let first = if problems.is_empty() {
+                    String::new()
+                } else {
+                    problems.remove(0)
+                };
+                Self {
+                    problems,
+                    ..Self::new(status, code, first)
+                }
+            }
             ControlError::Limited { why, retry_after_ms } => Self::limited(why, Duration::from_millis(retry_after_ms)),
             ControlError::TooMany(why) => Self::limited(why, TOO_MANY_RETRY),
             error => Self::new(status, code, error.to_string()),

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use parlance_handler::recording::{Header, VERSION, header_line};
+use parlance_handler::recording::header_line;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::routes::{JsonBody, JsonResult, Path, QueryResult, parsed, parsed_query, whole_number};
 use super::stream::KEEP_ALIVE;
 use crate::control::api::{RecordingRequest, RecordingView};
+use crate::control::recording_header;
 use crate::tenant::{EventLine, Recording};
 
 /// Show a tenant's recording on this node. Other nodes have recordings of their own.
@@ -80,12 +81,7 @@ pub(super) async fn events(
     caller.check_tenant(&tenant)?;
     let EventsQuery { last, follow } = parsed_query(query)?;
     let recording = caller.control.kept_recording(&tenant).await?;
-    let header = Header {
-        parlance_recording: VERSION,
-        tenant,
-        with_content: recording.rules().with_content,
-        server: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let header = recording_header(&tenant, &recording);
     let reader = EventReader {
         from: last.map_or(1, |last| recording.first_of_last(last)),
         recording,

@@ -4,6 +4,7 @@
 //! configuration is wrong.
 
 pub mod admin_client;
+pub mod backtest;
 pub mod backup;
 pub mod check_config;
 pub mod compile_component;
@@ -82,6 +83,8 @@ pub enum Command {
     Record(record::RecordArgs),
     /// Run recorded events again, without a server.
     Replay(replay::ReplayArgs),
+    /// Run recorded events on a component, and show what it would do otherwise.
+    Backtest(backtest::BacktestArgs),
     /// List, create, change, suspend and delete tenants.
     Tenants(operate_args::TenantsArgs),
     /// Revoke tokens.

@@ -108,6 +108,11 @@ impl Terminal<'_> {
         query.extend(args.canary.map(|percent| ("canary", percent.to_string())));
         query.extend(note.map(|note| ("note", note)));
         query.extend(args.isolation.clone().map(|mode| ("isolation", mode)));
+        query.extend(args.backtest.map(|last| ("backtest", last.to_string())));
+        query.extend(
+            args.allow_differences
+                .map(|percent| ("allowDifferences", percent.to_string())),
+        );
         if !args.settings.is_empty() {
             let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
             query.push(("settings", serde_json::to_string(&settings).context("the settings")?));
@@ -151,7 +156,7 @@ impl Terminal<'_> {
     }
 
     /// Waits for some work, with a note now and then while it lasts.
-    async fn with_progress<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
+    pub(super) async fn with_progress<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
         let (began, mut work) = (Instant::now(), std::pin::pin!(work));
         loop {
             if let Ok(done) = tokio::time::timeout(PROGRESS_INTERVAL, &mut work).await {
@@ -389,6 +394,7 @@ fn describe(step: &DeployStep) -> String {
             format!("received {size} bytes, sha256 {short}…")
         }
         DeployStep::Compiling => "compiling and checking".to_owned(),
+        DeployStep::Backtesting => "running recorded events on it".to_owned(),
         DeployStep::Storing => "storing".to_owned(),
         DeployStep::Activating => "activating".to_owned(),
         DeployStep::Done { version } => format!("version {version} is in service"),
@@ -396,7 +402,7 @@ fn describe(step: &DeployStep) -> String {
 }
 
 /// The handler's name from a file's name: lower case, with `-` for `_`.
-fn handler_name(file: &Path) -> String {
+pub(super) fn handler_name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     stem.to_lowercase().replace('_', "-")
 }

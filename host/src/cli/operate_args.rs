@@ -32,7 +32,8 @@ part of the note.
 Examples:
   parlance deploy moderation.wasm --tenant acme
   parlance deploy moderation.wasm --tenant acme --canary 10% --note 'new word list'
-  parlance deploy oci://ghcr.io/acme/moderation:1.2 --tenant acme")]
+  parlance deploy oci://registry.example.org/acme/moderation:1.2 --tenant acme
+  parlance deploy moderation.wasm --tenant acme --backtest 1000 --allow-differences 2%")]
 pub struct DeployArgs {
     /// The component: a .wasm file, or oci://REGISTRY/NAME:TAG, or with @sha256:… in place of :TAG.
     #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(Source::parse))]
@@ -55,6 +56,12 @@ pub struct DeployArgs {
     /// A new instance for each event, or instances that are reused [default: as in the version before, or fresh].
     #[arg(long, value_name = "MODE", value_parser = ["fresh", "warm"])]
     pub isolation: Option<String>,
+    /// First run the newest N recorded events of the handler on it (see `parlance record`), and refuse it when they differ.
+    #[arg(long, value_name = "N")]
+    pub backtest: Option<u64>,
+    /// The share of those events that may differ, such as 2% [default: 0%].
+    #[arg(long, value_name = "PERCENT", value_parser = share, requires = "backtest")]
+    pub allow_differences: Option<f64>,
     /// A setting that the component can read; may be given several times [default: as in the version before].
     #[arg(long = "setting", value_name = "NAME=TEXT", value_parser = setting)]
     pub settings: Vec<(String, String)>,
@@ -337,6 +344,13 @@ fn moment(text: &str) -> Result<u64, String> {
     let at = humantime::parse_rfc3339_weak(text).map_err(|_| what())?;
     let since = at.duration_since(UNIX_EPOCH).map_err(|_| what())?;
     u64::try_from(since.as_millis()).map_err(|_| what())
+}
+
+/// A share of events, 0 to 100 percent.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    let percent = number.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "must be from 0% to 100%".to_owned())
 }
 
 fn percent(text: &str) -> Result<u8, String> {

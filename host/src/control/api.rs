@@ -212,6 +212,8 @@ pub enum DeployStep {
     },
     /// The component is compiled, or found in the cache, and checked.
     Compiling,
+    /// Recorded events run on the component.
+    Backtesting,
     /// The component is stored.
     Storing,
     /// The version is put into service.
@@ -354,4 +356,19 @@ pub struct RecordingView {
     /// Events that were not recorded, because there were too many in a second (`quota.recording_events_per_second`) or
     /// because they were too large.
     pub left_out: u64,
+}
+
+/// What became of recorded events on a component.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BacktestView {
+    /// The handler whose events they are.
+    pub handler: String,
+    /// SHA-256 of the component's bytes, in hexadecimal.
+    pub sha256: String,
+    /// The share of the events that differ, in percent.
+    pub different_percent: f64,
+    /// How many events are the same, how many differ and in what, with examples (`host/recordings.md`).
+    #[schema(value_type = Object)]
+    pub report: Value,
 }

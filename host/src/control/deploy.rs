@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::api::{DeployStep, HandlerView};
+use super::backtest::BacktestRule;
 use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
 use super::validation::HandlerValidator;
 use super::versions::{Change, check_percent};
@@ -40,6 +41,8 @@ pub struct Deployment {
     pub settings: Option<BTreeMap<String, String>>,
     /// `fresh` or `warm`; as in the version before when not given.
     pub isolation: Option<String>,
+    /// The backtest that it must pass, if any.
+    pub backtest: Option<BacktestRule>,
 }
 
 /// Permission to deploy for a tenant. Dropping it lets the next deployment begin.
@@ -51,6 +54,11 @@ pub struct DeployPermit {
 }
 
 impl DeployPermit {
+    /// The tenant.
+    pub(super) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
     /// The largest component in bytes (`sandbox.component_size` of the tenant).
     #[must_use]
     pub fn component_size(&self) -> usize {
@@ -148,6 +156,7 @@ impl Control {
             note,
             settings,
             isolation,
+            backtest,
         } = deployment;
         check_request(&handler, canary, note.as_deref(), settings.as_ref())?;
         let requested = match isolation.as_deref() {
@@ -158,7 +167,7 @@ impl Control {
             ),
         };
         // Checked before the component is compiled, and again below, since others deploy in the meantime.
-        let (initial_tenant, limits, grants) = {
+        let (initial_tenant, limits, grants, before) = {
             let state = self.state.lock().await;
             let actual = state.actual(tenant)?;
             let document = state
@@ -166,6 +175,8 @@ impl Control {
                 .handler(tenant, &handler)
                 .map(|stored| stored.document.clone());
             let document = document.unwrap_or_default();
+            let before = document.versions.last();
+            let before = before.map(|version| version.settings.clone()).unwrap_or_default();
             let validator = HandlerValidator {
                 handler: &handler,
                 desired: &state.desired,
@@ -173,7 +184,7 @@ impl Control {
             };
             check_limits(&document, canary, &validator)?;
             let limits = actual.tenant.settings().limits.guest.clone();
-            (Arc::downgrade(&actual.tenant), limits, actual.grants.clone())
+            (Arc::downgrade(&actual.tenant), limits, actual.grants.clone(), before)
         };
         if component.len() > limits.component_size {
             return Err(too_large(limits.component_size));
@@ -188,12 +199,24 @@ impl Control {
 
         progress(DeployStep::Compiling);
         // Held until the version is in service, so that its code stays in memory and is not loaded twice.
-        let loaded = self.try_load(&handler, grants, component.clone(), limits).await?;
+        let loaded = self
+            .try_load(&handler, grants.clone(), component.clone(), limits.clone())
+            .await?;
         let events: Vec<String> = loaded
             .interfaces()
             .filter(|interface| interface.is_routed())
             .map(|interface| interface.name().to_owned())
             .collect();
+
+        if let Some(rule) = backtest {
+            progress(DeployStep::Backtesting);
+            let overrides = settings.clone().unwrap_or(before);
+            let recorded = self
+                .recorded(tenant, &handler, rule.last, overrides, limits.clone())
+                .await?;
+            let trial = self.try_load(&handler, grants, component.clone(), limits).await?;
+            rule.check(&recorded.run(trial).await?)?;
+        }
 
         progress(DeployStep::Storing);
         let change = |document: &mut HandlerDocument, validator: &HandlerValidator<'_>| {
@@ -258,7 +281,7 @@ impl Control {
         Ok(view)
     }
 
-    async fn try_load(
+    pub(super) async fn try_load(
         &self,
         handler: &str,
         grants: Arc<Grants>,

@@ -15,6 +15,9 @@ pub enum ControlError {
     /// The request contradicts the present state.
     #[error("{0}")]
     Conflict(String),
+    /// A backtest shows more differences than are allowed. The first text says so, the others in what.
+    #[error("{}", .0.join("; "))]
+    Differs(Vec<String>),
     /// It was changed by somebody else first, or is not at the expected revision.
     #[error("{0}")]
     Changed(String),
@@ -48,6 +51,7 @@ impl ControlError {
             Self::Invalid(_) => "invalid",
             Self::NotFound(_) => "not-found",
             Self::Conflict(_) => "conflict",
+            Self::Differs(_) => "differs",
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
             Self::TooMany(_) | Self::Limited { .. } => "rate-limited",

@@ -14,6 +14,7 @@
 mod actual;
 pub mod api;
 mod audit_retention;
+mod backtest;
 mod clients;
 mod deploy;
 mod desired;
@@ -45,10 +46,12 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::Instant;
 
+pub use backtest::BacktestRule;
 pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
 pub use handlers::load_component;
 pub use purge::PurgeProgress;
+pub use recording::recording_header;
 
 use crate::config::{Deploy, TenantDefaults};
 use crate::socket::{ClosingNamespace, Server};

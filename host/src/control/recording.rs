@@ -7,6 +7,7 @@ use serde_json::json;
 use super::api::{RecordingRequest, RecordingView};
 use super::{Actor, Control, ControlError, ControlResult};
 use crate::tenant::{Recording, RecordingRules, Tenant};
+use parlance_handler::recording::{Header, VERSION};
 use parlance_types::id::check_handler_name;
 
 /// Recordings of all tenants on this node, ended ones that are kept included.
@@ -123,6 +124,17 @@ impl Control {
                 actual.tenant.set_recording(None);
             }
         }
+    }
+}
+
+/// The first line of a recording's file.
+#[must_use]
+pub fn recording_header(tenant: &str, recording: &Recording) -> Header {
+    Header {
+        parlance_recording: VERSION,
+        tenant: tenant.to_owned(),
+        with_content: recording.rules().with_content,
+        server: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 

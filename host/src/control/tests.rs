@@ -274,6 +274,7 @@ fn deployment(handler: &str, component: &'static [u8]) -> Deployment {
         note: None,
         settings: None,
         isolation: None,
+        backtest: None,
     }
 }
 
@@ -298,6 +299,7 @@ fn document(last: u64) -> HandlerDocument {
         failed: None,
         settings: BTreeMap::new(),
         isolation: parlance_handler::capability::Isolation::Fresh,
+        backtest: None,
     };
     HandlerDocument {
         versions: (1..=last).map(version).collect(),

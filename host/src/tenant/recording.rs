@@ -1,6 +1,6 @@
 //! A tenant's recording on this node: the newest events, in memory, up to a limit of bytes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::rate::TokenBucket;
 use super::settings::TenantQuota;
 use parlance_handler::capability::{Call, RandomSource};
-use parlance_handler::recording::{Context, LINE_MAX, Recorder, context_line, event_line};
+use parlance_handler::recording::{Context, Entry, LINE_MAX, Recorder, context_line, event_from_line, event_line};
 use parlance_handler::sandbox::{CallOutcome, Failure, GuestLimits, Handler, HandlerInput};
 
 /// Most contexts among which an event's own is looked for. An event with another one gets a new context.
@@ -74,7 +74,7 @@ struct Ring {
 
 struct StoredContext {
     number: u64,
-    context: Context,
+    context: Arc<Context>,
     line: Bytes,
 }
 
@@ -93,6 +93,14 @@ impl EventLine {
     #[must_use]
     pub fn context(&self) -> (u64, &Bytes) {
         (self.context.number, &self.context.line)
+    }
+
+    /// The event.
+    ///
+    /// # Errors
+    /// Never for lines that this release has written.
+    pub fn entry(&self) -> serde_json::Result<Entry> {
+        event_from_line(&self.line, self.context.context.clone())
     }
 }
 
@@ -233,6 +241,28 @@ impl Recording {
         ring.recorded.saturating_sub(count).saturating_add(1)
     }
 
+    /// The newest `count` events of a handler, oldest first.
+    #[must_use]
+    pub fn last_of(&self, handler: &str, count: u64) -> Vec<EventLine> {
+        let ring = self.ring.lock();
+        let own = ring.lines.iter().rev();
+        let own = own.filter(|line| line.context.context.handler == handler);
+        let mut newest: Vec<_> = own
+            .take(usize::try_from(count).unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        newest.reverse();
+        newest
+    }
+
+    /// The names of the handlers whose events are kept.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<String> {
+        let ring = self.ring.lock();
+        let names = ring.lines.iter().map(|line| line.context.context.handler.clone());
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// The next events from this number on, oldest first. With `follow` it waits for them. Empty at the end.
     pub async fn read(&self, from: u64, follow: bool) -> Vec<EventLine> {
         loop {
@@ -257,7 +287,7 @@ impl Ring {
     /// The stored context that equals this one; a new one when there is none. `None` when it cannot be written.
     fn context(&mut self, context: Context) -> Option<Arc<StoredContext>> {
         let context = context.masked();
-        if let Some(known) = self.contexts.iter().rev().find(|known| known.context == context) {
+        if let Some(known) = self.contexts.iter().rev().find(|known| *known.context == context) {
             return Some(known.clone());
         }
         self.contexts_made += 1;
@@ -265,7 +295,7 @@ impl Ring {
         let line = context_line(number, &context).ok()?;
         let stored = Arc::new(StoredContext {
             number,
-            context,
+            context: Arc::new(context),
             line: line.into(),
         });
         self.contexts.push_back(stored.clone());

@@ -33,6 +33,9 @@ pub enum HttpTap {
 /// A request of a component, as it would be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
+    /// Its number among the event's requests, from 1, in the order in which the component made them. Requests that run
+    /// at once may be sent in another order.
+    pub number: u32,
     /// The method.
     pub method: String,
     /// The whole URL.

@@ -66,6 +66,7 @@ pub enum Answer {
     Elapsed { answer: u64 },
     /// A request to a web server.
     Http {
+        number: u32,
         request: RecordedRequest,
         answer: RecordedResponse,
     },

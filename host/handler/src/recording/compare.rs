@@ -7,7 +7,7 @@ use super::answers::Answer;
 use super::event::Event;
 use super::mask;
 use super::outcome::{End, Outcome, RecordedEffect};
-use super::replay::Replayed;
+use super::replay::{Replayed, comparable};
 
 /// What a difference is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -44,6 +44,24 @@ pub enum Group {
 }
 
 impl Group {
+    /// All groups, in the order of reports.
+    pub const ALL: [Self; 14] = [
+        Self::Traps,
+        Self::Refusals,
+        Self::Replies,
+        Self::Posts,
+        Self::Emits,
+        Self::Keys,
+        Self::Rooms,
+        Self::Order,
+        Self::Logs,
+        Self::Requests,
+        Self::Missing,
+        Self::Reads,
+        Self::HostCalls,
+        Self::Memory,
+    ];
+
     /// Whether somebody can notice the difference, apart from time and memory.
     #[must_use]
     pub fn is_behaviour(self) -> bool {
@@ -89,9 +107,15 @@ pub struct Difference {
 #[must_use]
 pub fn differences(event: &Event, replayed: &Replayed, with_content: bool) -> Vec<Difference> {
     let mut found = Differences::default();
-    let mut actual = replayed.outcome.clone();
-    mask::outcome(&mut actual, with_content);
-    let expected = &event.outcome;
+    let (mut expected, mut actual) = (event.outcome.clone(), replayed.outcome.clone());
+    for outcome in [&mut expected, &mut actual] {
+        mask::outcome(outcome, with_content);
+        if !with_content {
+            // A handler may make ids of the text that it got.
+            mask::ids(outcome);
+        }
+    }
+    let expected = &expected;
     compare_ends(&mut found, &expected.end, &actual.end);
     compare_effects(&mut found, expected, &actual);
     found.lists(Group::Logs, "outcome.logs", &expected.logs, &actual.logs);
@@ -103,17 +127,26 @@ pub fn differences(event: &Event, replayed: &Replayed, with_content: bool) -> Ve
         &actual.not_joined,
     );
     let requests = event.answers.iter().filter_map(|answer| match answer {
-        Answer::Http { request, .. } => Some(request),
+        Answer::Http { number, request, .. } => Some((number, request)),
         _ => None,
     });
-    let requests: Vec<_> = requests.collect();
+    let mut requests: Vec<_> = requests.collect();
+    requests.sort_by_key(|(number, _)| **number);
+    let requests: Vec<_> = requests.into_iter().map(|(_, request)| request).collect();
     let sent: Vec<_> = replayed.requests.iter().collect();
     found.lists(Group::Requests, "answers", &requests, &sent);
     for question in &replayed.missing {
         found.add(Group::Missing, "answers", Value::Null, question.clone().into());
     }
-    let questions: Vec<_> = event.answers.iter().map(Answer::question).collect();
-    found.lists(Group::Reads, "answers", &questions, &replayed.asked);
+    // Requests were compared above; those that run at once are noted in any order.
+    let questions = event
+        .answers
+        .iter()
+        .filter(|answer| !matches!(answer, Answer::Http { .. }));
+    let compared = |question: String| comparable(question, with_content);
+    let questions: Vec<_> = questions.map(|answer| compared(answer.question())).collect();
+    let asked: Vec<_> = replayed.asked.iter().cloned().map(compared).collect();
+    found.lists(Group::Reads, "answers", &questions, &asked);
     let (before, after) = (&expected.usage, &actual.usage);
     // A guest that was stopped by its time may have come further, or not as far.
     if !expected.end.is_stopped_by_time() {

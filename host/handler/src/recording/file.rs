@@ -121,6 +121,19 @@ pub fn event_line(number: u64, context: u64, event: &Event) -> serde_json::Resul
     })
 }
 
+/// The event of a line that [`event_line`] has made, with its context.
+///
+/// # Errors
+/// When the line is not an event.
+pub fn event_from_line(line: &[u8], context: Arc<Context>) -> serde_json::Result<Entry> {
+    let EventLine { event, body, .. } = serde_json::from_slice::<EventLine<Event>>(line)?;
+    Ok(Entry {
+        number: event,
+        context,
+        event: body,
+    })
+}
+
 fn line<T: Serialize>(value: &T) -> serde_json::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(value)?;
     text.push(b'\n');

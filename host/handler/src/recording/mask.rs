@@ -14,7 +14,7 @@ use super::blob::Blob;
 use super::event::{Context, Event};
 use super::input::Input;
 use super::mask_text::{JsonMask, is_secret_name, json, text, tokens};
-use super::outcome::{End, Outcome, RecordedEffect};
+use super::outcome::{End, Outcome, RecordedAudience, RecordedEffect};
 
 /// Headers of an answer whose values stay: they describe the body.
 const PLAIN_HEADERS: [&str; 8] = [
@@ -185,6 +185,39 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
     }
     for line in &mut outcome.logs {
         content.text(&mut line.text);
+    }
+}
+
+/// Masks the names of rooms, keys, users and events in an outcome.
+pub(super) fn ids(outcome: &mut Outcome) {
+    for effect in &mut outcome.effects {
+        match effect {
+            RecordedEffect::Post {
+                id, room, client_id, ..
+            } => {
+                text(id);
+                text(room);
+                client_id.iter_mut().for_each(text);
+            }
+            RecordedEffect::MarkRead { id } => text(id),
+            RecordedEffect::SetKey { key, .. }
+            | RecordedEffect::DeleteKey { key }
+            | RecordedEffect::IncrementKey { key, .. } => text(key),
+            RecordedEffect::Emit {
+                to, packet, question, ..
+            } => {
+                match to {
+                    RecordedAudience::Room(id) | RecordedAudience::OthersInRoom(id) | RecordedAudience::User(id) => {
+                        text(id);
+                    }
+                    RecordedAudience::Sender => {}
+                }
+                json(packet);
+                question.iter_mut().for_each(|question| text(&mut question.tag));
+            }
+            RecordedEffect::Join { room } | RecordedEffect::Leave { room } => text(room),
+            RecordedEffect::SetPresence { .. } | RecordedEffect::SetData { .. } => {}
+        }
     }
 }
 

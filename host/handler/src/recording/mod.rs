@@ -20,12 +20,16 @@ mod outcome;
 mod recorder;
 mod replay;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use answers::{Answer, RecordedMessage, RecordedPresence, RecordedRequest, RecordedResponse, Stored};
 pub use blob::Blob;
 pub use compare::{Difference, Group, differences};
 pub use event::{Context, Event, RecordedHandshake, RecordedIdentity, Recorder};
-pub use file::{Entry, FileError, Header, LINE_MAX, Reader, VERSION, Writer, context_line, event_line, header_line};
+pub use file::{
+    Entry, FileError, Header, LINE_MAX, Reader, VERSION, Writer, context_line, event_from_line, event_line, header_line,
+};
 pub use input::{Input, PresenceChange};
 pub use limits::Limits;
 pub use outcome::{End, Outcome, RecordedAudience, RecordedEffect, RecordedLine, RecordedQuestion, RecordedUsage};

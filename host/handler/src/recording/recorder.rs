@@ -29,7 +29,7 @@ struct TapeState {
 enum Noted {
     Answer(Answer),
     /// The answer to a request is noted while the guest reads it.
-    Http(RecordedRequest, Arc<Mutex<HttpAnswer>>),
+    Http(u32, RecordedRequest, Arc<Mutex<HttpAnswer>>),
 }
 
 /// The place of a question on a tape.
@@ -77,7 +77,8 @@ impl Tape {
         drop(state);
         let finished = answers.into_iter().map(|noted| match noted {
             Noted::Answer(answer) => answer,
-            Noted::Http(request, answer) => Answer::Http {
+            Noted::Http(number, request, answer) => Answer::Http {
+                number,
                 request,
                 answer: RecordedResponse::from(&*answer.lock()),
             },
@@ -283,7 +284,7 @@ impl WasiTap for Tape {
         let answer = Arc::new(Mutex::new(HttpAnswer::default()));
         // The sandbox bounds the bytes of an event's answers; `RecordedEvent` is checked once more when it is written.
         let bytes = recorded.headers.iter().map(|(name, _)| name.len()).sum::<usize>() + 256;
-        self.push(Noted::Http(recorded, answer.clone()), bytes);
+        self.push(Noted::Http(request.number, recorded, answer.clone()), bytes);
         HttpTap::Note(answer)
     }
 }
@@ -329,6 +330,7 @@ mod tests {
             ("https://example.org", "https://example.org", 0),
         ] {
             let request = HttpRequest {
+                number: 1,
                 method: "POST".to_owned(),
                 url: url.to_owned(),
                 headers: vec![("authorization".to_owned(), b"Bearer secret".to_vec())],

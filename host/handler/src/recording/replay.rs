@@ -14,10 +14,11 @@ use super::answers::{
     random_bytes_question,
 };
 use super::event::{Context, Event};
-use super::file::Entry;
+use super::file::{Entry, Header};
 use super::identities::Identities;
 use super::input::Input;
 use super::limits::Limits;
+use super::mask_text::text;
 use super::outcome::Outcome;
 use crate::capability::{
     Call, DnsLookupLimit, Effects, Grants, HandlerInfo, HostContext, HttpAnswer, HttpRequest, HttpTap, Logs,
@@ -35,7 +36,7 @@ pub struct Replayer {
     /// Settings in place of the recorded ones of the same name.
     settings: Vec<(String, String)>,
     limits: GuestLimits,
-    quantum: Quantum,
+    with_content: bool,
 }
 
 /// What became of an event that was replayed.
@@ -52,22 +53,22 @@ pub struct Replayed {
 }
 
 impl Replayer {
-    /// Replays events of this tenant on a component. `most` bounds the limits that a recording asks for.
+    /// Replays events of a recording on a component. `most` bounds the limits that the recording asks for.
     ///
     /// # Errors
     /// When the name is not that of a tenant.
     pub fn new(
         handler: Handler,
-        tenant: &str,
+        header: &Header,
         settings: Vec<(String, String)>,
         most: Option<GuestLimits>,
     ) -> Result<Self, String> {
         Ok(Self {
             handler,
-            identities: Identities::new(tenant)?,
+            identities: Identities::new(&header.tenant)?,
+            with_content: header.with_content,
             settings,
             limits: most.unwrap_or_else(Limits::most),
-            quantum: Quantum::new(),
         })
     }
 
@@ -83,14 +84,14 @@ impl Replayer {
         self.handler.handles(event.input.interface())
     }
 
-    /// Runs an event again.
+    /// Runs an event again, in a task with this quantum.
     ///
     /// # Errors
     /// When the recording says something that no server would have recorded.
-    pub async fn replay(&self, entry: &Entry) -> Result<Replayed, String> {
+    pub async fn replay(&self, entry: &Entry, quantum: &Quantum) -> Result<Replayed, String> {
         let Entry { event, context, .. } = entry;
         let identity = Arc::new(self.identities.identity(&event.identity)?);
-        let answers = Arc::new(Answers::of(event));
+        let answers = Arc::new(Answers::of(event, self.with_content));
         let limits = Arc::new(context.limits.call());
         let interface = event.input.interface();
         let call = Call {
@@ -104,7 +105,7 @@ impl Replayer {
             store: answers.clone(),
             host_context: answers.clone(),
             wasi_tap: Some(answers.clone()),
-            has_reserved_slot: true,
+            has_reserved_slot: false,
             is_server_event: interface == Interface::ServerEvent,
             takes_answers: self.handler.handles(Interface::Answer),
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
@@ -116,13 +117,15 @@ impl Replayer {
         let attachments = event.input.attachments();
         let input = event.input.handler_input(&attachments);
         let guest_limits = context.limits.guest(&self.limits);
-        let outcome = self.handler.call(input, call, &guest_limits, &self.quantum).await;
+        let outcome = self.handler.call(input, call, &guest_limits, quantum).await;
         let mut state = answers.state.lock();
+        let mut requests = std::mem::take(&mut state.requests);
+        requests.sort_by_key(|(number, _)| *number);
         Ok(Replayed {
             outcome: Outcome::from(&outcome),
             asked: std::mem::take(&mut state.asked),
             missing: std::mem::take(&mut state.missing),
-            requests: std::mem::take(&mut state.requests),
+            requests: requests.into_iter().map(|(_, request)| request).collect(),
         })
     }
 
@@ -165,6 +168,8 @@ struct Answers {
     state: Mutex<AnswersState>,
     /// What random numbers beyond the recorded ones are made of.
     seed: [u8; 32],
+    /// Whether questions are told apart as they are. Where what a handler got is masked, it asks for masked keys.
+    with_content: bool,
 }
 
 #[derive(Default)]
@@ -172,16 +177,17 @@ struct AnswersState {
     left: HashMap<String, VecDeque<Answer>>,
     asked: Vec<String>,
     missing: Vec<String>,
-    requests: Vec<RecordedRequest>,
+    requests: Vec<(u32, RecordedRequest)>,
     /// Random numbers that were made up.
     made_up: u64,
 }
 
 impl Answers {
-    fn of(event: &Event) -> Self {
+    fn of(event: &Event, with_content: bool) -> Self {
         let mut left: HashMap<String, VecDeque<Answer>> = HashMap::new();
         for answer in &event.answers {
-            left.entry(answer.question()).or_default().push_back(answer.clone());
+            let question = comparable(answer.question(), with_content);
+            left.entry(question).or_default().push_back(answer.clone());
         }
         let mut seed = Sha256::new();
         seed.update(event.at.to_le_bytes());
@@ -192,13 +198,15 @@ impl Answers {
                 ..AnswersState::default()
             }),
             seed: seed.finalize().into(),
+            with_content,
         }
     }
 
     /// The next answer to a read. The last one stays for those who ask again. `None` is noted as missing.
     fn read(&self, question: String) -> Option<Answer> {
         let mut state = self.state.lock();
-        let found = state.left.get_mut(&question).and_then(|answers| match answers.len() {
+        let key = comparable(question.clone(), self.with_content);
+        let found = state.left.get_mut(&key).and_then(|answers| match answers.len() {
             0 | 1 => answers.front().cloned(),
             _ => answers.pop_front(),
         });
@@ -212,7 +220,8 @@ impl Answers {
     /// The next answer of a sequence, each of which is given once.
     fn next(&self, question: String) -> Option<Answer> {
         let mut state = self.state.lock();
-        let found = state.left.get_mut(&question).and_then(VecDeque::pop_front);
+        let key = comparable(question.clone(), self.with_content);
+        let found = state.left.get_mut(&key).and_then(VecDeque::pop_front);
         state.asked.push(question);
         found
     }
@@ -229,6 +238,14 @@ impl Answers {
             .take(8)
             .fold(0, |bits, byte| (bits << 8) | u64::from(*byte))
     }
+}
+
+/// A question as it is compared: masked like the text that it may be made of, unless content was recorded.
+pub(super) fn comparable(mut question: String, with_content: bool) -> String {
+    if !with_content {
+        text(&mut question);
+    }
+    question
 }
 
 /// The value of an answer of the store. One that did not come when it was recorded does not come now.
@@ -382,7 +399,7 @@ impl RandomSource for Answers {
 impl WasiTap for Answers {
     fn elapsed_ms(&self, _: u64) -> u64 {
         let mut state = self.state.lock();
-        let left = state.left.get_mut(ELAPSED);
+        let left = state.left.get_mut(&comparable(ELAPSED.to_owned(), self.with_content));
         // Beyond the recording, the clock stands still.
         let found = left.and_then(|answers| match answers.len() {
             0 | 1 => answers.front().cloned(),
@@ -402,17 +419,24 @@ impl WasiTap for Answers {
     fn request(&self, request: HttpRequest) -> HttpTap {
         let recorded = RecordedRequest::from(&request);
         let question = http_question(&recorded.method, &recorded.origin);
-        self.state.lock().requests.push(recorded);
-        let answer = match self.next(question.clone()) {
+        let mut state = self.state.lock();
+        state.requests.push((request.number, recorded));
+        let key = comparable(question.clone(), self.with_content);
+        let answer = state.left.get_mut(&key).and_then(|answers| {
+            // Requests that run at once arrive here in any order.
+            let own = |answer: &Answer| matches!(answer, Answer::Http { number, .. } if *number == request.number);
+            let at = answers.iter().position(own).unwrap_or(0);
+            answers.remove(at)
+        });
+        HttpTap::Answer(match answer {
             Some(Answer::Http { answer, .. }) => HttpAnswer::from(&answer),
             _ => {
-                self.state.lock().missing.push(question);
+                state.missing.push(question);
                 HttpAnswer {
                     head: Some(Err("connection-refused".to_owned())),
                     ..HttpAnswer::default()
                 }
             }
-        };
-        HttpTap::Answer(answer)
+        })
     }
 }

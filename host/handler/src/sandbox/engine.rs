@@ -238,6 +238,9 @@ fn config(pool: Option<PoolingAllocationConfig>) -> Config {
         .async_stack_size(ASYNC_STACK)
         .wasm_memory64(false)
         .cranelift_opt_level(OptLevel::Speed)
+        // The same bits on every machine, so that a replay is one.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         .native_unwind_info(false);
     if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -149,6 +149,7 @@ impl OutgoingHttp {
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = headers;
         let request_client = RequestClient {
+            number: self.requests,
             client: allowed.client.clone(),
             tap: allowed.tap.clone(),
             share: allowed.host_context.dns_lookups(),
@@ -199,6 +200,8 @@ impl Timeouts {
 
 /// What is needed to send a request.
 struct RequestClient {
+    /// The request's number in its event.
+    number: u32,
     client: Option<HttpClient>,
     tap: Option<Arc<dyn WasiTap>>,
     share: DnsLookupLimit,

@@ -27,7 +27,11 @@ pub(super) struct Answer {
 
 /// Sends a request, or gets its answer from the tap.
 pub(super) async fn exchange(client: &RequestClient, request: reqwest::Request) -> Result<Answer, Error> {
-    match client.tap.as_ref().map(|tap| tap.request(described(&request))) {
+    match client
+        .tap
+        .as_ref()
+        .map(|tap| tap.request(described(client.number, &request)))
+    {
         Some(HttpTap::Answer(answer)) => given(answer).await,
         Some(HttpTap::Note(noted)) => {
             let sent = send(client, request).await;
@@ -65,9 +69,10 @@ async fn send(client: &RequestClient, request: reqwest::Request) -> Result<Answe
     })
 }
 
-fn described(request: &reqwest::Request) -> HttpRequest {
+fn described(number: u32, request: &reqwest::Request) -> HttpRequest {
     let body = request.body().and_then(reqwest::Body::as_bytes);
     HttpRequest {
+        number,
         method: request.method().to_string(),
         url: request.url().to_string(),
         headers: pairs(request.headers()),
