@@ -48,6 +48,8 @@ const CONFIG = {
   operations: [
     // Its response never ends.
     { 'include-name': 'GET /admin/v1/logs', enabled: false },
+    // With `follow` it ends with the recording.
+    { 'include-name': 'GET /admin/v1/tenants/{tenant}/recording/events', enabled: false },
     // Keep the tenants that other requests use.
     { 'include-name': 'DELETE /admin/v1/tenants/{tenant}', parameters: { 'path.tenant': dictionary('doomed', 1) } },
   ],

@@ -202,7 +202,7 @@ test('a recording stays within the quota of its tenant', async () => {
   const client = await connect(server, 'gus', at('small', 'gus'));
   const path = '/tenants/small/recording';
   await api.requestOk('POST', path, { body: { limit: 1000 } });
-  await Promise.all(Array.from({ length: 200 }, () => client.ask('reply', { count: 10 })));
+  await Promise.all(Array.from({ length: 200 }, () => client.ask('reply', { count: 500 })));
   await client.ask('reply', { count: 20_000 });
   const view = await api.requestOk('GET', path);
   assert.ok(view.leftOut >= 100 && view.recorded >= 20, JSON.stringify(view));

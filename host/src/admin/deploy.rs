@@ -187,6 +187,10 @@ async fn prepare(
             allow_percent: allow_differences.unwrap_or(0.0),
         }),
     };
+    let allowed = allow_differences.unwrap_or(0.0);
+    if !(0.0..=100.0).contains(&allowed) {
+        return Err(Problem::invalid("allowDifferences: must be 0 to 100"));
+    }
     let permit = caller.control.deploy_permit(tenant).await?;
     if length > permit.component_size() as u64 {
         return Err(permit.too_large().into());

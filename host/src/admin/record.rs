@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::routes::{JsonBody, JsonResult, Path, QueryResult, parsed, parsed_query, whole_number};
 use super::stream::KEEP_ALIVE;
 use crate::control::api::{RecordingRequest, RecordingView};
-use crate::control::recording_header;
+use crate::control::{EVENTS_MAX, recording_header};
 use crate::tenant::{EventLine, Recording};
 
 /// Show a tenant's recording on this node. Other nodes have recordings of their own.
@@ -80,6 +80,9 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     caller.check_tenant(&tenant)?;
     let EventsQuery { last, follow } = parsed_query(query)?;
+    if last.is_some_and(|last| !(1..=EVENTS_MAX).contains(&last)) {
+        return Err(Problem::invalid(format!("last: must be 1 to {EVENTS_MAX}")));
+    }
     let recording = caller.control.kept_recording(&tenant).await?;
     let header = recording_header(&tenant, &recording);
     let reader = EventReader {

@@ -86,7 +86,7 @@ pub fn run(args: &ReplayArgs, out: &mut impl Write, notes: &mut impl Write) -> R
         .build()
         .context("the runtime")?;
     let quantum = Quantum::new();
-    while let Some(entry) = file.next().map_err(anyhow::Error::from)? {
+    while let Some(entry) = file.next_entry().map_err(anyhow::Error::from)? {
         let is_other = args.handler.as_ref().is_some_and(|name| *name != entry.context.handler);
         if is_other || args.event.is_some_and(|number| number != entry.number) {
             continue;
@@ -115,7 +115,7 @@ pub(super) async fn report(file: &Path, component: &Path, handler: Option<&str>)
     let mut components = Components::new(file.header(), &components, &[])?;
     let (quantum, with_content) = (Quantum::new(), file.header().with_content);
     let mut reporter = Reporter::default();
-    while let Some(entry) = file.next().map_err(anyhow::Error::from)? {
+    while let Some(entry) = file.next_entry().map_err(anyhow::Error::from)? {
         if handler.is_some_and(|name| name != entry.context.handler) {
             continue;
         }

@@ -51,7 +51,7 @@ pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
 pub use handlers::load_component;
 pub use purge::PurgeProgress;
-pub use recording::recording_header;
+pub use recording::{EVENTS_MAX, recording_header};
 
 use crate::config::{Deploy, TenantDefaults};
 use crate::socket::{ClosingNamespace, Server};

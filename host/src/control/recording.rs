@@ -13,7 +13,7 @@ use parlance_types::id::check_handler_name;
 /// Recordings of all tenants on this node, ended ones that are kept included.
 const RECORDINGS_MAX: usize = 16;
 /// Events of one recording.
-const EVENTS_MAX: u64 = 1_000_000;
+pub const EVENTS_MAX: u64 = 1_000_000;
 
 impl Control {
     /// Begins to record a tenant's events on this node, in place of a recording that has ended.

@@ -299,7 +299,6 @@ fn document(last: u64) -> HandlerDocument {
         failed: None,
         settings: BTreeMap::new(),
         isolation: parlance_handler::capability::Isolation::Fresh,
-        backtest: None,
     };
     HandlerDocument {
         versions: (1..=last).map(version).collect(),

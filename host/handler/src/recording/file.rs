@@ -236,7 +236,7 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// When the file is not what the format says.
-    pub fn next(&mut self) -> Result<Option<Entry>, FileError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, FileError> {
         while self.next_line()? {
             if self.buffer.trim_ascii().is_empty() {
                 continue;

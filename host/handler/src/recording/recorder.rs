@@ -323,7 +323,7 @@ mod tests {
             (
                 "https://api.example.org/bot123/send?key=secret",
                 "https://api.example.org",
-                25,
+                23,
             ),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080", 1),
             ("http://[::1]:81?x", "http://[::1]:81", 2),
