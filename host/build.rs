@@ -1,4 +1,5 @@
-//! Generates the code that embeds the shipped handlers (`shipped.rs`) and the page of development mode (`page.rs`).
+//! Generates the code that embeds the page of development mode (`page.rs`), and what `parlance new` and `parlance build`
+//! write: the templates, the kits and the WIT (`templates.rs`).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,7 +29,8 @@ fn main() -> Result<()> {
     let out_dir = directory("OUT_DIR")?;
     let host = directory("CARGO_MANIFEST_DIR")?;
     let repository = host.parent().context("host/ is not in the repository")?;
-    page(&repository.join("examples/web-chat"), &out_dir).context("cannot embed the chat page")
+    page(&repository.join("examples/web-chat"), &out_dir).context("cannot embed the chat page")?;
+    templates(&host.join("templates"), repository, &out_dir).context("cannot embed the templates")
 }
 
 fn directory(variable: &str) -> Result<PathBuf> {
@@ -64,6 +66,97 @@ fn page(directory: &Path, out_dir: &Path) -> Result<()> {
     }
     code.push_str("];\n");
     write(&out_dir.join("page.rs"), &code)
+}
+
+/// The languages of handlers: the names of their directories in `templates/`.
+const LANGUAGES: [&str; 4] = ["rust", "ts", "js", "python"];
+
+/// Embeds a project's files for each language: the template, and the kit below `vendor/`.
+fn templates(directory: &Path, repository: &Path, out_dir: &Path) -> Result<()> {
+    let guests = repository.join("guest-handlers");
+    let (wit, kit) = (repository.join("wit"), guests.join("kit"));
+    let mut files = Vec::new();
+    collect(&directory.join("common"), Path::new("common"), &mut files)?;
+    for language in LANGUAGES {
+        collect(&directory.join(language), Path::new(language), &mut files)?;
+    }
+    let rust = Path::new("rust/vendor/parlance-guest");
+    collect(&kit.join("src"), &rust.join("src"), &mut files)?;
+    collect(&wit, &rust.join("wit"), &mut files)?;
+    // The crate's documentation.
+    let page = kit.join("README.md");
+    if page.exists() {
+        files.push((rust.join("README.md").to_string_lossy().into_owned(), page));
+    }
+    let python = Path::new("python/vendor/parlance_handlers");
+    collect(&guests.join("python/parlance_handlers"), python, &mut files)?;
+    for language in ["ts", "js"] {
+        let package = Path::new(language).join("vendor/parlance-handlers");
+        collect(&guests.join("js/kit"), &package, &mut files)?;
+    }
+    // Its modules are in the builder; editors need the types.
+    files.retain(|(path, _)| !(path.contains("/vendor/parlance-handlers/") && path.ends_with(".js")));
+    let mut embedded = Vec::new();
+    for (path, file) in files {
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        // In the repository the crate finds the WIT above it.
+        let text = text.replace("\"../../wit\"", "\"wit\"");
+        embedded.push((path, text));
+    }
+    let manifest = standalone_manifest(&kit, &guests)?;
+    embedded.push(("rust/vendor/parlance-guest/Cargo.toml".to_owned(), manifest));
+    let mut code = String::from(
+        "/// What a new project is made of: each file's language and path, and its text.\n\
+         pub(super) const TEMPLATES: &[(&str, &str)] = &[\n",
+    );
+    for (path, text) in &embedded {
+        writeln!(code, "    ({path:?}, {text:?}),")?;
+    }
+    code.push_str("];\n");
+    write(&out_dir.join("templates.rs"), &code)
+}
+
+/// Adds a directory's files, at all depths, with their paths below `name`.
+fn collect(directory: &Path, name: &Path, files: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    watch(directory);
+    for entry in entries(directory)? {
+        let path = name.join(entry.file_name().unwrap_or_default());
+        if path.ends_with("__pycache__") {
+            continue;
+        }
+        if entry.is_dir() {
+            collect(&entry, &path, files)?;
+        } else {
+            files.push((path.to_string_lossy().into_owned(), entry));
+        }
+    }
+    Ok(())
+}
+
+/// The manifest of the Rust kit as it is outside its workspace: with the values that it inherits.
+fn standalone_manifest(kit: &Path, workspace: &Path) -> Result<String> {
+    let read = |directory: &Path| {
+        let file = directory.join("Cargo.toml");
+        watch(&file);
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    };
+    let (own, inherited) = (read(kit)?, read(workspace)?);
+    let mut manifest = String::new();
+    for line in own
+        .lines()
+        .filter(|line| *line != "[lints]" && *line != "workspace = true")
+    {
+        let line = match line.strip_suffix(".workspace = true") {
+            Some(key) => {
+                let start = format!("{key} = ");
+                let value = inherited.lines().find(|line| line.starts_with(&start));
+                value.with_context(|| format!("the workspace of the guests has no {key}"))?
+            }
+            None => line,
+        };
+        writeln!(manifest, "{line}")?;
+    }
+    Ok(manifest)
 }
 
 fn media_type(file: &Path) -> Option<&'static str> {

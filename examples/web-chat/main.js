@@ -1,5 +1,6 @@
 // Wires the parts: storage and identity to the session, the session to the views, and back.
 
+import { followBuilds } from './build-problem.js';
 import { Composer } from './composer.js';
 import { byId, setText } from './dom.js';
 import { fetchToken, identity, LONGEST_NAME, newId, rename } from './identity.js';
@@ -23,7 +24,7 @@ let token;
 let refreshTimer;
 
 // The server's Socket.IO path, below which it serves the client too.
-const { path } = await (await fetch('/dev/settings')).json();
+const { path, hasBuilds } = await (await fetch('/dev/settings')).json();
 const { io } = await import(`${path}/socket.io.esm.min.js`);
 
 // Every handshake uses a new token, so that a long sleep or a new name needs no special case.
@@ -242,3 +243,4 @@ draw();
 // On a phone this would open the keyboard over the page.
 if (matchMedia('(pointer: fine)').matches) byId('message').focus();
 socket.connect();
+if (hasBuilds) followBuilds();

@@ -39,7 +39,7 @@ use metrics::Metrics;
 use shutdown::Hangup;
 
 pub use database::{BackupUnsupported, backup, check_path, restore};
-pub use dev::{Development, PageMinter};
+pub use dev::{Builds, Development, PageMinter};
 
 /// Runs the server until it is told to stop. `development` adds the demo page and tokens for it.
 ///
@@ -73,6 +73,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let bus = fleet::bus(&config)?;
 
     let minter = development.as_ref().map(|development| development.minter.clone());
+    let (problem_sender, problem) = tokio::sync::watch::channel(dev::Problem::default());
     let control_cell = Arc::new(std::sync::OnceLock::new());
     let state = http::HttpState {
         store: database.health.clone(),
@@ -80,6 +81,10 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         services: services.clone(),
         control: control_cell.clone(),
         minter,
+        problem: development
+            .as_ref()
+            .filter(|own| !own.components.is_empty())
+            .map(|_| problem),
         bus: bus.clone(),
         bus_metrics: metrics.bus,
         health: Arc::default(),
@@ -122,7 +127,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let following = control.follow();
     let talking = bus.clone().map(|bus| control.join_fleet(bus));
     let reloading = match &development {
-        Some(development) => Some(development.watch(&config, &sandbox, &control).await?),
+        Some(development) => Some(development.watch(&config, &sandbox, &control, problem_sender).await?),
         None => None,
     };
     if let Err(error) = control.probe_handlers().await {

@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use parlance::cli::operate::Terminal;
-use parlance::cli::{self, Cli, Command, Failure};
+use parlance::cli::{self, Cli, Command, Failure, NewArgs};
 use parlance::config::Environment;
 use parlance::dispatch::now_ms;
 use parlance_types::text::escape;
@@ -31,7 +31,9 @@ fn main() -> ExitCode {
     }
     let result = match &cli.command {
         Command::Serve(args) => cli::serve::serve(args, &env),
-        Command::Dev(args) => cli::serve::dev(args, &env),
+        Command::Dev(args) => cli::dev::run(args, &env),
+        Command::New(args) => new(args),
+        Command::Build(args) => cli::build::run(args, out, notes),
         Command::Token(args) => cli::token::run(args, &env, Path::new(""), now_ms(), out, notes),
         Command::CheckConfig(args) => cli::check_config::run(args, &env, out, notes),
         Command::Backup(args) => cli::backup::backup(args, &env, out),
@@ -50,12 +52,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Makes a project. The language is asked for on a terminal only.
+fn new(args: &NewArgs) -> Result<(), Failure> {
+    let (out, notes) = (&mut std::io::stdout(), &mut std::io::stderr());
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return cli::new::run(args, Some(&mut stdin.lock()), out, notes);
+    }
+    cli::new::run(args, None, out, notes)
+}
+
 /// Runs a command that speaks to a server or a registry; `None` for the other commands.
 fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> {
     if matches!(
         command,
         Command::Serve(_)
             | Command::Dev(_)
+            | Command::New(_)
+            | Command::Build(_)
             | Command::Token(_)
             | Command::CheckConfig(_)
             | Command::Backup(_)
@@ -94,6 +108,8 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             Command::Pull(args) => terminal.pull(args).await,
             Command::Serve(_)
             | Command::Dev(_)
+            | Command::New(_)
+            | Command::Build(_)
             | Command::Token(_)
             | Command::CheckConfig(_)
             | Command::Backup(_)

@@ -141,7 +141,7 @@ test('token without a user, or with an invalid lifetime, reports the error', asy
 test('--help lists every command, and each has its own help', async () => {
   const { code, output } = await run(['--help']);
   assert.equal(code, 0);
-  const commands = ['serve', 'dev', 'token', 'check-config', 'inspect', 'deploy', 'canary', 'promote', 'rollback', 'remove',
+  const commands = ['serve', 'dev', 'new', 'build', 'token', 'check-config', 'inspect', 'deploy', 'canary', 'promote', 'rollback', 'remove',
     'versions', 'logs', 'tenants', 'revoke', 'revocations', 'unrevoke', 'audit'];
   for (const command of commands) assert.match(output, new RegExp(`^\\s+${command}\\s+\\S+`, 'm'));
   for (const command of commands) {

@@ -14,7 +14,7 @@ const STARTS: [&[&str]; 6] = [
 ];
 
 /// The only files that may start one without an owner at the same place, and why that does no harm.
-const NAMED: [(&str, &str); 14] = [
+const NAMED: [(&str, &str); 15] = [
     ("host/types/src/critical.rs", "critical tasks start here"),
     (
         "host/hub/src/bus/redis/incoming_requests.rs",
@@ -23,6 +23,10 @@ const NAMED: [(&str, &str); 14] = [
     (
         "host/hub/src/connection.rs",
         "it ends with a client's question, whose time is limited, and holds the connection weakly",
+    ),
+    (
+        "host/src/cli/dev.rs",
+        "it builds handlers under development until the process ends",
     ),
     (
         "host/src/cli/oci/credentials.rs",

@@ -1,11 +1,12 @@
-//! Development mode: the demo page, tokens for it, and components that are reloaded when their file changes.
+//! Development mode: the demo page, tokens for it, and components that are loaded again when they were built anew.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, Handlers};
@@ -21,8 +22,19 @@ include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// How long the page's tokens are valid. The page asks for a new one in time.
 const TOKEN_TTL: Duration = Duration::from_secs(3600);
-/// How often the components' files are checked for changes.
-const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// What has been built since the start.
+#[derive(Debug, Clone, Default)]
+pub struct Builds {
+    /// How often a component was built anew.
+    pub count: u64,
+    /// When the sources of the last one changed.
+    pub since: Option<Instant>,
+    /// Why something does not build, as its builder says it.
+    pub problem: Option<Arc<str>>,
+}
+
+/// What is wrong with the handlers, for the page; it counts its changes.
+pub(super) type Problem = (u64, Option<Arc<str>>);
 
 /// Makes tokens for the demo page.
 pub struct PageMinter {
@@ -50,11 +62,13 @@ pub struct Development {
     pub key_file: Option<PathBuf>,
     /// Components that replace configured handlers, for all events that they handle; later ones come first.
     pub components: Vec<PathBuf>,
+    /// Tells when they were built anew.
+    pub builds: watch::Receiver<Builds>,
 }
 
 impl Development {
-    /// Loads the components now, and again whenever one of their files changes, for as long as the handle is kept.
-    /// Returns when they are in service.
+    /// Loads the components now, and again whenever they were built anew, for as long as the handle is kept. Returns when
+    /// they are in service. What is wrong with them goes to `problem`.
     ///
     /// # Errors
     /// Why a component cannot be loaded now. Later failures are logged, and the component before stays in service.
@@ -63,6 +77,7 @@ impl Development {
         config: &Config,
         sandbox: &Arc<Sandbox>,
         control: &Arc<Control>,
+        problem: watch::Sender<Problem>,
     ) -> Result<AbortOnDropHandle<()>> {
         let base = control.configured_routes(DEFAULT_TENANT).await;
         let dev_components = DevComponents {
@@ -73,27 +88,28 @@ impl Development {
             base,
             components: self.components.clone().into(),
         };
-        let mut seen = dev_components.modified_times();
         if !self.components.is_empty() {
             let files: Vec<_> = self.components.iter().map(|path| path.display().to_string()).collect();
             tracing::info!("compiling {}; the server listens when that is done", files.join(", "));
-            control
-                .set_configured_routes(DEFAULT_TENANT, dev_components.load().await?)
-                .await;
+            let routes = dev_components.load().await?;
+            control.set_configured_routes(DEFAULT_TENANT, routes).await;
         }
-        let control = control.clone();
+        let (control, mut builds) = (control.clone(), self.builds.clone());
         Ok(AbortOnDropHandle::new(tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(POLL_INTERVAL).await;
-                let modified_times = dev_components.modified_times();
-                if modified_times == seen {
-                    continue;
+            let (mut loaded, mut not_loaded) = (0, None);
+            while builds.changed().await.is_ok() {
+                let now = builds.borrow_and_update().clone();
+                if now.count != loaded {
+                    loaded = now.count;
+                    not_loaded = dev_components.swap(&control, now.since).await.err();
                 }
-                seen = modified_times;
-                match dev_components.load().await {
-                    Ok(routes) => control.set_configured_routes(DEFAULT_TENANT, routes).await,
-                    Err(error) => tracing::error!("{error:#}; the components before stay in service"),
-                }
+                let text = now
+                    .problem
+                    .or_else(|| not_loaded.as_ref().map(|error| format!("{error:#}").into()));
+                problem.send_modify(|(count, problem)| {
+                    *count += 1;
+                    *problem = text;
+                });
             }
         })))
     }
@@ -120,10 +136,6 @@ impl Development {
     }
 }
 
-fn changed(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
-}
-
 /// The components, and the configured handlers that they replace.
 #[derive(Clone)]
 struct DevComponents {
@@ -136,8 +148,26 @@ struct DevComponents {
 }
 
 impl DevComponents {
-    fn modified_times(&self) -> Vec<Option<SystemTime>> {
-        self.components.iter().map(|path| changed(path)).collect()
+    /// Puts the components into service, between two events. The ones before stay if that fails.
+    async fn swap(&self, control: &Control, since: Option<Instant>) -> Result<()> {
+        let begun = Instant::now();
+        match self.load().await {
+            Ok(routes) => {
+                control.set_configured_routes(DEFAULT_TENANT, routes).await;
+                let saved = since.map(|since| since.elapsed().as_millis());
+                let loaded = begun.elapsed().as_millis();
+                tracing::info!(
+                    ms_since_save = saved,
+                    ms_to_load = loaded,
+                    "the new version is in service"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!("{error:#}; the components before stay in service");
+                Err(error)
+            }
+        }
     }
 
     /// The routes with the components in them, compiled on a thread that serves no clients.

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Request, State as Shared};
+use axum::extract::{Query, Request, State as Shared};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use super::dev::{CLIENT, PAGE, PageMinter};
+use super::dev::{CLIENT, PAGE, PageMinter, Problem};
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
 use crate::tenant::Tenant;
@@ -33,6 +34,8 @@ pub(super) struct HttpState {
     /// Set when the server has started.
     pub(super) control: Arc<OnceLock<Arc<Control>>>,
     pub(super) minter: Option<Arc<PageMinter>>,
+    /// What is wrong with the handlers under development; `None` if there are none.
+    pub(super) problem: Option<watch::Receiver<Problem>>,
     /// The bus to other nodes, if there is one.
     pub(super) bus: Option<Arc<RedisBus>>,
     pub(super) bus_metrics: bus::Metrics,
@@ -108,8 +111,13 @@ pub(super) fn page(state: HttpState, socket_path: &str) -> Router {
                 .layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST))
                 .layer(from_fn_with_state(minter.clone(), super::origin::refuse_foreign_page)),
         );
+        router = router.route(
+            "/dev/problem",
+            get(problem).layer(from_fn_with_state(minter.clone(), super::origin::refuse_foreign_page)),
+        );
         let settings = PageSettings {
             path: socket_path.to_owned(),
+            has_builds: state.problem.is_some(),
         };
         router = router.route("/dev/settings", get(move || async move { axum::Json(settings) }));
         for (name, bytes) in CLIENT {
@@ -225,9 +233,40 @@ fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
 
 /// Settings that the demo page must be told.
 #[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct PageSettings {
     /// The path of Socket.IO.
     path: String,
+    /// Whether handlers are under development, so that the page is to show what is wrong with them.
+    has_builds: bool,
+}
+
+/// How long a request for a change of [`Problem`] waits. The page then asks again.
+const PROBLEM_WAIT: Duration = Duration::from_secs(20);
+
+#[derive(Deserialize)]
+struct ProblemRequest {
+    /// The number of the problem that the page shows; none: it shows nothing yet.
+    seen: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ProblemAnswer {
+    number: u64,
+    problem: Option<Arc<str>>,
+}
+
+/// What is wrong with the handlers, in development mode only: at once if the page shows something else, otherwise when it
+/// changes.
+async fn problem(Shared(state): Shared<HttpState>, Query(request): Query<ProblemRequest>) -> Response {
+    let Some(mut problem) = state.problem.clone() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let is_new = |(number, _): &Problem| request.seen != Some(*number);
+    // Without a change in time the answer is what the page shows already.
+    let _ = tokio::time::timeout(PROBLEM_WAIT, problem.wait_for(is_new)).await;
+    let (number, problem) = problem.borrow().clone();
+    axum::Json(ProblemAnswer { number, problem }).into_response()
 }
 
 #[derive(Deserialize)]

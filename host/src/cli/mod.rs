@@ -6,14 +6,18 @@
 pub mod admin_client;
 pub mod backtest;
 pub mod backup;
+pub mod build;
 pub mod check_config;
 pub mod compile_component;
+pub mod dev;
 mod failure;
 pub mod fuzz;
 pub mod inspect;
+pub mod new;
 pub mod oci;
 pub mod operate;
 pub mod operate_args;
+pub mod project;
 pub mod record;
 pub mod replay;
 pub mod serve;
@@ -55,8 +59,12 @@ pub struct Cli {
 pub enum Command {
     /// Run the server.
     Serve(ServeArgs),
-    /// Run the server for development: tokens, a demo page, components reloaded on change.
+    /// Run the server for development: tokens, a demo page, handlers built and swapped when their sources change.
     Dev(DevArgs),
+    /// Make the directory of a handler, in Rust, TypeScript, JavaScript or Python.
+    New(NewArgs),
+    /// Build a handler's component.
+    Build(BuildArgs),
     /// Make a token (JWT) for a user, to try things out.
     Token(TokenArgs),
     /// Check the configuration and report every error at once.
@@ -129,13 +137,21 @@ pub struct ServeArgs {
 /// `parlance dev`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+A PATH is a project's directory (Cargo.toml, package.json or pyproject.toml), a source file (.ts, .js, .py) or a
+component (.wasm). It is built, and serves all events that it handles. Whenever a source is saved it is built again and
+takes over between two events; no connection closes. If it does not build, the one before goes on serving, and the
+mistake is shown in the terminal and on the page. Without a PATH: the project in the current directory, if there is one.
+Without --config: parlance.toml beside a single project.
+
 Without a configured key it makes one and keeps it in .parlance/dev-secret under the current directory;
 `parlance token` in the same directory uses that key.
 It gives anyone who asks a token for any user, so it listens on this machine only, whatever server.host is,
 unless --host says otherwise.
 
 Examples:
-  parlance dev
+  parlance dev                                    in a project's directory
+  parlance dev moderation.ts
+  parlance dev ./moderation ./polls --port 8080
   parlance dev target/components/moderation.wasm")]
 pub struct DevArgs {
     /// The configuration file.
@@ -147,9 +163,44 @@ pub struct DevArgs {
     /// The TCP port [default: PORT of the environment, or server.port].
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Components (.wasm) to load in place of the handlers they implement.
-    #[arg(value_name = "COMPONENT")]
-    pub components: Vec<PathBuf>,
+    /// Projects, source files or components to serve in place of the handlers of the same events.
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `parlance new`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Makes a directory with a handler that builds, scenarios that test it, a configuration for `parlance dev`, the kit of the
+language with types for editors, and a README.md. Nothing is downloaded.
+
+Examples:
+  parlance new moderation --lang ts
+  parlance new ~/handlers/moderation --lang rust")]
+pub struct NewArgs {
+    /// The directory to make. Its last part is the handler's name: lower-case letters, digits and '-'.
+    #[arg(value_name = "NAME")]
+    pub path: PathBuf,
+    /// The language; asked for on a terminal.
+    #[arg(long, value_name = "LANGUAGE")]
+    pub lang: Option<project::Language>,
+}
+
+/// `parlance build`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Makes target/components/NAME.wasm in the project's directory. Rust handlers are built by cargo, TypeScript and JavaScript
+ones by parlance-js, which comes with parlance, Python ones by componentize-py, which is installed into the project's
+.venv if it is missing.
+
+Examples:
+  parlance build                   the project in the current directory
+  parlance build ./moderation
+  parlance build moderation.ts")]
+pub struct BuildArgs {
+    /// The project's directory, or a source file (.ts, .js, .py).
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub path: PathBuf,
 }
 
 /// `parlance token`.
@@ -284,6 +335,7 @@ fn after_help() -> String {
     let mut help = "\
 Examples:
   parlance dev                          a chat on http://localhost:3000/ that works at once
+  parlance new moderation --lang ts     a handler of your own; parlance dev in its directory serves it
   JWT_SECRET=... parlance serve         the server
   parlance token --user alice           a token for the running development server
   parlance check-config --defaults      every setting, described

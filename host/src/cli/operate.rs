@@ -24,6 +24,7 @@ use super::oci::{self, Source};
 use super::operate_args::{
     CanaryArgs, DeployArgs, PromoteArgs, RemoveArgs, RollbackArgs, TenantsArgs, TenantsCommand, VersionsArgs,
 };
+use super::project;
 use super::table::{Table, ago};
 use crate::config::Environment;
 use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView};
@@ -89,8 +90,9 @@ impl Terminal<'_> {
     pub async fn deploy(&mut self, args: &DeployArgs) -> Result<(), Failure> {
         let (bytes, name, note) = match &args.component {
             Source::File(path) => {
-                let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-                (bytes, handler_name(path), args.note.clone())
+                let file = project::component(path)?;
+                let bytes = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+                (bytes, handler_name(&file), args.note.clone())
             }
             Source::Registry(address) => {
                 let fetched = oci::fetch(address, &args.registry, self.env).await?;

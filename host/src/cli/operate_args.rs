@@ -31,12 +31,13 @@ part of the note.
 
 Examples:
   parlance deploy moderation.wasm --tenant acme
-  parlance deploy moderation.wasm --tenant acme --canary 10% --note 'new word list'
+  parlance deploy ./moderation --tenant acme --canary 10% --note 'new word list'
   parlance deploy oci://registry.example.org/acme/moderation:1.2 --tenant acme
   parlance deploy moderation.wasm --tenant acme --backtest 1000 --allow-differences 2%")]
 pub struct DeployArgs {
-    /// The component: a .wasm file, or oci://REGISTRY/NAME:TAG, or with @sha256:… in place of :TAG.
-    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(Source::parse))]
+    /// The component: a .wasm file; or what it is built of first, a project's directory or a source file (.ts, .js, .py);
+    /// or oci://REGISTRY/NAME:TAG, or with @sha256:… in place of :TAG.
+    #[arg(value_name = "PATH", value_parser = OsStringValueParser::new().try_map(Source::parse))]
     pub component: Source,
     /// The registry.
     #[command(flatten)]

@@ -1,8 +1,6 @@
-//! `parlance serve` and `parlance dev`.
+//! `parlance serve`, and the process of a server.
 
 use std::io::Write as _;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,11 +12,10 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_log::{AsLog as _, LogTracer};
 use tracing_subscriber::EnvFilter;
 
-use super::{DevArgs, Failure, ServeArgs};
-use crate::app::{self, Development, PageMinter};
+use super::{Failure, ServeArgs};
+use crate::app::{self, Development};
 use crate::config::{Config, Environment, LogFormat, no_key_help};
 use crate::descriptors;
-use parlance_types::auth::{Minter, dev_key};
 use parlance_types::text::escape::{Escaping, Style};
 
 /// Runs the server until a signal stops it.
@@ -33,44 +30,8 @@ pub fn serve(args: &ServeArgs, env: &Environment) -> Result<(), Failure> {
     run(config, None)
 }
 
-/// Runs the server in development mode.
-///
-/// # Errors
-/// Like [`serve`]; or the development key cannot be kept.
-pub fn dev(args: &DevArgs, env: &Environment) -> Result<(), Failure> {
-    let mut config = Config::load(args.config.path.as_deref(), env)?;
-    config.server.host.clone_from(&args.host);
-    config.server.port = args.port.unwrap_or(config.server.port);
-    for path in &args.components {
-        if !path.is_file() {
-            return Err(Failure::Usage(format!(
-                "{} is not a file; name a component (.wasm)",
-                path.display()
-            )));
-        }
-    }
-    let mut key_file = None;
-    if config.default_tenant.auth.keys.is_empty() {
-        let made = dev_key::load_or_create(Path::new(""))?;
-        key_file = Some(made.path);
-        config.default_tenant.auth.keys.push(made.key);
-    }
-    let key = config.default_tenant.auth.keys.iter().find(|key| key.algorithm().is_hmac()).ok_or_else(|| {
-        Failure::Usage("`parlance dev` makes tokens for its page and needs an HMAC key for that; add one to auth.keys, or configure none".to_owned())
-    })?;
-    let minter = Minter::new(key, &config.default_tenant.auth).context("the development tokens")?;
-    let development = Development {
-        minter: Arc::new(PageMinter {
-            minter,
-            host: args.host.clone(),
-        }),
-        key_file,
-        components: args.components.clone(),
-    };
-    run(config, Some(development))
-}
-
-fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
+/// Runs a server until a signal stops it.
+pub(super) fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
     // Threads inherit this, so it comes before there is any other.
     let slices = parlance_scheduler::request_short_time_slices();
     let descriptors = descriptors::raise();

@@ -1,0 +1,250 @@
+//! Builds handlers in Python with `componentize-py`.
+//!
+//! The decorators in the sources say which interfaces the component exports, so its author writes no world.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf, absolute};
+use std::process::Command;
+
+use anyhow::{Context as _, anyhow};
+
+use super::{replace, temporary, tool};
+use crate::cli::Failure;
+use crate::cli::new::TEMPLATES;
+use crate::cli::project::Project;
+
+const BUILDER: &str = "componentize-py";
+const VERSION: &str = "0.25.1";
+/// The virtual environment of a project.
+const ENVIRONMENT: &str = ".venv";
+/// The files that a build makes, below the project's directory.
+const WORK: &str = "target/parlance-python";
+/// Where the kit is, in a project and among the templates.
+const KIT: &str = "vendor/parlance_handlers";
+/// The module that `componentize-py` is told of.
+const APP: &str = "parlance_app";
+/// Most source files that are read for decorators, and most bytes of one.
+const MAX_SOURCES: usize = 10_000;
+const MAX_SOURCE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The decorators, with the interface and the class of each.
+const HANDLERS: [(&str, &str, &str); 9] = [
+    ("on_message", "on-message", "OnMessage"),
+    ("on_typing", "on-typing", "OnTyping"),
+    ("on_receipt", "on-receipt", "OnReceipt"),
+    ("on_presence", "on-presence", "OnPresence"),
+    ("on_room", "on-room", "OnRoom"),
+    ("on_event", "on-event", "OnEvent"),
+    ("on_event_ack", "on-event-ack", "OnEventAck"),
+    ("on_answer", "on-answer", "OnAnswer"),
+    ("on_server_event", "on-server-event", "OnServerEvent"),
+];
+
+type Handler = (&'static str, &'static str, &'static str);
+
+pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write) -> Result<(), Failure> {
+    let main = project.directory.join(&project.main);
+    let sources = main.parent().unwrap_or(&project.directory).to_owned();
+    let handlers = handlers(&sources)?;
+    if handlers.is_empty() {
+        let names: Vec<_> = HANDLERS.iter().map(|(decorator, ..)| format!("@{decorator}")).collect();
+        return Err(anyhow!(
+            "{}: no function has a handler's decorator; write, for example, `@on_message` before `def moderate(context, \
+             message):`; the decorators are {}",
+            main.display(),
+            names.join(", ")
+        )
+        .into());
+    }
+    let full = |path: &Path| absolute(path).with_context(|| path.display().to_string());
+    let builder = builder(&full(&project.directory)?, notes)?;
+    let work = full(&project.directory.join(WORK))?;
+    let module = main.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let directory = project
+        .main
+        .parent()
+        .unwrap_or(Path::new(""))
+        .to_string_lossy()
+        .into_owned();
+    prepare(&work, &handlers, &module, &directory)?;
+    // A single file has no kit beside it.
+    let vendored = project.directory.join(KIT).is_dir();
+    let kit = if vendored {
+        full(&project.directory.join("vendor"))?
+    } else {
+        write_kit(&work)?;
+        work.join("vendor")
+    };
+    let file = temporary(component);
+    let mut command = Command::new(builder);
+    command
+        .args(["--quiet", "--world", "handler", "--wit-path"])
+        .arg(work.join("wit"));
+    command.arg("componentize").arg(APP);
+    for directory in [&work.join("app"), &full(&sources)?, &kit] {
+        command.arg("--python-path").arg(directory);
+    }
+    command.arg("--output").arg(full(&file)?);
+    let environment = full(&project.directory.join(ENVIRONMENT))?;
+    if environment.is_dir() {
+        command.env("VIRTUAL_ENV", environment);
+    }
+    command.current_dir(&work);
+    tool::run(&mut command, &project.name)?;
+    replace(&file, component)
+}
+
+/// The handlers whose decorators stand in the sources below the directory.
+fn handlers(directory: &Path) -> Result<Vec<Handler>, Failure> {
+    let mut found = Vec::new();
+    let (mut left, mut read) = (vec![directory.to_owned()], 0);
+    while let Some(path) = left.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            let is_of_tools =
+                name.starts_with('.') || ["target", "vendor", "node_modules", "__pycache__"].contains(&&*name);
+            if !is_of_tools || path == directory {
+                let entries = fs::read_dir(&path).with_context(|| path.display().to_string())?;
+                left.extend(entries.flatten().map(|entry| entry.path()));
+            }
+        } else if name.ends_with(".py") {
+            read += 1;
+            let size = fs::metadata(&path).map_or(0, |data| data.len());
+            if read > MAX_SOURCES || size > MAX_SOURCE_BYTES {
+                return Err(anyhow!(
+                    "{}: a handler may have {MAX_SOURCES} source files of {MAX_SOURCE_BYTES} bytes",
+                    path.display()
+                )
+                .into());
+            }
+            let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            found.extend(text.lines().filter_map(decorator));
+        }
+    }
+    Ok(HANDLERS.into_iter().filter(|(name, ..)| found.contains(name)).collect())
+}
+
+/// The decorator of a handler on this line: `@on_message`, or `@parlance_handlers.on_message`.
+fn decorator(line: &str) -> Option<&'static str> {
+    let path = line.strip_prefix('@')?;
+    let path = path.split(['#', '(']).next()?.trim();
+    let name = path.rsplit('.').next()?;
+    HANDLERS.iter().map(|(name, ..)| *name).find(|known| *known == name)
+}
+
+/// Writes the WIT with the handler's world, and the module that the component begins with.
+fn prepare(work: &Path, handlers: &[Handler], module: &str, directory: &str) -> Result<(), Failure> {
+    let mut world =
+        "package parlance:author;\n\nworld handler {\n  include parlance:chat/capabilities@0.1.0;\n".to_owned();
+    for (_, interface, _) in handlers {
+        world.push_str(&format!("  export parlance:chat/{interface}@0.1.0;\n"));
+    }
+    world.push_str("}\n");
+    let classes: Vec<_> = handlers.iter().map(|(.., class)| *class).collect();
+    let names: Vec<_> = handlers.iter().map(|(name, ..)| format!("{name:?}")).collect();
+    let app = format!(
+        "from parlance_handlers import system\n\nsystem.install({module:?}, {directory:?})\n\nimport {module}  # noqa: E402, F401\n\
+         from parlance_handlers.export import check, {classes}  # noqa: E402, F401\n\ncheck([{names}])\n",
+        classes = classes.join(", "),
+        names = names.join(", ")
+    );
+    // What a build before has left may be of another version.
+    if work.exists() {
+        fs::remove_dir_all(work).with_context(|| format!("cannot remove {}", work.display()))?;
+    }
+    write(&work.join("wit/handler.wit"), &world)?;
+    write(&work.join("app").join(format!("{APP}.py")), &app)?;
+    for (path, text) in TEMPLATES {
+        if let Some(file) = path.strip_prefix("rust/vendor/parlance-guest/wit/") {
+            write(&work.join("wit/deps/parlance-chat").join(file), text)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_kit(work: &Path) -> Result<(), Failure> {
+    for (path, text) in TEMPLATES {
+        if let Some(file) = path.strip_prefix("python/").filter(|file| file.starts_with(KIT)) {
+            write(&work.join(file), text)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    let written = file
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::write(file, text));
+    Ok(written.with_context(|| format!("cannot write {}", file.display()))?)
+}
+
+/// `componentize-py`: that of the project's virtual environment or of the search path, else it is installed into the
+/// virtual environment.
+fn builder(directory: &Path, notes: &mut impl Write) -> Result<PathBuf, Failure> {
+    let environment = directory.join(ENVIRONMENT);
+    let own = environment.join("bin").join(BUILDER);
+    if is_right(&own) {
+        return Ok(own);
+    }
+    if let Some(path) = tool::on_path(BUILDER).filter(|path| is_right(path)) {
+        return Ok(path);
+    }
+    let python = tool::on_path("python3").ok_or_else(|| {
+        Failure::Usage(
+            "Python is not installed: python3 is not on the search path; install it with its module venv (on Debian and \
+             Ubuntu: apt-get install python3 python3-venv)"
+                .to_owned(),
+        )
+    })?;
+    // A note that cannot be written is not a failure.
+    let _ = writeln!(
+        notes,
+        "installing {BUILDER} {VERSION} with pip into {}, since it is neither there nor on the search path",
+        environment.display()
+    );
+    let program = environment.join("bin/python");
+    if !program.exists() {
+        let mut command = Command::new(python);
+        command.args(["-m", "venv"]).arg(&environment);
+        tool::run(&mut command, ENVIRONMENT).map_err(|_| {
+            Failure::Usage(
+                "no virtual environment could be made; python3's module venv may be missing (on Debian and Ubuntu: \
+                 apt-get install python3-venv)"
+                    .to_owned(),
+            )
+        })?;
+    }
+    let mut command = Command::new(program);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    command.arg(format!("{BUILDER}=={VERSION}"));
+    tool::run(&mut command, BUILDER).map_err(|_| {
+        Failure::Usage(format!(
+            "pip could not install {BUILDER} {VERSION}; its message is above. Install it where pip may, and put it on the \
+             search path"
+        ))
+    })?;
+    Ok(own)
+}
+
+/// Whether the program is there, in the right version.
+fn is_right(path: &Path) -> bool {
+    let output = Command::new(path).arg("--version").output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == format!("{BUILDER} {VERSION}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decorator_is_found_by_its_line() {
+        assert_eq!(decorator("@on_message"), Some("on_message"));
+        assert_eq!(decorator("@parlance_handlers.on_event  # all"), Some("on_event"));
+        assert_eq!(decorator("@on_event_ack"), Some("on_event_ack"));
+        assert_eq!(decorator("# @on_message"), None);
+        assert_eq!(decorator("@on_mesage"), None);
+        assert_eq!(decorator("on_message"), None);
+    }
+}

@@ -1,0 +1,131 @@
+// An author's way: from nothing to a handler in service, in a directory outside the repository.
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
+import { ADMIN_TOKEN, operate } from './admin.mjs';
+import { assertFailed } from './assert.mjs';
+import { connect, freshRoom } from './client.mjs';
+import { owned } from './scope.mjs';
+import { Process, run, SECRET, startServer, temporaryDirectory } from './server.mjs';
+import { eventually } from './wait.mjs';
+
+/** Timeout of a build, which may compile a standard library, or an interpreter on the server. */
+export const BUILD_MS = 600_000;
+/** The Python packages of the tests, `componentize-py` among them. */
+const VENV = resolve(import.meta.dirname, '../../.venv/bin');
+
+/** The search path with what the tests install for builders. */
+export const builderPath = () => [VENV, process.env.PATH].join(delimiter);
+
+/** A search path with the programs of coreutils that a shell needs, and `setpriv`, with which tests start servers. */
+export function barePath() {
+  const dir = join(temporaryDirectory(), 'bin');
+  mkdirSync(dir);
+  for (const name of ['cat', 'cp', 'ls', 'mkdir', 'mv', 'rm', 'setpriv']) {
+    const program = process.env.PATH.split(delimiter).map((each) => join(each, name)).find(existsSync);
+    symlinkSync(program, join(dir, name));
+  }
+  return dir;
+}
+
+/** Makes a project, and returns its directory. */
+export async function newProject(language, { name = 'greeter', path = builderPath() } = {}) {
+  const cwd = temporaryDirectory();
+  const { code, output } = await run(['new', name, '--lang', language], { cwd, env: { PATH: path } });
+  assert.equal(code, 0, output);
+  return join(cwd, name);
+}
+
+/** A server in development mode that builds the project in its current directory. */
+export class DevServer {
+  constructor(dir, { path = builderPath(), args = [] } = {}) {
+    this.dir = dir;
+    this.process = owned(new Process(['dev', '--port', '0', ...args], { cwd: dir, env: { PATH: path, JWT_SECRET: SECRET } }));
+  }
+
+  async listens() {
+    const [, port] = await this.process.waitForOutput(/listening on http:\/\/[^\s"]*?:(\d+)/, BUILD_MS);
+    this.url = `http://127.0.0.1:${port}`;
+    return this;
+  }
+
+  get log() {
+    return this.process.output;
+  }
+
+  waitForOutput(pattern) {
+    return this.process.waitForOutput(pattern, BUILD_MS);
+  }
+
+  /** What the page shows of the handler: why it does not build, or null. */
+  async problem() {
+    return (await (await fetch(`${this.url}/dev/problem`)).json()).problem;
+  }
+}
+
+/** Changes a file of a project. */
+export function edit(file, from, to) {
+  const before = readFileSync(file, 'utf8');
+  const after = before.replace(from, to);
+  assert.notEqual(after, before, `${file} has ${from}`);
+  writeFileSync(file, after);
+}
+
+/**
+ * From `parlance new` to a canary, with a broken source on the way.
+ * @param {{language: string, main: string, breaking: [string, string], says: RegExp}} options
+ *   `main`: the source; `breaking`: a replacement that breaks it; `says`: what is to be shown of that.
+ */
+export async function authorLoop({ language, main, breaking, says }) {
+  const dir = await newProject(language);
+  const source = join(dir, main);
+  const dev = await new DevServer(dir).listens();
+  const [ann, bob, room] = [await connect(dev, 'ann'), await connect(dev, 'bob'), freshRoom()];
+  for (const client of [ann, bob]) await client.join(room);
+  await ann.post(room, 'first');
+  await bob.next('new-message', ({ content }) => content === 'first');
+  const refused = async (message) => {
+    const answer = await ann.ask('send-message', { roomId: room, content: 'oh darn' });
+    assertFailed(answer, 'denied');
+    assert.equal(answer.error.message, message);
+  };
+  await refused('please mind your language');
+  assert.deepEqual(await ann.ask('hello'), { greeting: "Hello, ann's name!" });
+  assertFailed(await ann.ask('goodbye'), 'not-found');
+  assert.equal(await dev.problem(), null);
+
+  // A mistake is shown, and the version before goes on serving.
+  const good = readFileSync(source, 'utf8');
+  edit(source, ...breaking);
+  await dev.waitForOutput(/the version before stays in service/);
+  assert.match(dev.log, says);
+  await eventually(async () => says.test((await dev.problem()) ?? ''), 'the mistake on the page');
+  await refused('please mind your language');
+
+  // Once it is mended it takes over, under the same connections.
+  writeFileSync(source, good.replace('please mind your language', 'be kind'));
+  await dev.waitForOutput(/the new version is in service/);
+  await refused('be kind');
+  await eventually(async () => (await dev.problem()) === null, 'no mistake on the page');
+  await ann.post(room, 'last');
+  await bob.next('new-message', ({ content, seq }) => content === 'last' && seq === 2);
+  for (const client of [ann, bob]) assert.deepEqual([client.connects, client.disconnects], [1, []]);
+  const [timing] = dev.log.match(/the new version is in service.*/);
+  await dev.process.close();
+
+  // To a server, and then a new version to half of the rooms.
+  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const deploy = async (...args) => {
+    const { code, output, stdout } = await operate(server, ['deploy', dir, '--setting', 'words=darn', ...args], { PATH: builderPath() });
+    assert.equal(code, 0, output);
+    return stdout;
+  };
+  assert.match(await deploy(), /greeter\s+1\s+active/);
+  const carol = await connect(server, 'carol');
+  await carol.join(room);
+  await carol.post(room, 'deployed');
+  assert.deepEqual(await carol.ask('hello'), { greeting: "Hello, carol's name!" });
+  edit(source, 'be kind', 'be friendly');
+  assert.match(await deploy('--canary', '50%'), /2\s+canary 50%/);
+  return timing;
+}
