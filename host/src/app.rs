@@ -69,7 +69,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         shutting_down: AtomicBool::new(false),
         draining: AtomicBool::new(false),
     });
-    let sandbox = Arc::new(sandbox(&config)?);
+    let sandbox = Arc::new(sandbox(&config, development.is_some())?);
     let bus = fleet::bus(&config)?;
 
     let minter = development.as_ref().map(|development| development.minter.clone());
@@ -215,17 +215,17 @@ fn descriptors_for_clients(config: &Config) -> Result<usize> {
     Ok(clients)
 }
 
-/// The sandbox of a server: a child of this program compiles components, and their code is kept on disk.
-fn sandbox(config: &Config) -> Result<Sandbox> {
-    // This is the running program even when its file was replaced meanwhile.
-    let program = PathBuf::from("/proc/self/exe");
-    let program = if program.exists() {
-        program
+/// The sandbox of a server: a child of this program compiles components, and their code is kept on disk. In development
+/// mode the server compiles itself: the components are the developer's own, who waits for them, and a child has the
+/// lowest priority.
+fn sandbox(config: &Config, is_development: bool) -> Result<Sandbox> {
+    let compiler = if is_development {
+        Compiler::InProcess
     } else {
-        std::env::current_exe().context("the path of this program, which compiles components, is not known")?
+        Compiler::Child(own_program()?)
     };
-    let mut sandbox = Sandbox::new(config.engine.clone(), &config.default_tenant.limits.guest)?
-        .with_compiler(Compiler::Child(program));
+    let mut sandbox =
+        Sandbox::new(config.engine.clone(), &config.default_tenant.limits.guest)?.with_compiler(compiler);
     if let Some(directory) = &config.engine.cache {
         match sandbox.open_cache(directory) {
             // A server that cannot write to a disk works without a cache.
@@ -236,6 +236,16 @@ fn sandbox(config: &Config) -> Result<Sandbox> {
         }
     }
     Ok(sandbox)
+}
+
+/// The path of this program, which compiles components.
+fn own_program() -> Result<PathBuf> {
+    // This is the running program even when its file was replaced meanwhile.
+    let program = PathBuf::from("/proc/self/exe");
+    if program.exists() {
+        return Ok(program);
+    }
+    std::env::current_exe().context("the path of this program, which compiles components, is not known")
 }
 
 fn server_limits(config: &Config) -> ServerLimits {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
-import { ADMIN_TOKEN, operate } from './admin.mjs';
+import { ADMIN_TOKEN } from './admin.mjs';
 import { assertFailed } from './assert.mjs';
 import { connect, freshRoom } from './client.mjs';
 import { owned } from './scope.mjs';
@@ -116,9 +116,11 @@ export async function authorLoop({ language, main, breaking, says }) {
   // To a server, and then a new version to half of the rooms.
   const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const deploy = async (...args) => {
-    const { code, output, stdout } = await operate(server, ['deploy', dir, '--setting', 'words=darn', ...args], { PATH: builderPath() });
-    assert.equal(code, 0, output);
-    return stdout;
+    const env = { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PATH: builderPath() };
+    const deploying = owned(new Process(['deploy', dir, '--setting', 'words=darn', ...args], { env }));
+    const { code } = await deploying.end(BUILD_MS);
+    assert.equal(code, 0, deploying.output);
+    return deploying.stdout;
   };
   assert.match(await deploy(), /greeter\s+1\s+active/);
   const carol = await connect(server, 'carol');

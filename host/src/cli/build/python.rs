@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, anyhow};
 
@@ -90,9 +90,46 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
     if environment.is_dir() {
         command.env("VIRTUAL_ENV", environment);
     }
-    command.current_dir(&work);
-    tool::run(&mut command, &project.name)?;
+    // Its own backtrace tells an author nothing.
+    let output = command.current_dir(&work).env("RUST_BACKTRACE", "0").stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("{BUILDER} cannot be run"))?;
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    if !output.status.success() {
+        let said = of_author(&printed, &directory);
+        return Err(anyhow!("{said}\n{} could not be built", project.name).into());
+    }
+    // What the modules print at their top level. A note that cannot be written is not a failure.
+    let _ = write!(notes, "{printed}");
     replace(&file, component)
+}
+
+/// What the builder says of the author's modules, with their names for them: without its own frames, and without saying
+/// it twice.
+fn of_author(printed: &str, directory: &str) -> String {
+    const BEGINS: &str = "AssertionError: ";
+    let text = printed.split_once(BEGINS).map_or(printed, |(_, text)| text);
+    let text = text.split("\n\nCaused by:").next().unwrap_or(text);
+    // The directory of the author's modules is the second of the search path, and the one of `APP` the first.
+    let author = match directory {
+        "" => "File \"".to_owned(),
+        directory => format!("File \"{directory}/"),
+    };
+    let mut kept = String::new();
+    let mut is_own = false;
+    for line in text.replace("File \"/1/", &author).lines() {
+        let is_frame = line.starts_with("  File ");
+        if is_frame {
+            is_own = line.starts_with("  File \"/0/");
+        } else if !line.starts_with("    ") {
+            is_own = false;
+        }
+        if !is_own {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept.trim_end().to_owned()
 }
 
 /// The handlers whose decorators stand in the sources below the directory.
@@ -237,6 +274,18 @@ fn is_right(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_is_shown_as_the_authors() {
+        let printed = "Traceback (most recent call last):\n  File \"/venv/bin/componentize-py\", line 8, in <module>\n    \
+                       sys.exit(script())\nAssertionError: Traceback (most recent call last):\n  File \
+                       \"/0/parlance_app.py\", line 5, in <module>\n    import handler\n  File \"/1/handler.py\", line 19\n    \
+                       words == 1\nSyntaxError: invalid syntax\n\n\nCaused by:\n    SyntaxError: invalid syntax\n";
+        let expected = "Traceback (most recent call last):\n  File \"src/handler.py\", line 19\n    words == 1\n\
+                        SyntaxError: invalid syntax";
+        assert_eq!(of_author(printed, "src"), expected);
+        assert_eq!(of_author("no such world", "src"), "no such world");
+    }
 
     #[test]
     fn a_decorator_is_found_by_its_line() {
