@@ -16,7 +16,7 @@ export async function followBuilds() {
       const { number, problem } = await response.json();
       seen = number;
       node.hidden = problem === null;
-      setText(node, problem === null ? '' : `The handler does not build; the version before goes on serving.\n\n${problem}`);
+      setText(node, problem === null ? '' : `What you saved is not in service; the version before is.\n\n${problem}`);
     } catch {
       seen = undefined;
       await new Promise((done) => setTimeout(done, RETRY_AFTER));

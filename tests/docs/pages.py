@@ -16,8 +16,8 @@ from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 
 ROOT = Path(__file__).resolve().parents[2]
-# What git ignores.
-IGNORED = {".git", ".parlance", ".venv", "dist", "node_modules", "target"}
+# What git ignores, and the pages of projects that `parlance new` makes.
+IGNORED = {".git", ".parlance", ".venv", "dist", "node_modules", "target", "templates"}
 PICTURES = (".png", ".svg")
 # The pages of the contract, which `parlance-wit reference` writes into the directory that the variable names.
 CONTRACT = "wit"

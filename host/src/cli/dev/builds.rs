@@ -31,12 +31,12 @@ pub(super) struct Builder {
     builds: watch::Sender<Builds>,
 }
 
-/// Why a project was not built.
+/// Why a project was not built, in the builder's words.
 enum NotBuilt {
     /// Its sources have mistakes.
     Broken(String),
-    /// It cannot be built on this machine, whatever its sources are.
-    Impossible(Failure),
+    /// What building needs is missing, or a manifest is wrong.
+    Impossible(String),
 }
 
 impl Builder {
@@ -64,7 +64,9 @@ impl Builder {
                     Err(NotBuilt::Broken(_)) => {
                         broken.insert(at);
                     }
-                    Err(NotBuilt::Impossible(failure)) => return Err(failure),
+                    Err(NotBuilt::Impossible(_)) => {
+                        return Err(Failure::Usage("it cannot be built; the message is above".to_owned()));
+                    }
                 }
             }
             if broken.is_empty() {
@@ -87,13 +89,9 @@ impl Builder {
                         self.problems.remove(&at);
                         is_new = true;
                     }
-                    Err(NotBuilt::Broken(text)) => {
-                        tracing::error!("that is a mistake in the sources; the version before stays in service");
+                    Err(NotBuilt::Broken(text) | NotBuilt::Impossible(text)) => {
+                        tracing::error!("it does not build; the version before stays in service");
                         self.problems.insert(at, text);
-                    }
-                    Err(NotBuilt::Impossible(failure)) => {
-                        tracing::error!("{failure}; the version before stays in service");
-                        self.problems.insert(at, failure.to_string());
                     }
                 }
             }
@@ -119,16 +117,13 @@ impl Builder {
 /// Builds a project in a process of its own. Its messages are shown as they come.
 fn build(project: &Project) -> Result<(), NotBuilt> {
     let begun = Instant::now();
-    let (status, messages) = run(&project.path).map_err(|error| NotBuilt::Impossible(error.into()))?;
+    let (status, messages) = run(&project.path).map_err(|error| NotBuilt::Impossible(format!("{error:#}")))?;
     match status {
         Some(0) => {
             say(&format!("built {} in {} ms", project.name, begun.elapsed().as_millis()));
             Ok(())
         }
-        Some(MISSING) => Err(NotBuilt::Impossible(Failure::Usage(format!(
-            "{} cannot be built here; the message is above",
-            project.name
-        )))),
+        Some(MISSING) => Err(NotBuilt::Impossible(messages)),
         _ => Err(NotBuilt::Broken(messages)),
     }
 }
