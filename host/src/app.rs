@@ -224,8 +224,7 @@ fn sandbox(config: &Config, is_development: bool) -> Result<Sandbox> {
     } else {
         Compiler::Child(own_program()?)
     };
-    let mut sandbox =
-        Sandbox::new(config.engine.clone(), &config.default_tenant.limits.guest)?.with_compiler(compiler);
+    let mut sandbox = Sandbox::new(config.engine.clone(), &config.default_tenant.limits.guest)?.with_compiler(compiler);
     if let Some(directory) = &config.engine.cache {
         match sandbox.open_cache(directory) {
             // A server that cannot write to a disk works without a cache.

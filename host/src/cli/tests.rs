@@ -71,7 +71,7 @@ fn a_command_that_is_none_has_the_code_of_a_usage_error() {
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("serve"));
     assert!(Cli::try_parse_from(["parlance", "token", "--user", "a", "--ttl", "forever"]).is_err());
-    assert!(matches!(parse(&["dev", "a.wasm", "b.wasm"]), Command::Dev(args) if args.components.len() == 2));
+    assert!(matches!(parse(&["dev", "a.wasm", "b.wasm"]), Command::Dev(args) if args.paths.len() == 2));
 }
 
 #[test]

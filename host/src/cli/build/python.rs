@@ -91,7 +91,11 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
         command.env("VIRTUAL_ENV", environment);
     }
     // Its own backtrace tells an author nothing.
-    let output = command.current_dir(&work).env("RUST_BACKTRACE", "0").stdin(Stdio::null()).output();
+    let output = command
+        .current_dir(&work)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .output();
     let output = output.with_context(|| format!("{BUILDER} cannot be run"))?;
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed);
@@ -225,16 +229,18 @@ fn builder(directory: &Path, notes: &mut impl Write) -> Result<PathBuf, Failure>
     if is_right(&own) {
         return Ok(own);
     }
-    if let Some(path) = tool::on_path(BUILDER).filter(|path| is_right(path)) {
-        return Ok(path);
+    let of_search_path = PathBuf::from(BUILDER);
+    if is_right(&of_search_path) {
+        return Ok(of_search_path);
     }
-    let python = tool::on_path("python3").ok_or_else(|| {
-        Failure::Usage(
+    let python = Path::new("python3");
+    if !tool::is_there(python) {
+        return Err(Failure::Usage(
             "Python is not installed: python3 is not on the search path; install it with its module venv (on Debian and \
              Ubuntu: apt-get install python3 python3-venv)"
                 .to_owned(),
-        )
-    })?;
+        ));
+    }
     // A note that cannot be written is not a failure.
     let _ = writeln!(
         notes,

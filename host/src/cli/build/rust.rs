@@ -20,7 +20,7 @@ pub(super) fn build(project: &Project, notes: &mut impl Write) -> Result<(), Fai
         .with_context(|| project.directory.display().to_string())?;
     let toolchain = match Toolchain::find(&directory) {
         Ok(toolchain) => toolchain,
-        Err(_) if tool::on_path("cargo").is_none() => {
+        Err(_) if !tool::is_there(Path::new("cargo")) => {
             return Err(Failure::Usage(format!(
                 "Rust is not installed: cargo is not on the search path; {RUSTUP}, then: rustup target add {TARGET}"
             )));

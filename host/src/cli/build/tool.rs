@@ -8,19 +8,19 @@ use anyhow::{Context as _, anyhow};
 
 use crate::cli::Failure;
 
-/// The program of this name beside this one, or on the search path.
+/// The program of this name beside this one, else the one of the search path; `None` if there is neither.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     let own = env::current_exe().ok()?;
     let beside = own.parent().map(|directory| directory.join(name));
-    beside.filter(|path| path.is_file()).or_else(|| on_path(name))
+    if let Some(beside) = beside.filter(|path| path.is_file()) {
+        return Some(beside);
+    }
+    Some(PathBuf::from(name)).filter(|program| is_there(program))
 }
 
-/// The program of this name on the search path.
-pub(super) fn on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
+/// Whether a program can be run: one of the search path, if this is only a name.
+pub(super) fn is_there(program: &Path) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
 }
 
 /// Runs a builder to its end. Its output goes to standard error.
