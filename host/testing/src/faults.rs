@@ -103,7 +103,11 @@ fn whole(answer: Result<HttpAnswer, HttpFault>) -> capability::HttpAnswer {
         Ok(answer) => capability::HttpAnswer {
             head: Some(Ok(HttpHead {
                 status: answer.status,
-                headers: answer.headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(),
+                headers: answer
+                    .headers
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into_bytes()))
+                    .collect(),
                 length: u64::try_from(answer.body.len()).ok(),
             })),
             chunks: vec![Bytes::from(answer.body)],

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlance_handler::capability::{
-    CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo,
-    PresenceState, RandomSource as _,
+    CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
 };
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, LoadError, Sandbox};
 use parlance_store::{Draft, End, KvKey, Message, Range, Reader as _, Write, WriteSet, Writer as _};

@@ -50,8 +50,8 @@ pub use outcome::{Acknowledged, Emitted, Outcome};
 pub use user::{Received, User};
 
 pub use parlance_handler::capability::{
-    Audience, Capability, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level,
-    LogLine, PresenceState, Status,
+    Audience, Capability, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level, LogLine, PresenceState,
+    Status,
 };
 pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
 pub use parlance_store::{Draft, KvKey, Message, Write};
