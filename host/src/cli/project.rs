@@ -123,7 +123,7 @@ impl Project {
     fn new(name: String, language: Language, directory: &Path, main: PathBuf) -> Result<Self, Failure> {
         check_handler_name(&name).map_err(|error| {
             Failure::Usage(format!(
-                "{}: {error}; give the project another name",
+                "{}: the name {name:?}: {error}; give the project another",
                 directory.join(&main).display()
             ))
         })?;
@@ -374,6 +374,6 @@ mod tests {
         let broken = find(&[("Cargo.toml", "[package")], "").unwrap_err();
         assert!(broken.to_string().contains("Cargo.toml: "), "{broken}");
         let name = find(&[("grüße.py", "")], "grüße.py").unwrap_err();
-        assert!(name.to_string().contains("give the project another name"), "{name}");
+        assert!(name.to_string().contains("give the project another"), "{name}");
     }
 }

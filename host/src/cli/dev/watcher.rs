@@ -175,7 +175,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("src")).unwrap();
         fs::write(directory.path().join("src/handler.py"), "").unwrap();
-        fs::write(directory.path().join("pyproject.toml"), "").unwrap();
+        fs::write(directory.path().join("pyproject.toml"), "[project]\nname = \"polls\"\n").unwrap();
         let project = Project::find(directory.path()).unwrap().unwrap();
         let mut watcher = Watcher::new(&[Target::Project(project)]).unwrap();
         for other in ["parlance.db", "notes.md", "src/.handler.py.swp", "parlance.toml"] {
