@@ -1,5 +1,5 @@
 // What the builder's output calls for async functions, async generators and `for await`.
-import { Promise } from 'parlance-handlers/promise.js';
+import { KitPromise } from 'parlance-handlers/promise.js';
 
 /** Calls `step`, and awaits each promise that the generator yields. */
 function advance(generator, method, argument, resolve, reject) {
@@ -14,7 +14,7 @@ function advance(generator, method, argument, resolve, reject) {
     resolve(result.value);
     return;
   }
-  Promise.resolve(result.value).then(
+  KitPromise.resolve(result.value).then(
     (value) => advance(generator, 'next', value, resolve, reject),
     (error) => advance(generator, 'throw', error, resolve, reject),
   );
@@ -23,7 +23,7 @@ function advance(generator, method, argument, resolve, reject) {
 /** An async function whose body is a generator function in which `yield` stands for `await`. */
 function asyncToGenerator(body) {
   return function (...args) {
-    return new Promise((resolve, reject) => advance(body.apply(this, args), 'next', undefined, resolve, reject));
+    return new KitPromise((resolve, reject) => advance(body.apply(this, args), 'next', undefined, resolve, reject));
   };
 }
 
@@ -56,7 +56,7 @@ function asyncGeneratorDelegate(inner) {
   const step = (method, fallback) => (argument) => {
     if (argument instanceof End) return { done: true, value: argument.read() };
     if (!inner[method]) return fallback(argument);
-    return { done: false, value: new Delegated(new Promise((resolve) => resolve(inner[method](argument))), method) };
+    return { done: false, value: new Delegated(new KitPromise((resolve) => resolve(inner[method](argument))), method) };
   };
   return {
     [Symbol.iterator]() {
@@ -79,7 +79,7 @@ class AsyncGenerator {
   }
 
   #request(method, argument) {
-    return new Promise((resolve, reject) => {
+    return new KitPromise((resolve, reject) => {
       this.#requests.push({ method, argument, resolve, reject });
       if (this.#requests.length === 1) this.#advance(method, argument);
     });
@@ -111,7 +111,7 @@ class AsyncGenerator {
       );
       return;
     }
-    Promise.resolve(yielded instanceof Awaited ? yielded.value : yielded).then(
+    KitPromise.resolve(yielded instanceof Awaited ? yielded.value : yielded).then(
       (value) => {
         if (yielded instanceof Awaited) this.#advance('next', value);
         else this.#settle((request) => request.resolve({ done: result.done, value }));
@@ -153,10 +153,10 @@ function asyncIterator(iterable) {
   const method = iterable[Symbol.asyncIterator];
   if (method) return method.call(iterable);
   const iterator = iterable[Symbol.iterator]();
-  const awaited = (result) => Promise.resolve(result.value).then((value) => ({ done: result.done, value }));
+  const awaited = (result) => KitPromise.resolve(result.value).then((value) => ({ done: result.done, value }));
   return {
-    next: () => Promise.try(() => awaited(iterator.next())),
-    return: (value) => Promise.try(() => (iterator.return ? awaited(iterator.return(value)) : { done: true, value })),
+    next: () => KitPromise.try(() => awaited(iterator.next())),
+    return: (value) => KitPromise.try(() => (iterator.return ? awaited(iterator.return(value)) : { done: true, value })),
   };
 }
 

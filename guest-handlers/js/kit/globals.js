@@ -3,7 +3,7 @@ import { nowMs, randomU64 } from 'parlance:chat/ambient@0.1.0';
 import { TextDecoder, TextEncoder } from 'parlance-handlers/encoding.js';
 import { format, log } from 'parlance-handlers/log.js';
 import { needsEvent } from 'parlance-handlers/phase.js';
-import { enqueue, Promise } from 'parlance-handlers/promise.js';
+import { enqueue, KitPromise } from 'parlance-handlers/promise.js';
 import { structuredClone } from 'parlance-handlers/structured-clone.js';
 import { URL, URLSearchParams } from 'parlance-handlers/url.js';
 
@@ -98,10 +98,9 @@ function queueMicrotask(callback) {
   enqueue(callback);
 }
 
-const absent = (name, instead) =>
-  function () {
-    throw new Error(`${name} does not exist in a handler: ${instead}`);
-  };
+const absent = (name, instead) => () => {
+  throw new Error(`${name} does not exist in a handler: ${instead}`);
+};
 const NO_TIMERS = 'an instance lives for one event, so nothing runs after it';
 const NO_NETWORK = 'a handler reaches nothing but what `parlance-handlers` exports';
 
@@ -109,7 +108,7 @@ const globals = {
   console,
   crypto,
   Date: HostDate,
-  Promise,
+  Promise: KitPromise,
   TextDecoder,
   TextEncoder,
   URL,

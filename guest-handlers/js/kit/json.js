@@ -28,7 +28,7 @@ const MAX_ATTACHMENTS = 10;
 export function toWire(what, args) {
   if (!Array.isArray(args)) throw new TypeError(`${what} must be an array`);
   const found = [];
-  const attach = (key, value) => {
+  const attach = (_key, value) => {
     if (!ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer)) return value;
     if (!found.includes(value)) found.push(value);
     return { _placeholder: true, num: found.indexOf(value) };

@@ -46,7 +46,7 @@ export function firstUnhandled() {
 
 let reasonOf;
 
-export class Promise {
+export class KitPromise {
   #state = 'pending';
   #value;
   #reactions = [];
@@ -111,8 +111,9 @@ export class Promise {
     for (const reaction of reactions) enqueue(() => reaction(state, value));
   }
 
+  // biome-ignore lint/suspicious/noThenProperty: a promise has it
   then(onFulfilled, onRejected) {
-    return new Promise((resolve, reject) => {
+    return new KitPromise((resolve, reject) => {
       const reaction = (state, value) => {
         const callback = state === 'fulfilled' ? onFulfilled : onRejected;
         if (typeof callback !== 'function') {
@@ -141,9 +142,9 @@ export class Promise {
   finally(callback) {
     if (typeof callback !== 'function') return this.then(callback, callback);
     return this.then(
-      (value) => Promise.resolve(callback()).then(() => value),
+      (value) => KitPromise.resolve(callback()).then(() => value),
       (reason) =>
-        Promise.resolve(callback()).then(() => {
+        KitPromise.resolve(callback()).then(() => {
           throw reason;
         }),
     );
@@ -159,26 +160,26 @@ export class Promise {
   }
 
   static resolve(value) {
-    return value instanceof Promise ? value : new Promise((resolve) => resolve(value));
+    return value instanceof KitPromise ? value : new KitPromise((resolve) => resolve(value));
   }
 
   static reject(reason) {
-    return new Promise((_, reject) => reject(reason));
+    return new KitPromise((_, reject) => reject(reason));
   }
 
   static withResolvers() {
     const result = {};
-    result.promise = new Promise((resolve, reject) => Object.assign(result, { resolve, reject }));
+    result.promise = new KitPromise((resolve, reject) => Object.assign(result, { resolve, reject }));
     return result;
   }
 
   static try(callback, ...args) {
-    return new Promise((resolve) => resolve(callback(...args)));
+    return new KitPromise((resolve) => resolve(callback(...args)));
   }
 
   static race(promises) {
-    return new Promise((resolve, reject) => {
-      for (const promise of promises) Promise.resolve(promise).then(resolve, reject);
+    return new KitPromise((resolve, reject) => {
+      for (const promise of promises) KitPromise.resolve(promise).then(resolve, reject);
     });
   }
 
@@ -199,14 +200,16 @@ export class Promise {
     return collect(
       promises,
       (promise, index, { put, resolve }) => promise.then(resolve, (reason) => put(index, reason)),
-      (errors) => Promise.reject(new AggregateError(errors, 'all promises were rejected')),
+      (errors) => KitPromise.reject(new AggregateError(errors, 'all promises were rejected')),
     );
   }
 }
 
+Object.defineProperty(KitPromise, 'name', { value: 'Promise' });
+
 /** A promise of one value for each of `promises`, as `watch` puts them. */
 function collect(promises, watch, finish = (values) => values) {
-  return new Promise((resolve, reject) => {
+  return new KitPromise((resolve, reject) => {
     const values = [];
     let missing = 1;
     const arrived = () => {
@@ -220,7 +223,7 @@ function collect(promises, watch, finish = (values) => values) {
     let index = 0;
     for (const promise of promises) {
       missing += 1;
-      watch(Promise.resolve(promise), index, { put, resolve, reject });
+      watch(KitPromise.resolve(promise), index, { put, resolve, reject });
       index += 1;
     }
     arrived();

@@ -5,7 +5,7 @@ const PORTS = { 'ftp:': '21', 'file:': '', 'http:': '80', 'https:': '443', 'ws:'
 const isSpecial = (protocol) => protocol in PORTS;
 
 /** Encodes what is not visible ASCII, and the characters of `also`, as `%XX`. */
-function escape(text, also) {
+function percentEncode(text, also) {
   let result = '';
   for (const character of text) {
     if (character > ' ' && character <= '~' && !also.includes(character)) result += character;
@@ -20,7 +20,7 @@ const PATH = '"#<>?`{}^';
 const USER = `${PATH}/:;=@[\\]|`;
 
 /** Decodes `%XX`; what is not well-formed stays. */
-function unescape(text) {
+function percentDecode(text) {
   if (!text.includes('%')) return text;
   const bytes = [];
   for (let index = 0; index < text.length; ) {
@@ -112,13 +112,13 @@ export class URLSearchParams {
   }
 
   toString() {
-    const form = (text) => escape(text, '!"#$%&\'()+,/:;<=>?@[\\]^`{|}~').replaceAll('%20', '+');
+    const form = (text) => percentEncode(text, '!"#$%&\'()+,/:;<=>?@[\\]^`{|}~').replaceAll('%20', '+');
     return this.#pairs.map(([name, value]) => `${form(name)}=${form(value)}`).join('&');
   }
 }
 
 function parsePairs(query) {
-  const decode = (text) => unescape(text.replaceAll('+', ' '));
+  const decode = (text) => percentDecode(text.replaceAll('+', ' '));
   return query
     .split('&')
     .filter((part) => part !== '')
@@ -141,9 +141,9 @@ function parse(text, base) {
   if (isRelative && base.isOpaque && !rest.startsWith('#')) throw wrong(`: ${base.protocol} URLs have no relative ones`);
 
   const [beforeHash, ...afterHash] = rest.split('#');
-  const hash = afterHash.length > 0 ? escape(afterHash.join('#'), FRAGMENT) : null;
+  const hash = afterHash.length > 0 ? percentEncode(afterHash.join('#'), FRAGMENT) : null;
   const [beforeQuery, ...afterQuery] = beforeHash.split('?');
-  const search = afterQuery.length > 0 ? escape(afterQuery.join('?'), special ? `${QUERY}'` : QUERY) : null;
+  const search = afterQuery.length > 0 ? percentEncode(afterQuery.join('?'), special ? `${QUERY}'` : QUERY) : null;
   rest = special ? beforeQuery.replaceAll('\\', '/') : beforeQuery;
 
   const url = { protocol, username: '', password: '', host: '', port: '', path: '', search, hash, isOpaque: false };
@@ -156,7 +156,7 @@ function parse(text, base) {
   }
   if (!special && !rest.startsWith('//')) {
     url.isOpaque = !rest.startsWith('/');
-    url.path = url.isOpaque ? escape(rest, '') : normalize(rest);
+    url.path = url.isOpaque ? percentEncode(rest, '') : normalize(rest);
     return url;
   }
   rest = special && protocol !== 'file:' ? rest.replace(/^\/*/, '') : rest.replace(/^\/\//, '');
@@ -166,8 +166,8 @@ function parse(text, base) {
   const at = authority.lastIndexOf('@');
   if (at >= 0) {
     const [username, ...password] = authority.slice(0, at).split(':');
-    url.username = escape(username, USER);
-    url.password = escape(password.join(':'), USER);
+    url.username = percentEncode(username, USER);
+    url.password = percentEncode(password.join(':'), USER);
   }
   const match = /^(\[[0-9a-f:.]+\]|[^:[\]]*)(?::(\d*))?$/i.exec(authority.slice(at + 1));
   if (!match) throw wrong(': the host or port is malformed');
@@ -178,8 +178,8 @@ function parse(text, base) {
 }
 
 function host(text, special, wrong) {
-  if (!special) return escape(text, '');
-  const name = unescape(text).toLowerCase();
+  if (!special) return percentEncode(text, '');
+  const name = percentDecode(text).toLowerCase();
   if (/[^\0-~]/.test(name)) throw wrong(': write the host name in ASCII, as xn--…');
   if (/[\0- #%/<>?@\\^|]/.test(name)) throw wrong(': the host has a character that it must not have');
   return name;
@@ -200,7 +200,7 @@ function normalize(path) {
     const isLast = index === segments.length - 1;
     const plain = segment.replace(/%2e/gi, '.');
     if (plain === '..') parts.pop();
-    if (plain !== '.' && plain !== '..') parts.push(escape(segment, PATH));
+    if (plain !== '.' && plain !== '..') parts.push(percentEncode(segment, PATH));
     else if (isLast) parts.push('');
   });
   return path === '' ? '' : `/${parts.join('/')}`;
@@ -295,7 +295,7 @@ export class URL {
 
   set search(query) {
     const text = String(query).replace(/^\?/, '');
-    this.#url.search = text === '' ? null : escape(text, isSpecial(this.#url.protocol) ? `${QUERY}'` : QUERY);
+    this.#url.search = text === '' ? null : percentEncode(text, isSpecial(this.#url.protocol) ? `${QUERY}'` : QUERY);
     this.#renewParams();
   }
 
@@ -305,7 +305,7 @@ export class URL {
 
   set hash(fragment) {
     const text = String(fragment).replace(/^#/, '');
-    this.#url.hash = text === '' ? null : escape(text, FRAGMENT);
+    this.#url.hash = text === '' ? null : percentEncode(text, FRAGMENT);
   }
 
   get searchParams() {

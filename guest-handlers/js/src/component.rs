@@ -25,6 +25,8 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 /// How much memory it may use, in bytes. An event has less: `sandbox.memory`.
 const MAX_MEMORY: usize = 256 << 20;
 
+/// The engine starts no search for garbage: `handlers.js` does, in warm instances.
+const DISABLES_GC: bool = true;
 /// The engine's stack in the component's memory, in bytes. It comes first in the memory, and what follows should be
 /// among the pages that the server keeps resident, which cost an event least. Deep recursion reaches the server's own
 /// limit of the stack before this one.
@@ -121,7 +123,9 @@ async fn initialize(
     let init = instance
         .get_typed_func::<(&str, &str, Option<&str>, bool), (Result<(), String>,)>(&mut store, "init")
         .map_err(other)?;
-    let called = init.call_async(&mut store, (shim, script, Some(ENTRY), false)).await;
+    let called = init
+        .call_async(&mut store, (shim, script, Some(ENTRY), DISABLES_GC))
+        .await;
     drop(watchdog);
     let (result,) = called.map_err(|error| stopped(graph, error))?;
     result.map_err(|message| Error::Sources(entry::problem(graph, &message).into()))?;

@@ -112,10 +112,7 @@ fn source_type(path: &Path) -> Result<SourceType, Problem> {
 fn check<'a>(file: &str, source: &str, errors: impl Iterator<Item = &'a OxcDiagnostic>) -> Result<(), Problems> {
     let problems: Vec<_> = errors
         .map(|error| {
-            let offset = error
-                .labels
-                .first()
-                .map_or(0, |label| u32::try_from(label.offset()).unwrap_or(0));
+            let offset = error.labels.first().map_or(0, |label| label.offset());
             let problem = Problem::at(file, source, offset, error.message.to_string());
             match &error.help {
                 Some(help) => problem.help(help.to_string()),

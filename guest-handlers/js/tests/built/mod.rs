@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Runs `parlance-js build` in `directory`, with a cache that the tests share.
-pub fn build(directory: &Path, file: &str, output: &Path) -> Output {
+pub(crate) fn build(directory: &Path, file: &str, output: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_parlance-js"))
         .args(["build", file, "-o"])
         .arg(output)
