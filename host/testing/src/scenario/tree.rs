@@ -247,7 +247,7 @@ cases:
         let expect = ["cases", "0", "events", "0", "expect"];
         let inside = |more: &[&'static str]| at(&[&expect, more].concat());
         assert_eq!(inside(&["reply"]), (7, "{ok: true, list: [1, 'two']}", 10));
-        assert_eq!(inside(&["reply", "list", "1"]), (7, "'two'", 35));
+        assert_eq!(inside(&["reply", "list", "1"]), (7, "'two'", 38));
         assert_eq!(inside(&["log", "0", "warn"]), (9, "hey", 14));
         assert_eq!(inside(&["log", "1"]), (12, "there", 14));
         let (line, text, column) = inside(&["log"]);

@@ -84,7 +84,7 @@ fn insert(text: &str, node: &Node, key: &str, value: &Value) -> String {
     if old.trim_matches(['{', '}']).trim().is_empty() {
         return replace(text, node, &json!({key: value}));
     }
-    if let Some(open) = old.strip_suffix('}') {
+    if let Some(open) = old.strip_suffix('}').filter(|open| open.starts_with('{')) {
         let end = node.range.start + open.trim_end().len();
         let pair = flow(&json!({key: value}));
         let pair = pair.trim_start_matches('{').trim_end_matches('}');
