@@ -58,7 +58,7 @@ pub(super) fn put_back(value: &Value, attachments: &[Vec<u8>]) -> Value {
     }
 }
 
-fn of(bytes: &[u8]) -> Value {
+pub(super) fn of(bytes: &[u8]) -> Value {
     json!({BINARY: STANDARD.encode(bytes)})
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::compare::{BINARY, check_text};
@@ -38,9 +39,7 @@ impl Document {
     }
 
     pub(super) fn parse(path: &Path, text: String) -> Result<Self, Problem> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let file = serde_saphyr::from_str_with_options::<ScenarioFile>(&text, options)
-            .map_err(|error| Problem::of_yaml(path, &error))?;
+        let file = from_yaml::<ScenarioFile>(&text).map_err(|error| Problem::of_yaml(path, &error))?;
         let tree = Node::of(&text).ok_or_else(|| Problem::new(path, 0, "is empty, or not YAML"))?;
         let document = Self {
             path: path.to_owned(),
@@ -167,6 +166,12 @@ impl Document {
             }),
         }
     }
+}
+
+/// Reads YAML as version 1.2 has it: `n` and `off` are texts.
+pub(super) fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, serde_saphyr::Error> {
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options)
 }
 
 fn each(

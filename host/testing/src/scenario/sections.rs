@@ -4,10 +4,10 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Comparison, Mismatch, interpolate};
-use super::effects;
-use super::parse::named_arguments;
+use super::parse::{binary, named_arguments};
 use super::tree::NodePath;
 use super::world::{StepOutcome, World};
+use super::{bytes, effects};
 use crate::outcome::Outcome;
 
 impl StepOutcome {
@@ -19,7 +19,7 @@ impl StepOutcome {
             let arguments = outcome.acknowledgement.as_ref().map(|sent| {
                 let arguments = sent.arguments.iter();
                 let arguments: Value = arguments
-                    .map(|argument| super::bytes::put_back(argument, &sent.attachments))
+                    .map(|argument| bytes::put_back(argument, &sent.attachments))
                     .collect();
                 arguments
             });
@@ -125,6 +125,7 @@ async fn stored(
 /// The value of a key: as JSON where the expectation is not a text.
 fn as_expected(expected: &Value, actual: Option<Value>) -> Value {
     match actual {
+        Some(Value::String(text)) if binary(expected).is_some() => bytes::of(text.as_bytes()),
         Some(Value::String(text)) if !expected.is_string() => {
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         }

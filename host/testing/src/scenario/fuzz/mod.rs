@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::environment::{BuildSource, Environment};
 use super::file::{Before, Case, Limits, Step};
-use super::parse::{Document, as_value};
+use super::parse::{Document, as_value, from_yaml};
 use super::sections::compare_state;
 use super::tree::NodePath;
 use super::world::{StepOutcome, World};
@@ -130,8 +130,8 @@ pub fn fuzz(target: &Path, options: &FuzzOptions, progress: &mut dyn FnMut(Progr
     let target = Target::new(target, options)?;
     let mut shapes = Vec::new();
     for text in &options.events {
-        let shape: Map<String, Value> = serde_saphyr::from_str(text)
-            .with_context(|| format!("{text:?} is not an event such as {{vote: [red, 3]}}"))?;
+        let shape: Map<String, Value> =
+            from_yaml(text).with_context(|| format!("{text:?} is not an event such as {{vote: [red, 3]}}"))?;
         shapes.push(shape);
     }
     let interfaces = target.interfaces()?;
@@ -237,11 +237,19 @@ impl Target {
     }
 
     async fn failure_of(&self, world: &World, came: &StepOutcome) -> Result<Option<Failure>> {
-        let trap = came.outcome.as_ref().and_then(|outcome| outcome.trap.as_ref());
-        if let Some(trap) = trap.filter(|trap| trap.kind.is_handler_fault()) {
+        if let Some(outcome) = &came.outcome
+            && let Some(trap) = outcome.trap.as_ref().filter(|trap| trap.kind.is_handler_fault())
+        {
+            // A handler that panics logs why before it traps.
+            let last = outcome.logs.last().map(|line| format!("{}\n", line.text));
             return Ok(Some(Failure {
                 kind: format!("trap {}", trap.kind.name()),
-                message: format!("the handler was stopped ({}): {}", trap.kind.name(), trap.detail),
+                message: format!(
+                    "the handler was stopped ({}): {}{}",
+                    trap.kind.name(),
+                    last.unwrap_or_default(),
+                    trap.detail
+                ),
             }));
         }
         for (at, invariant) in self.document.file.invariants.iter().enumerate() {
@@ -294,7 +302,7 @@ impl Target {
     /// The scenario of a finding.
     fn scenario(&self, steps: &[Value], failure: &Failure, seed: u64) -> Result<String> {
         let mut whole: Map<String, Value> =
-            serde_saphyr::from_str(&self.document.text).context("the scenario that was looked at")?;
+            from_yaml(&self.document.text).context("the scenario that was looked at")?;
         // Its component is named from anywhere.
         let handlers = whole.get_mut("handlers").and_then(Value::as_object_mut);
         for spec in handlers

@@ -55,7 +55,7 @@ fn time_memory_and_other_limits_are_low() {
         "{trap: memory}",
     );
     happens(
-        "{nothing-then-host-calls: [{}]}",
+        "{nothing-then-host-calls: [{count: 100}]}",
         "{limits: {sandbox: {host_calls: 20}}}",
         "{trap: host-calls}",
     );
