@@ -314,7 +314,7 @@ impl Sequence<'_> {
     fn varied(&mut self, value: &Value) -> Value {
         match self.rng.u8(0..40) {
             0 => return self.any_value(2),
-            1..=12 => return value.clone(),
+            1..=18 => return value.clone(),
             _ => {}
         }
         match value {

@@ -20,7 +20,7 @@ const BUGS: [(&str, &str); 10] = [
     ("leaves-twice", "invariants[0].keys.planted.in-rooms"),
 ];
 /// Most sequences in which a mistake is to be found.
-const SEQUENCES: u64 = 300;
+const SEQUENCES: u64 = 500;
 
 /// A scenario with the guest and this mistake.
 fn target(directory: &Path, bug: &str) -> std::path::PathBuf {
