@@ -44,12 +44,12 @@ fn leave_out(steps: &mut Vec<Value>, fails: &mut impl FnMut(&[Value]) -> bool) {
     }
 }
 
-fn simplify(steps: &mut Vec<Value>, fails: &mut impl FnMut(&[Value]) -> bool) {
+fn simplify(steps: &mut [Value], fails: &mut impl FnMut(&[Value]) -> bool) {
     for at in 0..steps.len() {
         // Each simpler event that still fails is simplified further.
         while let Some(simpler) = steps.get(at).map(simpler_steps).and_then(|candidates| {
             candidates.into_iter().find(|candidate| {
-                let mut tried = steps.clone();
+                let mut tried = steps.to_vec();
                 if let Some(step) = tried.get_mut(at) {
                     step.clone_from(candidate);
                 }
