@@ -197,6 +197,21 @@ test('nothing is recorded unless it is asked for, and only what is asked for', a
   assert.deepEqual(recorded[2].detail, { handler: 'event', percent: 50, traps: false, limit: 100_000, withContent: false });
 });
 
+test('Ctrl-C ends a recording, and the file has what was recorded', async () => {
+  await tenant('brief', { event: 'hostile' });
+  const file = join(temporaryDirectory(), 'events.ndjson');
+  const recording = owned(new Process(['record', '--tenant', 'brief', '--handler', 'event', '--limit', '100', '-o', file], {
+    env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+  }));
+  await recording.waitForOutput(/recording on the node/);
+  const client = await connect(server, 'ida', at('brief', 'ida'));
+  await client.ask('kv-get', { key: 'k' });
+  recording.signal('SIGINT');
+  assert.equal((await recording.end()).code, 0, recording.output);
+  assert.equal(read(readFileSync(file, 'utf8')).events.length, 1);
+  assert.equal((await api.requestOk('GET', '/tenants/brief/recording')).on, false);
+});
+
 test('a recording stays within the quota of its tenant', async () => {
   await tenant('small', { event: 'hostile' }, { quota: { recording_bytes: 16 * 1024, recording_events_per_second: 20 } });
   const client = await connect(server, 'gus', at('small', 'gus'));

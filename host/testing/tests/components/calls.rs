@@ -105,6 +105,7 @@ pub(crate) async fn run_with(
         random: Arc::new(SystemRandom),
         store: Arc::new(MemoryStore::default()),
         host_context: Arc::new(Everywhere),
+        wasi_tap: None,
         has_reserved_slot: true,
         takes_answers: false,
         is_server_event: false,
