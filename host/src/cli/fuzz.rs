@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,7 +10,7 @@ use clap::Args;
 use parlance_handler::sandbox::EngineLimits;
 use parlance_testing::scenario::{FuzzOptions, Progress, fuzz};
 
-use super::Failure;
+use super::{Failure, project};
 
 /// `parlance fuzz`.
 #[derive(Debug, Args)]
@@ -54,6 +55,7 @@ pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
         time: Some(Duration::from_secs(args.seconds)),
         events: args.events.clone(),
         cache: EngineLimits::default().cache,
+        build: Some(Arc::new(project::component_bytes)),
         ..FuzzOptions::default()
     };
     let mut show = |progress: Progress| {

@@ -217,6 +217,15 @@ pub fn component(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The bytes of the [`component`] at a path, for scenarios.
+///
+/// # Errors
+/// As [`component`], or when the file cannot be read.
+pub(super) fn component_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = component(path)?;
+    std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
 /// The failure for a path that has no project.
 pub(super) fn no_project(path: &Path) -> Failure {
     let shown = path.display();

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parlance_handler::sandbox::EngineLimits;
 use parlance_testing::scenario::{FileReport, Options, Runner, Style, files, junit, schema};
 
-use super::Failure;
+use super::{Failure, project};
 
 /// The directory of scenarios when no path is given.
 const DIRECTORY: &str = "scenarios";
@@ -72,7 +73,7 @@ pub fn run(args: &TestArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
         update: args.update,
         // As the server's: a component that both use is compiled once.
         cache: EngineLimits::default().cache,
-        build: None,
+        build: Some(Arc::new(project::component_bytes)),
     });
     let runner = runner.context("the sandbox")?;
     loop {

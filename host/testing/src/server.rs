@@ -390,7 +390,7 @@ impl TestServer {
         let completed = self
             .complete(client, setup, decided, kind.reply(returned.clone()))
             .await?;
-        if settled.is_ok() {
+        if completed.is_ok() {
             self.remember_questions(&effects, &handler.info.name);
         }
         let acknowledgement = client.inbox.acknowledgement();

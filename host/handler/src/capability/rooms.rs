@@ -190,6 +190,7 @@ mod tests {
             random: Arc::new(SystemRandom),
             store: Arc::new(MemoryStore::default()),
             host_context: Arc::new(InNoRoom),
+            wasi_tap: None,
             has_reserved_slot: false,
             limits: Arc::new(CallLimits::default()),
             is_server_event: false,
