@@ -312,7 +312,7 @@ pub struct CompileArgs {
 #[command(after_help = "\
 Examples:
   parlance inspect moderation.wasm
-  parlance inspect oci://ghcr.io/acme/moderation:1.2")]
+  parlance inspect oci://registry.example.org/acme/moderation:1.2")]
 pub struct InspectArgs {
     /// The component: a .wasm file, or oci://REGISTRY/NAME:TAG.
     #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(oci::Source::parse))]

@@ -8,11 +8,6 @@ use oci_spec::distribution::Reference;
 
 /// What an address begins with.
 pub(super) const SCHEME: &str = "oci://";
-/// Docker Hub, whose name is not that of its host.
-const DOCKER_HUB: &str = "docker.io";
-const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
-/// The key under which Docker keeps its credentials for Docker Hub.
-const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The algorithm of digests that are understood.
 const SHA256: &str = "sha256:";
 
@@ -24,9 +19,9 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let form = "it must be like oci://ghcr.io/acme/moderation:1.2";
+        let form = "it must be like oci://registry.example.org/acme/moderation:1.2";
         let reference = text.strip_prefix(SCHEME).ok_or_else(|| form.to_owned())?;
-        // Docker's rule for what is a registry. Without one the reference would mean Docker Hub, which nobody named.
+        // Docker's rule for what is a registry. Without one the reference would mean a registry that nobody named.
         let registry = reference.split_once('/').map_or("", |(first, _)| first);
         if registry != "localhost" && !registry.contains(['.', ':']) {
             return Err(format!("it names no registry: {form}"));
@@ -48,25 +43,9 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// The registry as the user named it, with its port.
+    /// The host of the registry, with its port. Docker keeps credentials under the same name.
     pub(super) fn registry(&self) -> &str {
         self.0.registry()
-    }
-
-    /// The host of the registry's API, with its port.
-    pub(super) fn host(&self) -> &str {
-        match self.registry() {
-            DOCKER_HUB => DOCKER_HUB_HOST,
-            registry => registry,
-        }
-    }
-
-    /// The key under which Docker keeps credentials for the registry.
-    pub(super) fn credentials_key(&self) -> &str {
-        match self.registry() {
-            DOCKER_HUB => DOCKER_HUB_KEY,
-            registry => registry,
-        }
     }
 
     /// The name within the registry.

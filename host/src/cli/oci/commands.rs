@@ -54,7 +54,7 @@ pub async fn fetch(address: &Address, args: &RegistryArgs, env: &Environment) ->
 
 async fn credentials(address: &Address, env: &Environment) -> Result<Credentials> {
     let directory = credentials::directory(|name| env.get(name).map(ToOwned::to_owned));
-    credentials::find(directory, address.credentials_key()).await
+    credentials::find(directory, address.registry()).await
 }
 
 impl Terminal<'_> {

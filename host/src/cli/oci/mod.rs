@@ -68,9 +68,9 @@ with its digest goes to standard output.
 Credentials are Docker's: `docker login REGISTRY` keeps them in ~/.docker/config.json, or below DOCKER_CONFIG.
 
 Examples:
-  parlance push moderation.wasm oci://ghcr.io/acme/moderation:1.2
+  parlance push moderation.wasm oci://registry.example.org/acme/moderation:1.2
   parlance deploy $(parlance push moderation.wasm oci://localhost:5000/moderation:1.2) --tenant acme
-  parlance push --wit target/wit/parlance-chat.wasm oci://ghcr.io/acme/parlance/chat:0.1.0")]
+  parlance push --wit target/wit/parlance-chat.wasm oci://registry.example.org/acme/parlance/chat:0.1.0")]
 pub struct PushArgs {
     /// The component, a .wasm file.
     #[arg(value_name = "FILE")]
@@ -93,8 +93,8 @@ With a digest the file is exactly what was pushed, whatever its tag is now. The 
 component are always verified. The address with its digest goes to standard output.
 
 Examples:
-  parlance pull oci://ghcr.io/acme/moderation:1.2
-  parlance pull oci://ghcr.io/acme/moderation@sha256:1b4f… -o moderation.wasm")]
+  parlance pull oci://registry.example.org/acme/moderation:1.2
+  parlance pull oci://registry.example.org/acme/moderation@sha256:1b4f… -o moderation.wasm")]
 pub struct PullArgs {
     /// What to fetch: oci://REGISTRY/NAME:TAG or oci://REGISTRY/NAME@sha256:….
     #[arg(value_name = "ADDRESS")]

@@ -64,7 +64,7 @@ impl Registry {
     fn new(address: &Address, plain_http: bool, credentials: Credentials, access: Access) -> Result<Self> {
         let plain = plain_http || address.is_loopback();
         let scheme = if plain { "http" } else { "https" };
-        let base = format!("{scheme}://{}/v2/{}/", address.host(), address.repository());
+        let base = format!("{scheme}://{}/v2/{}/", address.registry(), address.repository());
         let mut client = Client::builder()
             .connect_timeout(CONNECT_TIME)
             .redirect(redirect_policy(plain))
