@@ -2,13 +2,15 @@
 // test here; a command that none can run has its reason here.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { parse } from 'smol-toml';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect } from './lib/client.mjs';
 import { ROOT, Shell, commands, shellBlocks, shown } from './lib/guides.mjs';
 import { startPostgres } from './lib/postgres.mjs';
 import { startRedis } from './lib/redis.mjs';
+import { NO_REGISTRY, startRegistry } from './lib/registry.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { BINARY, SECRET, guest, startServer, temporaryDirectory } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
@@ -18,6 +20,17 @@ import { eventually } from './lib/wait.mjs';
 const START_MS = 600_000;
 /** For servers that the commands start: any free port. */
 const ANY_PORT = { PORT: '0', PARLANCE_ADMIN_ADDRESS: '127.0.0.1:0' };
+
+/** A scenario of the handler that the page of scenarios has in mind. */
+const POLLS = `handlers:
+  polls: {component: ../polls.wasm}
+cases:
+  - name: a vote
+    events:
+      - event: {open: [lunch]}
+      - event: {vote: [lunch, red]}
+        expect: {ok: true}
+`;
 
 /** Commands that these tests do not run, each with the reason. */
 const NOT_RUN = {
@@ -31,8 +44,19 @@ const NOT_RUN = {
   'make bench': 'takes minutes on a machine that does nothing else',
   'cargo fuzz run --fuzz-dir tests/fuzz --features libfuzzer --sanitizer none packet':
     'cargo-fuzz needs a nightly compiler; `make test` runs the same target without it',
+  'parlance-build --workspace . --root .': 'compiles for minutes; author-rust.test.mjs builds a project so, by `parlance dev`',
+  'parlance replay traps.ndjson --component moderation.wasm': 'record.test.mjs replays a recorded trap so',
+  'make wit-package': 'waits for the lock of cargo; its command runs before the block',
+  'WKG_CONFIG_FILE=registries.toml wkg get parlance:chat@0.1.0': 'wkg is not among the tools that `make setup` installs',
   'examples/fleet/run.sh': 'fleet-example.test.mjs runs it, with ports that are free',
 };
+
+/** Blocks that these tests do not run: the page, its heading (null: all of the page), and the reason. */
+const BLOCKS_NOT_RUN = [
+  ['guest-handlers/README.md', '## From nothing to production', 'compiles for minutes; author-rust.test.mjs goes this way'],
+  ['host/templates/rust/README.md', null, 'compiles for minutes; author-rust.test.mjs does, and the run of the TypeScript page has the same commands'],
+  ['host/templates/python/README.md', null, 'compiles for minutes; author-python.test.mjs does, and the run of the TypeScript page has the same commands'],
+];
 
 /** Runs a client's code until it has printed all this. */
 async function client(code, server, ...patterns) {
@@ -82,30 +106,103 @@ const SOURCES = copySources();
 /** The last command is one that goes on, the others end. */
 const lastOf = (list) => [list.slice(0, -1), list.at(-1)];
 
-/** What runs each block of shell: the page, its heading, and how. */
+/** Puts a test's component where the pages have their handler. */
+function component(dir, name) {
+  const path = join(dir, 'target/components/moderation.wasm');
+  mkdirSync(dirname(path), { recursive: true });
+  copyFileSync(guest(name), path);
+}
+
+/** A server with the tenant acme: the server, its API, and the environment of its operator. */
+async function acme(more = {}) {
+  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, ...more } });
+  const api = admin(server);
+  await api.requestOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+  return { server, api, env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } };
+}
+
+/**
+ * An author's way: commands make a project and serve it until its handler is in service; then the others run in the
+ * project, with an operator's server. Returns how the handler is deployed.
+ */
+async function author(list) {
+  const dir = temporaryDirectory();
+  const first = list.indexOf('parlance dev') + 1;
+  const [, name] = list.slice(0, first).join('\n').match(/^parlance new (\S+) .*\ncd \1\n/);
+  const dev = new Shell(dir, { env: ANY_PORT }).follow(list.slice(0, first).join('\n'));
+  await dev.waitForOutput(/listening on http:/, START_MS);
+  await dev.close();
+  const { server, api, env } = await acme();
+  const here = list.slice(first).map((command) => command.replace('http://localhost:3001', server.adminUrl).replace('=… ', `='${ADMIN_TOKEN}' `));
+  new Shell(join(dir, name), { env }).run(here);
+  return api.handler('default', name);
+}
+
+/** The page of a template: its commands run in a new project. */
+const template = (language) => [`host/templates/${language}/README.md`, null, async (list) => {
+  const { active, versions } = await author([`parlance new my-handler --lang ${language}`, 'cd my-handler', ...list]);
+  assert.deepEqual([active, versions.length], [2, 2]);
+}];
+
+/** A server with a tenant's handler, a shell of its operator with the component, and what causes an event. */
+async function recordable() {
+  const { server, api, env } = await acme();
+  await api.deploy('acme', 'moderation', guest('hostile'));
+  const dir = temporaryDirectory();
+  component(dir, 'hostile');
+  const ann = await connect(server, 'ann', at('acme', 'ann'));
+  const shell = new Shell(dir, { env });
+  const act = (name) => ann.ask(name, {});
+  /** Runs a command that records five of these events. */
+  const record = async (command, name) => {
+    const recording = shell.follow(command);
+    await recording.waitForOutput(/recording on the node/);
+    for (let n = 0; n < 5; n += 1) await act(name);
+    await recording.waitForOutput(/^ended: 5 of 5 events/m);
+  };
+  return { dir, shell, act, record };
+}
+
+/** What runs each block of shell: the page, its heading (null: all of the page), how, and why it is skipped, if it is. */
 const RUNS = [
   ['README.md', '## Write a handler', async (list) => {
-    const shell = new Shell(SOURCES, { env: ANY_PORT });
-    const [ending, dev] = lastOf(list);
-    assert.match(shell.run(ending), /message/, 'the component is inspected');
-    const server = shell.follow(dev);
-    const [, port] = await server.waitForOutput(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
-    const url = `http://127.0.0.1:${port}`;
-    const response = await fetch(`${url}/dev/token`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ user: 'ann' }),
-    });
-    const ann = await connect({ url }, 'ann', { auth: { token: (await response.json()).token } });
-    await ann.join('general');
-    const refused = await ann.ask('send-message', { roomId: 'general', content: 'oh darn' });
-    assert.equal(refused.error.code, 'denied', JSON.stringify(refused));
+    const { versions } = await author(list);
+    assert.deepEqual(versions.map(({ version }) => version), [1]);
   }],
+  ...['ts', 'js'].map(template),
   ['guest-handlers/README.md', '## Build', (list) => {
     const component = join(SOURCES, 'target/components/moderation.wasm');
     rmSync(component, { force: true });
     new Shell(SOURCES).run(list);
     assert.ok(existsSync(component));
+  }],
+  ['guest-handlers/README.md', '## Test', async (list) => {
+    new Shell(SOURCES).run(commands(shown('guest-handlers/README.md', '## Build', 'sh')));
+    const dir = join(SOURCES, 'examples/moderation');
+    copyFileSync(guest('planted'), join(dir, 'polls.wasm'));
+    writeFileSync(join(dir, 'scenarios/polls.yaml'), POLLS);
+    const read = (path) => readFileSync(join(dir, path), 'utf8');
+    const before = read('scenarios/moderation.yaml');
+    const goesOn = (command) => command.endsWith(' --watch');
+    // A second of the fuzzer's minute.
+    const briefly = (command) => command.startsWith('parlance fuzz') ? `${command.replace(' --seconds 60', '')} --seconds 1` : command;
+    const shell = new Shell(dir);
+    shell.run(list.filter((command) => !goesOn(command)).map(briefly));
+    assert.equal(read('scenarios/moderation.yaml'), before, 'nothing is to be updated');
+    assert.match(read('report.xml'), /<testcase/);
+    assert.ok(JSON.parse(read('scenario.schema.json')).properties.cases);
+    await shell.follow(list.find(goesOn)).waitForOutput(/0 failed[^]*waiting for changes/);
+  }],
+  ['guest-handlers/README.md', '## Run what happened', async (list) => {
+    const { dir, shell, record } = await recordable();
+    await record('parlance record --tenant acme --limit 5 -o traps.ndjson', 'nothing-then-ok');
+    copyFileSync(join(dir, 'traps.ndjson'), join(dir, 'events.ndjson'));
+    assert.match(shell.run(list), /5 the same to the byte[^]*5 events: 5 the same/);
+  }],
+  ['guest-handlers/js/README.md', '# Handlers in JavaScript and TypeScript', (list) => {
+    const dir = temporaryDirectory();
+    writeFileSync(join(dir, 'chat.ts'), shown('guest-handlers/js/README.md', '# Handlers in JavaScript and TypeScript', 'ts'));
+    assert.match(new Shell(dir).run(list), /^handles +message$/m);
   }],
   ['host/clients.md', '## Tokens', async (list) => {
     const dir = temporaryDirectory();
@@ -142,14 +239,11 @@ const RUNS = [
     assert.equal((await admin(server).requestOk('GET', '/tenants')).filter(({ name }) => name === 'acme').length, 1);
   }],
   ['host/README.md', '## Change handlers while the server runs', async (list) => {
-    const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
-    const api = admin(server);
-    await api.requestOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+    const { server, api, env } = await acme();
     const dir = temporaryDirectory();
     // Any message handler is suitable.
-    mkdirSync(join(dir, 'target/components'), { recursive: true });
-    copyFileSync(guest('stamped'), join(dir, 'target/components/moderation.wasm'));
-    const shell = new Shell(dir, { env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+    component(dir, 'stamped');
+    const shell = new Shell(dir, { env });
     const [ending, follow] = lastOf(list);
     shell.run(ending);
     assert.deepEqual(await api.requestOk('GET', '/tenants/acme/handlers'), []);
@@ -160,11 +254,31 @@ const RUNS = [
     await ann.ask('nothing-then-trap', {});
     await logs.waitForOutput(/^\S+ trap +acme\/hostile@1/m);
   }],
+  ['host/README.md', '### Handlers from a registry', async (list) => {
+    const [registry, { api, env }] = await Promise.all([startRegistry(), acme()]);
+    const dir = temporaryDirectory();
+    component(dir, 'stamped');
+    const shell = new Shell(dir, { env: { ...env, DOCKER_CONFIG: dir } });
+    shell.run([`cargo run -p parlance-build -- --wit '${join(ROOT, 'wit')}' --out target/wit`]);
+    const here = list.map((command) => command.replace('oci://registry.example.org', `oci://${registry.host}`));
+    shell.run(here);
+    assert.deepEqual(readFileSync(join(dir, 'moderation.wasm')), readFileSync(guest('stamped')));
+    assert.ok(await api.handler('acme', 'moderation'));
+    assert.ok(parse(readFileSync(join(dir, 'registries.toml'), 'utf8')).namespace_registries.parlance);
+    assert.equal((await registry.manifest('acme/parlance/chat', '0.1.0')).status, 200);
+  }, NO_REGISTRY],
+  ['host/README.md', '## Record events, and try a version on them', async (list) => {
+    const { dir, shell, act, record } = await recordable();
+    copyFileSync(guest('hostile'), join(dir, 'moderation.wasm'));
+    const [traps, detached, ...others] = list;
+    await record(traps, 'nothing-then-trap');
+    shell.run([detached]);
+    await act('nothing-then-ok');
+    assert.match(shell.run(others), /1 events?: 1 the same/);
+  }],
   ['host/README.md', '## Reach clients from a back end', async (list) => {
     const redis = await startRedis();
-    const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, REDIS_URL: redis.url } });
-    const body = { name: 'acme', configuration: configurationOf('acme') };
-    await admin(server).requestOk('POST', '/tenants', { body });
+    const { server } = await acme({ REDIS_URL: redis.url });
     const [alice, bob, mallory] = await Promise.all(['alice', 'bob', 'mallory'].map((user) => connect(server, user, at('acme', user))));
     for (const member of [alice, bob]) await member.join('general');
     const here = list.map((command) => command.replace('http://localhost:3001', server.adminUrl));
@@ -181,21 +295,22 @@ const RUNS = [
 
 const found = shellBlocks();
 const runnable = ({ code }) => commands(code).filter((command) => !(command in NOT_RUN));
-const isOf = ([page, heading]) => (block) => block.page === page && block.heading === heading;
+const isOf = ([page, heading]) => (block) => block.page === page && (heading ?? block.heading) === block.heading;
 
-for (const [page, heading, run] of RUNS) {
-  test(`the commands of ${page}, ${heading}`, async () => {
-    const [block, ...more] = found.filter(isOf([page, heading])).filter((each) => runnable(each).length > 0);
-    assert.ok(block, 'the page has commands there');
-    assert.deepEqual(more, [], 'one block below a heading');
-    await run(runnable(block));
+for (const [page, heading, run, skip = false] of RUNS) {
+  test(`the commands of ${page}${heading ? `, ${heading}` : ''}`, { skip }, async () => {
+    const list = found.filter(isOf([page, heading])).flatMap(runnable);
+    assert.ok(list.length > 0, 'the page has commands there');
+    await run(list);
   });
 }
 
 test('each command of the pages is run here or has a reason, and each reason a command', () => {
   assert.ok(found.length > 10, `only ${found.length} blocks of shell in all pages`);
-  const left = found.filter((block) => !RUNS.some((run) => isOf(run)(block)));
+  const known = [...RUNS, ...BLOCKS_NOT_RUN];
+  const left = found.filter((block) => !known.some((each) => isOf(each)(block)));
   assert.deepEqual(left.flatMap((block) => runnable(block).map((command) => `${block.page}: ${command}`)), []);
   const all = new Set(found.flatMap(({ code }) => commands(code)));
   assert.deepEqual(Object.keys(NOT_RUN).filter((command) => !all.has(command)), []);
+  assert.deepEqual(BLOCKS_NOT_RUN.filter((each) => !found.some(isOf(each))), []);
 });

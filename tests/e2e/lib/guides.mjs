@@ -10,8 +10,8 @@ import { Conditions } from './wait.mjs';
 export const ROOT = resolve(import.meta.dirname, '../../..');
 /** Directories of tools and builds, which have pages of others. */
 const FOREIGN = new Set(['.git', '.venv', 'node_modules', 'target']);
-/** The program that builds components, beside the one under test. */
-const BUILD = join(dirname(BINARY), 'parlance-build');
+/** A program beside the one under test. */
+const beside = (name) => join(dirname(BINARY), name);
 
 /** The paths of all pages. The changelog tells of the past. */
 function pages(dir = '') {
@@ -111,8 +111,8 @@ class Following {
 }
 
 /**
- * A shell in a directory. `parlance` and `target/release/parlance` are the program under test; `cargo run -p
- * parlance-build` runs the one that is built already, without cargo's lock.
+ * A shell in a directory. `parlance` and `target/release/parlance` are the program under test, and `parlance-js` is the
+ * one beside it; `cargo run -p parlance-build` runs the one that is built already, without cargo's lock.
  */
 export class Shell {
   #options;
@@ -131,10 +131,11 @@ export class Shell {
     };
     const all = {
       parlance: `exec '${BINARY}' "$@"`,
+      'parlance-js': `exec '${beside('parlance-js')}' "$@"`,
       cargo: `PATH=\${PATH#*${delimiter}}
         [ "$1 $2 $3 $4" = "run -p parlance-build --" ] || exec cargo "$@"
         shift 4
-        exec '${BUILD}' "$@"`,
+        exec '${beside('parlance-build')}' "$@"`,
       ...programs,
     };
     for (const [name, line] of Object.entries(all)) program(join(bin, name), line);
