@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Command::Backup(args) => cli::backup::backup(args, &env, out),
         Command::Restore(args) => cli::backup::restore(args, &env, out),
         Command::Inspect(args) => cli::inspect::run(args, &env, out),
-        Command::Test(args) => cli::test::run(args, out, notes),
+        Command::Test(args) => cli::test::run(args, &env, out, notes),
         Command::Fuzz(args) => cli::fuzz::run(args, out, notes),
         Command::Replay(args) => cli::replay::run(args, out, notes),
         Command::CompileComponent(args) => cli::compile_component::run(args, std::io::stdin().lock(), out),

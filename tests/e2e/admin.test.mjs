@@ -330,7 +330,7 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     const answer = await fetch(server.adminUrl + path.replace(/\{\w+\}/g, 'nothing'), { method });
     assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
   }
-  // In an order in which each operation has an effect, except the third from the end: there are no other servers.
+  // In an order in which each operation has an effect, except two: there are no other servers, and no recorded events.
   const [configuration, component] = [configurationOf('called'), { raw: readFileSync(guest('stamped')) }];
   const [users, tenant, handler] = [{ users: ['ann'] }, '/tenants/{tenant}', '/tenants/{tenant}/handlers/{handler}'];
   const calls = [
@@ -355,6 +355,12 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     ['POST', `${tenant}/clients/emit`, { body: { event: 'x', to: users } }, 204],
     ['POST', `${tenant}/clients/disconnect`, { body: users }, 204],
     ['POST', `${tenant}/servers/emit`, { body: { event: 'x' } }, 409],
+    ['POST', `${tenant}/recording`, { body: { limit: 1 } }, 201],
+    ['GET', `${tenant}/recording`, {}, 200],
+    ['POST', `${handler}/backtest`, component, 409],
+    ['POST', `${tenant}/recording/stop`, {}, 200],
+    ['GET', `${tenant}/recording/events`, {}, 200],
+    ['DELETE', `${tenant}/recording`, {}, 204],
     ['DELETE', handler, {}, 204],
     ['DELETE', tenant, {}, 204],
   ];

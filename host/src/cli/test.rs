@@ -13,6 +13,7 @@ use parlance_handler::sandbox::EngineLimits;
 use parlance_testing::scenario::{FileReport, Options, Runner, Style, files, junit, schema};
 
 use super::{Failure, project};
+use crate::config::Environment;
 
 /// The directory of scenarios when no path is given.
 const DIRECTORY: &str = "scenarios";
@@ -62,7 +63,7 @@ pub struct TestArgs {
 ///
 /// # Errors
 /// When a case is not as expected, a file is wrong, or something cannot be read or written.
-pub fn run(args: &TestArgs, out: &mut impl Write, notes: &mut impl Write) -> Result<(), Failure> {
+pub fn run(args: &TestArgs, env: &Environment, out: &mut impl Write, notes: &mut impl Write) -> Result<(), Failure> {
     if args.schema {
         return writeln!(out, "{:#}", schema())
             .context("standard output")
@@ -80,7 +81,7 @@ pub fn run(args: &TestArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
         let paths = files(&paths(args)).map_err(|error| Failure::Usage(format!("{error:#}")))?;
         // Before the run, so that no change during it is missed.
         let watch = args.watch.then(|| Watch::start(&paths)).transpose()?;
-        let result = run_once(&runner, args, &paths, out);
+        let result = run_once(&runner, args, &paths, style(env), out);
         let Some(watch) = watch else { return result };
         if let Err(failure) = result {
             writeln!(notes, "{failure}").context("standard error")?;
@@ -98,12 +99,27 @@ fn paths(args: &TestArgs) -> Vec<PathBuf> {
     }
 }
 
-fn run_once(runner: &Runner, args: &TestArgs, paths: &[PathBuf], out: &mut impl Write) -> Result<(), Failure> {
+/// Colours on a terminal whose user does not mind them.
+fn style(env: &Environment) -> Style {
+    if std::io::stdout().is_terminal() && env.get("NO_COLOR").is_none_or(str::is_empty) {
+        Style::Colours
+    } else {
+        Style::Plain
+    }
+}
+
+fn run_once(
+    runner: &Runner,
+    args: &TestArgs,
+    paths: &[PathBuf],
+    style: Style,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let started = Instant::now();
     let mut reports = Vec::new();
     for path in paths {
         let report = runner.run(path);
-        print(&report, out).context("standard output")?;
+        print(&report, style, out).context("standard output")?;
         reports.push(report);
     }
     if let Some(file) = &args.junit {
@@ -136,9 +152,7 @@ fn run_once(runner: &Runner, args: &TestArgs, paths: &[PathBuf], out: &mut impl 
     Ok(())
 }
 
-fn print(report: &FileReport, out: &mut impl Write) -> std::io::Result<()> {
-    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let style = if colours { Style::Colours } else { Style::Plain };
+fn print(report: &FileReport, style: Style, out: &mut impl Write) -> std::io::Result<()> {
     write!(out, "{}", report.render(style))?;
     let file = report.file.display();
     if report.updated > 0 {

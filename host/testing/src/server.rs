@@ -443,10 +443,15 @@ impl TestServer {
         Ok(Some(Outcome::without_handler(client.inbox.acknowledgement())))
     }
 
-    /// The acknowledgement of a join without history.
+    /// The acknowledgement of a join without history, or of one that happened while the store cannot say where the room is.
     async fn joined(&self, client: &ConnectedUser, room: &str, data: Option<&str>) -> Result<Value> {
         let identity = client.connection.identity.load_full();
-        let last_seq = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await?;
+        let Ok(last_seq) = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await else {
+            let error = EventError::new(Code::Unavailable, "the store cannot be reached");
+            return Ok(json!({"ok": false, "error": {
+                "code": error.code.as_str(), "message": error.message, "retryable": error.is_retryable(),
+            }}));
+        };
         let nothing = Page {
             messages: Vec::new(),
             complete: true,

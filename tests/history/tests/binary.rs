@@ -42,12 +42,16 @@ fn run(args: &[&str], input: &str) -> (Option<i32>, String, String) {
 
 #[test]
 fn a_good_history_gives_a_summary() {
-    let summary = "{\"acknowledged\":1,\"delivered\":2,\"ops\":3,\"stays\":2,\"unknown\":1}\n";
-    let good = (Some(0), summary.to_owned(), String::new());
-    assert_eq!(run(&[], GOOD), good);
+    // The order of the keys depends on the features that other crates of the build switch on.
+    let parsed = |(code, out, errors): (Option<i32>, String, String)| {
+        (code, serde_json::from_str::<serde_json::Value>(&out).unwrap(), errors)
+    };
+    let summary = serde_json::json!({"acknowledged": 1, "delivered": 2, "ops": 3, "stays": 2, "unknown": 1});
+    let good = (Some(0), summary, String::new());
+    assert_eq!(parsed(run(&[], GOOD)), good);
     let file = format!("{}/good.ndjson", env!("CARGO_TARGET_TMPDIR"));
     fs::write(&file, GOOD).unwrap();
-    assert_eq!(run(&[&file], ""), good);
+    assert_eq!(parsed(run(&[&file], "")), good);
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn compare_ends(found: &mut Differences, expected: &End, actual: &End) {
         // Where a guest is stopped by its time depends on the machine.
         let comparable = |text: &str| match expected.is_stopped_by_time() {
             true => text.lines().next().unwrap_or_default().to_owned(),
-            false => text.to_owned(),
+            false => text.lines().map(without_offset).collect::<Vec<_>>().join("\n"),
         };
         found.values(
             Group::Traps,
@@ -198,6 +198,15 @@ fn compare_ends(found: &mut Differences, expected: &End, actual: &End) {
         Group::Replies
     };
     found.values(group, "outcome.end", expected, actual);
+}
+
+/// A line of a trap's description without the offset of its frame. wasmtime puts the innermost frame of one and the same
+/// trap now at an instruction, now at the next, so frames are compared by their functions.
+fn without_offset(line: &str) -> &str {
+    match line.rsplit_once(" at 0x") {
+        Some((frame, offset)) if offset.bytes().all(|byte| byte.is_ascii_hexdigit()) => frame,
+        _ => line,
+    }
 }
 
 fn group_of(effect: &RecordedEffect) -> Group {

@@ -58,7 +58,10 @@ fn an_argument_is_an_address_only_with_the_scheme() {
         Source::parse("oci://registry.example.org/x:1".into()),
         Ok(Source::Registry(_))
     ));
-    assert!(matches!(Source::parse("registry.example.org/x:1".into()), Ok(Source::File(_))));
+    assert!(matches!(
+        Source::parse("registry.example.org/x:1".into()),
+        Ok(Source::File(_))
+    ));
     assert!(
         Source::parse("oci://x:1".into())
             .unwrap_err()
