@@ -58,9 +58,9 @@ test('--update rewrites what does not hold', async () => {
 test('--watch runs again when the file changes', async () => {
   const { cwd, file } = written(scenario('{ok: false}'));
   const watching = owned(new Process(['test', file, '--watch'], { cwd }));
-  await watching.waitForOutput(/1 failed[^]*waiting for changes/);
+  await watching.waitForOutput(/1 failed[\s\S]*waiting for changes/);
   writeFileSync(file, scenario('{ok: true}'));
-  await watching.waitForOutput(/1 passed[^]*waiting for changes/);
+  await watching.waitForOutput(/1 passed[\s\S]*waiting for changes/);
 });
 
 test('fuzz writes a scenario on which test then fails', async () => {
