@@ -1,12 +1,12 @@
 //! Components in OCI registries: `parlance push`, `parlance pull`, and `oci://REGISTRY/NAME:TAG` where `deploy` and
 //! `inspect` take a file.
 //!
-//! [`address`] is what the user names, [`artefact`] the layout of what lies in the registry, [`registry`] the protocol,
-//! [`credentials`] what Docker keeps, and [`commands`] what the commands do with these.
+//! `address` is what the user names, `artefact` the layout of what lies in the registry, `registry` the protocol,
+//! `credentials` what Docker keeps, and `commands` what the commands do with these.
 //!
 //! The formats are those of the crate `oci-spec`. The protocol is spoken here, over the HTTP client that the other
 //! commands use, because the published clients read manifests, tokens and errors of any size into memory, and leave the
-//! number of redirects open. Here each answer has a limit, each of which is a constant of [`registry`].
+//! number of redirects open. Here each answer has a limit, each of which is a constant of `registry`.
 
 mod address;
 mod artefact;
