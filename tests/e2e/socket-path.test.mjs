@@ -42,7 +42,7 @@ test('development mode has the official client below the path, as Node’s serve
     assert.match(answer.headers.get('content-type'), /^text\/javascript/);
     assert.ok((await answer.text()).length > 10_000, name);
   }
-  assert.deepEqual(await (await fetch(`${dev.url}/dev/settings`)).json(), { path: '/chat/io' });
+  assert.deepEqual(await (await fetch(`${dev.url}/dev/settings`)).json(), { path: '/chat/io', hasBuilds: false });
   const server = await startServer();
   for (const path of ['/socket.io/socket.io.js', '/dev/settings']) assert.equal((await fetch(server.url + path)).status, 404);
 });
