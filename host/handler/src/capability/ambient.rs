@@ -11,10 +11,15 @@ pub trait RandomSource: Send + Sync {
 
     /// Fills a slice with random bytes.
     fn fill(&self, bytes: &mut [u8]) {
-        for part in bytes.chunks_mut(size_of::<u64>()) {
-            for (to, from) in part.iter_mut().zip(self.next_u64().to_le_bytes()) {
-                *to = from;
-            }
+        fill_by_words(bytes, || self.next_u64());
+    }
+}
+
+/// Fills a slice with the bytes of numbers, eight of each.
+fn fill_by_words(bytes: &mut [u8], mut next: impl FnMut() -> u64) {
+    for part in bytes.chunks_mut(size_of::<u64>()) {
+        for (to, from) in part.iter_mut().zip(next().to_le_bytes()) {
+            *to = from;
         }
     }
 }
@@ -35,11 +40,7 @@ impl RandomSource for SystemRandom {
 
     fn fill(&self, bytes: &mut [u8]) {
         if getrandom::fill(bytes).is_err() {
-            for part in bytes.chunks_mut(size_of::<u64>()) {
-                for (to, from) in part.iter_mut().zip(self.next_u64().to_le_bytes()) {
-                    *to = from;
-                }
-            }
+            fill_by_words(bytes, || self.next_u64());
         }
     }
 }
