@@ -107,9 +107,14 @@ impl Control {
         let recording = self.kept_recording(tenant).await?;
         let lines = recording.last_of(handler, last);
         if lines.is_empty() {
+            let others = recording.handlers();
+            let have = if others.is_empty() {
+                "it has no event yet".to_owned()
+            } else {
+                format!("those that it has are of: {}", others.join(", "))
+            };
             return Err(ControlError::Conflict(format!(
-                "this node has no recorded event of the handler {handler:?}; those that it has are of: {}",
-                recording.handlers().join(", ")
+                "this node has no recorded event of the handler {handler:?}; {have}"
             )));
         }
         Ok(Backtest {
