@@ -1,4 +1,4 @@
-//! What is wrong with the sources, with the place.
+//! A mistake in the sources: its place, its message, and what to do.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub struct Problem {
     pub file: String,
     /// The line and the column, from 1; none if the whole file is meant.
     pub place: Option<(u32, u32)>,
-    /// What is wrong.
+    /// The mistake, in words.
     pub message: String,
     /// The line of the source.
     pub excerpt: Option<String>,

@@ -153,7 +153,7 @@ fn refuse_absent(
     Ok(())
 }
 
-/// What is left of the imports and exports, once those of types are gone.
+/// The imports and exports of a module whose types are stripped already.
 fn interface_of(program: &Program<'_>) -> (Vec<Import>, Vec<Export>) {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let import = |source: &oxc_ast::ast::StringLiteral<'_>, is_star_export, names| Import {

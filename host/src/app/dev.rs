@@ -33,7 +33,7 @@ pub struct Builds {
     pub problem: Option<Arc<str>>,
 }
 
-/// What is wrong with the handlers, for the page; it counts its changes.
+/// The message that the page shows while a handler does not build, and how many times that message has changed.
 pub(super) type Problem = (u64, Option<Arc<str>>);
 
 /// Makes tokens for the demo page.

@@ -93,7 +93,7 @@ impl Group {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// What it is about.
+    /// The part of the outcome that differs.
     pub group: Group,
     /// The field of the recorded event, such as `outcome.effects[1]`.
     pub field: String,

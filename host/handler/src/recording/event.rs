@@ -28,7 +28,7 @@ pub struct Context {
     /// Whether its instances handled more than one event.
     #[serde(default)]
     pub isolation: Isolation,
-    /// What it could read with `settings.get`.
+    /// The handler's settings, which `settings.get` returns.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
     /// The servers that it could send requests to.

@@ -74,7 +74,7 @@ pub enum FileError {
     Line {
         /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The rule of the format that the line breaks.
         why: String,
     },
 }
@@ -84,7 +84,7 @@ pub enum FileError {
 pub struct Entry {
     /// Its number in the recording.
     pub number: u64,
-    /// What it shares with others.
+    /// The context that the event names: the handler, its version and its settings, which several events share.
     pub context: Arc<Context>,
     /// The event.
     pub event: Event,

@@ -13,10 +13,10 @@ use parlance_store::Write;
 pub struct Outcome {
     /// How it ended.
     pub end: End,
-    /// What it asked for; empty if it failed.
+    /// The effects of the event, in their order; none if the event failed.
     #[serde(default)]
     pub effects: Vec<RecordedEffect>,
-    /// What it logged.
+    /// The lines that the handler logged.
     #[serde(default)]
     pub logs: Vec<RecordedLine>,
     /// Whether log text was cut.
@@ -25,7 +25,7 @@ pub struct Outcome {
     /// Whether the host refused something because the connection has not joined a room.
     #[serde(default)]
     pub not_joined: bool,
-    /// What it used.
+    /// The host calls, memory and time of the event.
     pub usage: RecordedUsage,
 }
 
