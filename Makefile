@@ -10,6 +10,9 @@ export PATH := $(CURDIR)/tests/.venv/bin:$(PATH)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
+# A program of the workspace, on the dependencies that `cargo build --workspace` makes. With --package instead, cargo
+# would choose other features for them and compile most of them a second time.
+build = cargo build --quiet --workspace $(LOCKED) $(addprefix --bin ,$(1))
 
 .PHONY: help setup setup-guests setup-page setup-docs setup-fuzz setup-lint run test fuzz simulate mutants conformance clients bench measure wit-package docs lint clean
 
@@ -34,10 +37,12 @@ fuzz: setup-guests setup-fuzz ## read broken input of every kind, each for a min
 SEEDS ?= 0..1000
 
 simulate: setup-guests ## run three nodes in one process, with simulated time and faults, by a thousand seeds (SEEDS=A..B)
-	cargo run --package parlance-simulate $(LOCKED) -- --seeds $(SEEDS)
+	$(call build,parlance-simulate)
+	$(TARGET_DIR)/debug/parlance-simulate --seeds $(SEEDS)
 
 mutants: setup-guests ## plant mistakes one after the other, and show at which seed the simulation finds each
-	cargo run --package parlance-simulate $(LOCKED) -- --mutants --seeds $(SEEDS)
+	$(call build,parlance-simulate)
+	$(TARGET_DIR)/debug/parlance-simulate --mutants --seeds $(SEEDS)
 
 conformance: setup ## run the official suites of Socket.IO against the server (clones its repositories)
 	tests/conformance/run.sh
@@ -54,10 +59,12 @@ measure: setup ## measure swaps under load, attacks, the start of many tenants, 
 	tests/measure.sh
 
 wit-package: setup-guests ## encode wit/ in its binary form, target/wit/parlance-chat.wasm, for `parlance push --wit`
-	cargo run --package parlance-build $(LOCKED) -- --wit wit --out '$(abspath $(TARGET_DIR))/wit'
+	$(call build,parlance-build)
+	$(TARGET_DIR)/debug/parlance-build --wit wit --out '$(abspath $(TARGET_DIR))/wit'
 
 docs: setup-guests setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
-	cargo run --quiet --package parlance-tests $(LOCKED) -- reference '$(abspath $(TARGET_DIR))/wit-reference'
+	$(call build,parlance-wit)
+	$(TARGET_DIR)/debug/parlance-wit reference '$(abspath $(TARGET_DIR))/wit-reference'
 	WIT_REFERENCE='$(abspath $(TARGET_DIR))/wit-reference' \
 	tests/.venv/bin/mkdocs build --strict --config-file tests/docs/mkdocs.yml --site-dir '$(abspath $(TARGET_DIR))/docs'
 
@@ -67,7 +74,7 @@ lint: setup-guests setup-lint docs ## check formatting, clippy, the documentatio
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)
-	cargo run --quiet --package parlance-tests $(LOCKED) -- check
+	$(TARGET_DIR)/debug/parlance-wit check
 	tests/lint/run.sh
 
 setup: setup-guests ## install what building and testing need, where it is missing

@@ -25,8 +25,9 @@ if [ -n "${CI:-}" ]; then
     LOCKED=(--locked)
 fi
 echo "Building the fuzz targets: about two minutes on two cores after a first build of the server, then seconds."
+# With the workspace's features, so that dependencies are those of the server's build.
 RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc.sh CARGO_INCREMENTAL=0 \
-    cargo build --package parlance-fuzz --features libfuzzer --bins "${LOCKED[@]}"
+    cargo build --workspace --features parlance-fuzz/libfuzzer "${ALL[@]/#/--bin=}" "${LOCKED[@]}"
 
 passed=0 failed=0
 for target in "$@"; do

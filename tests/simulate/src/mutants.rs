@@ -127,7 +127,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn find(options: &Options, tree: &Path, target: &Path) -> Result<MutantResult> {
     let built = Command::new("cargo")
-        .args(["build", "--package", "parlance-simulate"])
+        .args(["build", "--workspace", "--bin", "parlance-simulate"])
         .env("CARGO_TARGET_DIR", target)
         .current_dir(tree)
         .output()
