@@ -1,10 +1,10 @@
 //! `ambient`: the event's time and random numbers.
 
-use std::hash::{BuildHasher, RandomState};
+use rand::Rng as _;
 
 use super::Call;
 
-/// A source of random numbers: the operating system's, or a fixed one in tests.
+/// A source of random numbers: [`SystemRandom`], or a fixed one in tests.
 pub trait RandomSource: Send + Sync {
     /// The next 64 random bits.
     fn next_u64(&self) -> u64;
@@ -24,24 +24,18 @@ fn fill_by_words(bytes: &mut [u8], mut next: impl FnMut() -> u64) {
     }
 }
 
-/// The operating system's cryptographically secure source.
+/// A cryptographically secure generator for each thread, which the operating system seeds. An event takes several random
+/// numbers, and asking the system for each is a call of half a microsecond.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemRandom;
 
 impl RandomSource for SystemRandom {
     fn next_u64(&self) -> u64 {
-        let mut bytes = [0u8; 8];
-        match getrandom::fill(&mut bytes) {
-            Ok(()) => u64::from_ne_bytes(bytes),
-            // This cannot fail once the system has booted. The hasher's keys come from the same source.
-            Err(_) => RandomState::new().hash_one(0u8),
-        }
+        rand::rng().next_u64()
     }
 
     fn fill(&self, bytes: &mut [u8]) {
-        if getrandom::fill(bytes).is_err() {
-            fill_by_words(bytes, || self.next_u64());
-        }
+        rand::rng().fill_bytes(bytes);
     }
 }
 
