@@ -6,11 +6,12 @@ use std::process::Command;
 use crate::{files, hold};
 
 /// Packages of the server that tests of a handler do without.
-const SERVER_ONLY: [&str; 9] = [
+const SERVER_ONLY: [&str; 10] = [
     "axum",
     "deadpool-postgres",
     "engineioxide",
     "parlance",
+    "parlance-shipped",
     "redis",
     "refinery",
     "rusqlite",

@@ -56,6 +56,7 @@ pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
         events: args.events.clone(),
         cache: EngineLimits::default().cache,
         build: Some(Arc::new(project::component_bytes)),
+        shipped: Some(parlance_shipped::component),
         ..FuzzOptions::default()
     };
     let mut show = |progress: Progress| {

@@ -75,6 +75,7 @@ pub fn run(args: &TestArgs, env: &Environment, out: &mut impl Write, notes: &mut
         // As the server's: a component that both use is compiled once.
         cache: EngineLimits::default().cache,
         build: Some(Arc::new(project::component_bytes)),
+        shipped: Some(parlance_shipped::component),
     });
     let runner = runner.context("the sandbox")?;
     loop {

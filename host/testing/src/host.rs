@@ -59,15 +59,6 @@ impl TestHost {
         Self::from_bytes(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// Loads a shipped handler: `message`, `typing`, `receipt`, `presence` or `room`.
-    ///
-    /// # Errors
-    /// When there is no shipped handler of that name.
-    pub fn shipped(name: &str) -> Result<Self> {
-        let bytes = parlance_shipped::component(name).with_context(|| format!("no handler {name:?} is shipped"))?;
-        Ok(Self::from_bytes(bytes)?.named(name))
-    }
-
     /// Loads a component from its bytes.
     ///
     /// # Errors

@@ -9,8 +9,8 @@
 //! use serde_json::json;
 //!
 //! # fn main() -> anyhow::Result<()> {
-//! // A component of your own: `TestHost::load("target/components/polite.wasm")?`
-//! let mut host = TestHost::shipped("message")?.member("alice", "general").member("bob", "general");
+//! # let component = parlance_shipped::component("message").unwrap();
+//! let mut host = TestHost::from_bytes(component)?.member("alice", "general").member("bob", "general");
 //!
 //! let outcome = host.dispatch(Event::message("general", "hello").by("bob"));
 //! outcome.assert_ok();

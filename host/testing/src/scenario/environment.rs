@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use parlance_handler::capability::{Grants, HandlerInfo, Isolation};
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, Sandbox};
@@ -28,6 +28,8 @@ const COMPONENT_MAX: usize = 512 * MIB;
 
 /// Makes a component of a source: a `.js` or `.ts` file, or a project's directory.
 pub type BuildSource = Arc<dyn Fn(&Path) -> Result<Vec<u8>> + Send + Sync>;
+/// Finds the component of a shipped handler by its name.
+pub type ShippedHandlers = fn(&str) -> Option<&'static [u8]>;
 
 /// Where a component comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,12 +43,17 @@ pub(super) struct Environment {
     sandbox: Arc<Sandbox>,
     runtime: Runtime,
     build: Option<BuildSource>,
+    shipped: Option<ShippedHandlers>,
     /// Each component is read and compiled once in a run. `true`: it imports HTTP and was loaded as if it had a grant.
     loaded: Mutex<BTreeMap<(Origin, bool), Arc<Handler>>>,
 }
 
 impl Environment {
-    pub(super) fn new(cache: Option<&Path>, build: Option<BuildSource>) -> Result<Self> {
+    pub(super) fn new(
+        cache: Option<&Path>,
+        build: Option<BuildSource>,
+        shipped: Option<ShippedHandlers>,
+    ) -> Result<Self> {
         // Events run one at a time.
         let engine = EngineLimits {
             instances: 4,
@@ -68,12 +75,18 @@ impl Environment {
                 .build()
                 .context("no runtime")?,
             build,
+            shipped,
             loaded: Mutex::default(),
         })
     }
 
     pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
+    }
+
+    /// Whether the shipped handlers are here, as they are in a server.
+    pub(super) fn has_shipped(&self) -> bool {
+        self.shipped.is_some()
     }
 
     /// The watched files that a handler is made of.
@@ -136,13 +149,26 @@ impl Environment {
             return Ok(known.clone());
         }
         let handler = match origin {
-            Origin::Shipped(name) => self.load(shipped(name)?, granted),
+            Origin::Shipped(name) => self.load(self.shipped(name)?, granted),
             Origin::Path(path) => self
                 .load(&self.read(path)?, granted)
                 .with_context(|| path.display().to_string()),
         }?;
         self.loaded.lock().insert(key, handler.clone());
         Ok(handler)
+    }
+
+    fn shipped(&self, name: &str) -> Result<&'static [u8]> {
+        let component = self
+            .shipped
+            .context("it is a shipped handler, and those come with the server: run the file with `parlance test`")?;
+        let known: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        component(name).with_context(|| {
+            format!(
+                "no handler is shipped with the name `{name}`; {}",
+                suggestion(name, &known)
+            )
+        })
     }
 
     fn load(&self, bytes: &[u8], granted: bool) -> Result<Arc<Handler>> {
@@ -209,16 +235,6 @@ fn origin(spec: &HandlerSpec, base: &Path) -> Result<Origin> {
         (None, None) => bail!("it has no component: give it `component: FILE.wasm`"),
         (Some(_), Some(_)) => bail!("it has both `component` and `shipped`; it takes one of them"),
     }
-}
-
-fn shipped(name: &str) -> Result<&'static [u8]> {
-    let known: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
-    parlance_shipped::component(name).ok_or_else(|| {
-        anyhow!(
-            "no handler is shipped with the name `{name}`; {}",
-            suggestion(name, &known)
-        )
-    })
 }
 
 fn routes(names: &[InterfaceName]) -> BTreeSet<Interface> {

@@ -11,7 +11,8 @@ use super::environment::{Environment, SHIPPED, text};
 use super::file::{Case, HandlerSpec, ScenarioFile};
 use crate::handlers::TestHandler;
 
-/// The handlers of the file, with the settings of the case, and the shipped ones for what they do not take.
+/// The handlers of the file, with the settings of the case, and the shipped ones, if they are here, for what they do not
+/// take.
 pub(super) fn handlers(
     environment: &Environment,
     base: &Path,
@@ -43,7 +44,10 @@ pub(super) fn handlers(
             );
         }
     }
-    for (name, interface) in SHIPPED.into_iter().filter(|_| file.shipped) {
+    for (name, interface) in SHIPPED
+        .into_iter()
+        .filter(|_| file.shipped && environment.has_shipped())
+    {
         if !handlers.iter().any(|handler| handler.takes(interface)) {
             let spec = HandlerSpec {
                 shipped: Some(name.to_owned()),

@@ -35,7 +35,7 @@ mod update;
 mod world;
 mod write;
 
-pub use environment::BuildSource;
+pub use environment::{BuildSource, ShippedHandlers};
 pub use fuzz::{Finding, FuzzOptions, FuzzReport, Progress, fuzz};
 pub use junit::junit;
 pub use problem::Problem;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::case;
-use super::environment::{BuildSource, Environment};
+use super::environment::{BuildSource, Environment, ShippedHandlers};
 use super::file::ScenarioFile;
 use super::parse::Document;
 use super::report::{CaseReport, FileReport};
@@ -30,6 +30,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Makes components of sources. Without it, a handler must be a component.
     pub build: Option<BuildSource>,
+    /// The shipped handlers, which come with the server. Without them, an event that one of them would take is an error.
+    pub shipped: Option<ShippedHandlers>,
 }
 
 /// Runs scenario files. It compiles each component once.
@@ -45,7 +47,7 @@ impl Runner {
     /// When that fails, or another user may write to the directory of compiled components.
     pub fn new(options: Options) -> Result<Self> {
         Ok(Self {
-            environment: Environment::new(options.cache.as_deref(), options.build.clone())?,
+            environment: Environment::new(options.cache.as_deref(), options.build.clone(), options.shipped)?,
             options,
         })
     }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use parlance_handler::capability::{CallLimits, Capability, Effect, RandomSource as _, Status};
-use parlance_handler::sandbox::GuestLimits;
+use parlance_handler::sandbox::{GuestLimits, Interface};
 use parlance_store::{Draft, End, KvKey, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, UserId};
 use parlance_types::settings::suggestion;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Names, interpolate, interpolated};
-use super::environment::Environment;
+use super::environment::{Environment, SHIPPED};
 use super::file::{
     Before, CapabilityName, Case, Fault, Instant, Limits, MessageSpec, PresenceName, ScenarioFile, Step, StoreFault,
     UserSpec,
@@ -38,6 +38,8 @@ const DEFAULT_USER: &str = "alice";
 pub(super) struct World {
     server: TestServer,
     handlers: Vec<TestHandler>,
+    /// Whether the file counts on shipped handlers, and they are not here.
+    lacks_shipped: bool,
     limits: Limits,
     /// The limits of events without a fault, as they were read.
     read_limits: (GuestLimits, Arc<CallLimits>),
@@ -65,6 +67,7 @@ impl World {
         let mut world = Self {
             server,
             handlers: handlers(environment, base, file, case)?,
+            lacks_shipped: file.shipped && !environment.has_shipped(),
             read_limits: read(&limits)?,
             limits,
             http: BTreeMap::new(),
@@ -163,6 +166,19 @@ impl World {
         bail!("no handler has the name `{name}`; {}", suggestion(name, &known))
     }
 
+    /// Fails if a shipped handler would take such events in a server, and is not here.
+    fn check_shipped(&self, interface: Interface) -> Result<()> {
+        let is_taken = self.handlers.iter().any(|handler| handler.takes(interface));
+        if self.lacks_shipped && !is_taken && SHIPPED.iter().any(|(_, shipped)| *shipped == interface) {
+            bail!(
+                "no handler of this file takes events of {}. The shipped handler that takes such events comes with the server: \
+                 run the file with `parlance test`, or write `shipped: false` if no handler is to take them",
+                interface.export()
+            );
+        }
+        Ok(())
+    }
+
     fn setup(&self, fault: &Fault) -> Result<EventSetup> {
         let (guest_limits, call_limits) = if fault.limits == Limits::default() {
             self.read_limits.clone()
@@ -195,6 +211,7 @@ impl World {
         let fault = step.fault.as_ref().filter(|_| has_faults).unwrap_or(&none);
         let setup = self.setup(fault)?;
         let event = self.event(step)?;
+        self.check_shipped(event.kind.interface())?;
         let store = &self.server.store;
         store.set_down(fault.store == Some(StoreFault::Away));
         store.set_commits_fail(fault.store == Some(StoreFault::AwayAtCommit));

@@ -37,6 +37,12 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     directory.join(format!("{name}.wasm"))
 }
 
+/// A host with a shipped handler.
+pub(crate) fn shipped(name: &str) -> TestHost {
+    let component = parlance_shipped::component(name).unwrap();
+    TestHost::from_bytes(component).unwrap().named(name)
+}
+
 /// The component of the guest `hostile`.
 pub(crate) fn hostile_file() -> PathBuf {
     guest("hostile")

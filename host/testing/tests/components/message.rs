@@ -3,13 +3,10 @@
 use parlance_testing::{Code, EffectLimits, Event, START_MS, TestHost};
 use serde_json::json;
 
-use crate::built::initial_memory;
+use crate::built::{initial_memory, shipped};
 
 fn host() -> TestHost {
-    TestHost::shipped("message")
-        .unwrap()
-        .member("alice", "general")
-        .member("bob", "general")
+    shipped("message").member("alice", "general").member("bob", "general")
 }
 
 #[test]
@@ -124,7 +121,7 @@ fn limits_hold_at_their_edges() {
 #[test]
 fn the_longest_room_id_works() {
     let room = "r".repeat(128);
-    let mut host = TestHost::shipped("message").unwrap().member("alice", &room);
+    let mut host = shipped("message").member("alice", &room);
     host.dispatch(Event::message(room, "x")).assert_ok();
 }
 

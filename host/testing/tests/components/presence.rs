@@ -5,18 +5,15 @@ use std::time::Duration;
 use parlance_testing::{Code, Effect, EffectLimits, Event, START_MS, Status, TestHost};
 use serde_json::json;
 
-use crate::built::initial_memory;
+use crate::built::{initial_memory, shipped};
 
 fn host() -> TestHost {
-    TestHost::shipped("presence")
-        .unwrap()
-        .member("alice", "general")
-        .member("bob", "general")
+    shipped("presence").member("alice", "general").member("bob", "general")
 }
 
 #[test]
 fn a_connection_that_opens_is_online() {
-    let mut host = TestHost::shipped("presence").unwrap();
+    let mut host = shipped("presence");
     let outcome = host.dispatch(Event::connect());
     assert_eq!(outcome.assert_ok().effects, [Effect::SetPresence(Status::Online)]);
     let host = host.member("alice", "general").member("bob", "general");

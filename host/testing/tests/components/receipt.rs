@@ -5,14 +5,11 @@ use std::time::Duration;
 use parlance_testing::{Code, EffectLimits, Event, START_MS, TestHost, Write};
 use serde_json::json;
 
-use crate::built::initial_memory;
+use crate::built::{initial_memory, shipped};
 
 /// A host and the id of a message from bob in the room that alice and he are in.
 fn host() -> (TestHost, String) {
-    let mut host = TestHost::shipped("receipt")
-        .unwrap()
-        .member("alice", "general")
-        .member("bob", "general");
+    let mut host = shipped("receipt").member("alice", "general").member("bob", "general");
     let id = host.post("bob", "general", "hello");
     (host, id)
 }

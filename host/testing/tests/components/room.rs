@@ -3,10 +3,10 @@
 use parlance_testing::{ClientLimits, Code, Effect, Event, TestHost};
 use serde_json::json;
 
-use crate::built::initial_memory;
+use crate::built::{initial_memory, shipped};
 
 fn host() -> TestHost {
-    TestHost::shipped("room").unwrap().member("bob", "general")
+    shipped("room").member("bob", "general")
 }
 
 #[test]

@@ -30,7 +30,10 @@ impl Scenario {
         std::fs::write(directory.path().join("scenario.yaml"), text).unwrap();
         Self {
             directory,
-            options: Options::default(),
+            options: Options {
+                shipped: Some(parlance_shipped::component),
+                ..Options::default()
+            },
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use parlance_testing::{Event, Interface, START_MS, TestHost};
 use serde_json::json;
 
-use crate::built::hostile;
+use crate::built::{hostile, shipped};
 
 #[test]
 fn the_clock_stands_still_until_it_is_moved() {
-    let mut host = TestHost::shipped("message").unwrap().member("alice", "general");
+    let mut host = shipped("message").member("alice", "general");
     let sent_at =
         |host: &mut TestHost| host.dispatch(Event::message("general", "x")).reply["message"]["sentAt"].clone();
     assert_eq!([sent_at(&mut host), sent_at(&mut host)], [START_MS, START_MS]);
@@ -22,16 +22,13 @@ fn the_clock_stands_still_until_it_is_moved() {
 #[test]
 fn random_numbers_are_repeatable_and_ids_unique() {
     let ids = || {
-        let mut host = TestHost::shipped("message").unwrap().member("alice", "general");
+        let mut host = shipped("message").member("alice", "general");
         ["a", "b"].map(|content| host.dispatch(Event::message("general", content)).reply["message"]["id"].clone())
     };
     let [first, second] = ids();
     assert_ne!(first, second);
     assert_eq!(ids(), [first.clone(), second]);
-    let mut host = TestHost::shipped("message")
-        .unwrap()
-        .member("alice", "general")
-        .random([7, 7]);
+    let mut host = shipped("message").member("alice", "general").random([7, 7]);
     assert_ne!(
         host.dispatch(Event::message("general", "a")).reply["message"]["id"],
         first
@@ -60,7 +57,7 @@ fn a_key_belongs_to_the_handler_of_that_name() {
 
 #[tokio::test]
 async fn it_works_in_asynchronous_tests() {
-    let mut host = TestHost::shipped("message").unwrap().member("alice", "general");
+    let mut host = shipped("message").member("alice", "general");
     host.dispatch_async(Event::message("general", "one")).await.assert_ok();
     host.dispatch(Event::message("general", "two")).assert_ok();
     assert_eq!(host.history("general").len(), 2);
@@ -75,24 +72,19 @@ fn the_exported_interfaces_are_listed() {
 #[test]
 #[should_panic(expected = "does not export on-typing; it exports on-message")]
 fn an_event_that_the_component_does_not_handle_fails_the_test() {
-    TestHost::shipped("message")
-        .unwrap()
-        .dispatch(Event::typing("general", true));
+    shipped("message").dispatch(Event::typing("general", true));
 }
 
 #[test]
 #[should_panic(expected = "alice is connected already")]
 fn a_second_connection_of_a_user_fails_the_test() {
-    TestHost::shipped("presence")
-        .unwrap()
-        .user("alice")
-        .dispatch(Event::connect());
+    shipped("presence").user("alice").dispatch(Event::connect());
 }
 
 #[test]
 #[should_panic(expected = "no valid user")]
 fn an_invalid_user_id_fails_the_test() {
-    drop(TestHost::shipped("message").unwrap().member("", "general"));
+    drop(shipped("message").member("", "general"));
 }
 
 #[test]
@@ -104,5 +96,4 @@ fn a_file_that_is_not_a_handler_is_reported() {
     assert!(told(b"\x7fELF").contains("never accepted"));
     let absent = TestHost::load("absent.wasm").err().unwrap();
     assert_eq!(absent.to_string(), "absent.wasm cannot be read");
-    assert!(TestHost::shipped("absent").is_err());
 }

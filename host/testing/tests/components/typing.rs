@@ -3,11 +3,10 @@
 use parlance_testing::{Audience, Code, EffectLimits, Emitted, Event, TestHost, User};
 use serde_json::json;
 
-use crate::built::initial_memory;
+use crate::built::{initial_memory, shipped};
 
 fn host() -> TestHost {
-    TestHost::shipped("typing")
-        .unwrap()
+    shipped("typing")
         .user(User::new("alice").name("Alice Liddell"))
         .member("alice", "general")
         .member("bob", "general")

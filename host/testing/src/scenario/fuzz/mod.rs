@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use parlance_handler::sandbox::Interface;
 use serde_json::{Map, Value, json};
 
-use super::environment::{BuildSource, Environment};
+use super::environment::{BuildSource, Environment, ShippedHandlers};
 use super::file::{Before, Case, Limits, Step};
 use super::parse::{Document, as_value, from_yaml};
 use super::sections::compare_state;
@@ -44,6 +44,8 @@ pub struct FuzzOptions {
     pub cache: Option<PathBuf>,
     /// Makes components of sources.
     pub build: Option<BuildSource>,
+    /// The shipped handlers, as in [`Options`](super::Options).
+    pub shipped: Option<ShippedHandlers>,
 }
 
 impl Default for FuzzOptions {
@@ -55,6 +57,7 @@ impl Default for FuzzOptions {
             events: Vec::new(),
             cache: None,
             build: None,
+            shipped: None,
         }
     }
 }
@@ -186,7 +189,7 @@ impl Target {
             bail!("{} names no handler", path.display());
         }
         Ok(Self {
-            environment: Environment::new(options.cache.as_deref(), options.build.clone())?,
+            environment: Environment::new(options.cache.as_deref(), options.build.clone(), options.shipped)?,
             document,
             case: Case {
                 name: String::new(),

@@ -67,6 +67,33 @@ fn a_wrong_value_has_its_line() {
 }
 
 #[test]
+fn without_the_shipped_handlers_what_needs_one_is_named() {
+    let told = |text: &str, words: &[&str]| {
+        let mut scenario = Scenario::new(text);
+        scenario.options.shipped = None;
+        scenario.assert_told(words);
+    };
+    told(
+        "cases:\n  - name: one\n    events:\n      - join-room: r\n",
+        &[
+            "scenario.yaml:4: no handler of this file takes events of on-room.",
+            "`parlance test`",
+        ],
+    );
+    told(
+        "cases: [{name: one}]\nhandlers:\n  polls: {shipped: message}\n",
+        &[
+            "scenario.yaml:3: the handler `polls`: it is a shipped handler",
+            "`parlance test`",
+        ],
+    );
+    let mut scenario =
+        Scenario::new("shipped: false\ncases: [{name: one, events: [{join-room: r, expect: {error: unhandled}}]}]\n");
+    scenario.options.shipped = None;
+    scenario.assert_ok();
+}
+
+#[test]
 fn a_handler_that_cannot_be_loaded_is_named() {
     told(
         "cases: [{name: one}]\nhandlers:\n  polls:\n    component: no/such.wasm\n",
