@@ -26,12 +26,13 @@ const EVERY: [&str; 6] = [
     "LICENSE-APACHE",
     "LICENSE-MIT",
 ];
-/// The crates that `parlance-testing` stands on, with which authors test handlers.
-const BENEATH_TESTING: [&str; 5] = [
+/// The crate with which authors test handlers, and those that it stands on.
+const TESTING: [&str; 6] = [
     "parlance-handler",
     "parlance-hub",
     "parlance-scheduler",
     "parlance-store",
+    "parlance-testing",
     "parlance-types",
 ];
 
@@ -123,15 +124,19 @@ fn the_packages_for_authors_have_sources_contract_licences_and_page_and_nothing_
 }
 
 #[test]
-fn the_packages_beneath_the_test_crate_have_sources_contract_and_licences_and_nothing_else() {
+fn the_test_crate_and_those_beneath_it_have_sources_contract_and_licences_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let packages = unpacked(".", BENEATH_TESTING, directory.path());
-    for (name, package) in BENEATH_TESTING.iter().zip(&packages) {
+    let packages = unpacked(".", TESTING, directory.path());
+    for (name, package) in TESTING.iter().zip(&packages) {
         let home = name.strip_prefix("parlance-").unwrap();
         let sources = format!("host/{home}/src");
-        let contract = (home == "handler").then_some(("wit", "wit"));
+        let (contract, others): (_, &[&str]) = match home {
+            "handler" => (Some(("wit", "wit")), &[]),
+            "testing" => (Some(("wit", "host/testing/wit")), &["README.md"]),
+            _ => (None, &[]),
+        };
         let directories: Vec<_> = [("src", sources.as_str())].into_iter().chain(contract).collect();
-        assert_has(package, &directories, &[]);
+        assert_has(package, &directories, others);
     }
 }
 
