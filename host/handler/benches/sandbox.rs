@@ -9,51 +9,12 @@
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use parlance_handler::capability::{
-    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
-};
+use parlance_handler::capability::{Call, HandlerInfo, Isolation};
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, HandlerReply, Sandbox};
 use parlance_scheduler::Quantum;
 use parlance_shipped::component;
 use parlance_store::memory::MemoryStore;
 use parlance_types::auth::Identity;
-use parlance_types::id::{ConnectionId, RoomId, UserId};
-
-/// The context of a connection that is in every room, alone.
-struct Everywhere;
-
-#[async_trait::async_trait]
-impl HostContext for Everywhere {
-    fn joined(&self, _: &str) -> bool {
-        true
-    }
-
-    fn room_count(&self) -> usize {
-        1
-    }
-
-    fn admit_http_request(&self) -> bool {
-        true
-    }
-
-    fn dns_lookups(&self) -> DnsLookupLimit {
-        DnsLookupLimit::default()
-    }
-
-    async fn wait_in_flight(&self) {}
-
-    async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
-        Vec::new()
-    }
-
-    async fn member_count(&self, _: &RoomId, _: &UserId) -> usize {
-        1
-    }
-
-    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        users.iter().cloned().map(PresenceState::offline).collect()
-    }
-}
 
 struct Bench {
     handler: Arc<Handler>,
@@ -72,28 +33,10 @@ impl Bench {
             .load_trusted(info.clone(), component(name).expect("it is shipped"))
             .expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
-        let limits = Arc::new(CallLimits::default());
-        let (store, host_context) = (Arc::new(MemoryStore::default()), Arc::new(Everywhere));
-        let (random, connection) = (Arc::new(SystemRandom), ConnectionId::from_bits(1));
+        let store = Arc::new(MemoryStore::default());
         let call = Box::new(move || Call {
-            identity: identity.clone(),
-            connection: connection.clone(),
-            handshake: Arc::default(),
-            handler: info.clone(),
-            now_ms: 1_790_000_000_000,
-            random: random.clone(),
             store: store.clone(),
-            host_context: host_context.clone(),
-            wasi_tap: None,
-            has_reserved_slot: true,
-            takes_answers: false,
-            is_server_event: false,
-            retry_after: None,
-            sent: None,
-            not_joined: std::sync::atomic::AtomicBool::new(false),
-            effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
-            logs: Logs::with_allowance(limits.effects.log_bytes),
-            limits: limits.clone(),
+            ..Call::for_tests(identity.clone(), info.clone())
         });
         Self {
             handler: Arc::new(handler),

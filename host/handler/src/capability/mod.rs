@@ -29,6 +29,8 @@ mod refusal;
 mod rooms;
 mod settings;
 mod tap;
+#[cfg(any(test, feature = "test-util"))]
+mod test_util;
 
 pub use ambient::{RandomSource, SystemRandom};
 pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};

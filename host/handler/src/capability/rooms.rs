@@ -133,73 +133,14 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     use super::*;
-    use crate::capability::{
-        CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Logs, PresenceState, SystemRandom,
-    };
-    use parlance_store::memory::MemoryStore;
+    use crate::capability::HandlerInfo;
     use parlance_types::auth::Identity;
-    use parlance_types::id::{ConnectionId, RoomId};
-
-    /// The context of a connection that is in no room.
-    struct InNoRoom;
-
-    #[async_trait::async_trait]
-    impl HostContext for InNoRoom {
-        fn joined(&self, _: &str) -> bool {
-            false
-        }
-
-        fn room_count(&self) -> usize {
-            0
-        }
-
-        fn admit_http_request(&self) -> bool {
-            false
-        }
-
-        fn dns_lookups(&self) -> DnsLookupLimit {
-            DnsLookupLimit::default()
-        }
-
-        async fn wait_in_flight(&self) {}
-
-        async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
-            Vec::new()
-        }
-
-        async fn member_count(&self, _: &RoomId, _: &UserId) -> usize {
-            0
-        }
-
-        async fn presence(&self, _: &[UserId]) -> Vec<PresenceState> {
-            Vec::new()
-        }
-    }
 
     fn call() -> Call {
-        Call {
-            identity: Arc::new(Identity::for_tests("default", "alice").unwrap()),
-            connection: ConnectionId::from_bits(1),
-            handshake: Arc::default(),
-            handler: Arc::new(HandlerInfo::default()),
-            now_ms: 0,
-            sent: None,
-            random: Arc::new(SystemRandom),
-            store: Arc::new(MemoryStore::default()),
-            host_context: Arc::new(InNoRoom),
-            wasi_tap: None,
-            has_reserved_slot: false,
-            limits: Arc::new(CallLimits::default()),
-            is_server_event: false,
-            takes_answers: false,
-            effects: Effects::with_allowance(1, 1),
-            logs: Logs::with_allowance(1),
-            retry_after: None,
-            not_joined: AtomicBool::new(false),
-        }
+        let identity = Identity::for_tests("default", "alice").unwrap();
+        Call::for_tests(Arc::new(identity), Arc::new(HandlerInfo::default()))
     }
 
     #[tokio::test]

@@ -2,59 +2,18 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::capability::{
-    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Logs, PresenceState, SystemRandom,
-};
+use crate::capability::{Call, HandlerInfo};
 use crate::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, Interface, Sandbox};
 use parlance_scheduler::Quantum;
-use parlance_store::memory::MemoryStore;
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Minter, Policy};
-use parlance_types::id::{ConnectionId, RoomId, UserId};
 
 const NOW_MS: u64 = 1_790_000_000_000;
 const ROOM: &str = "general";
-
-/// The context of a connection that is in one room with others.
-struct InOneRoom;
-
-#[async_trait::async_trait]
-impl HostContext for InOneRoom {
-    fn joined(&self, room: &str) -> bool {
-        room == ROOM
-    }
-
-    fn room_count(&self) -> usize {
-        1
-    }
-
-    fn admit_http_request(&self) -> bool {
-        true
-    }
-
-    fn dns_lookups(&self) -> DnsLookupLimit {
-        DnsLookupLimit::default()
-    }
-
-    async fn wait_in_flight(&self) {}
-
-    async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
-        vec![UserId::new("ann").unwrap(), UserId::new("bob").unwrap()]
-    }
-
-    async fn member_count(&self, _: &RoomId, _: &UserId) -> usize {
-        2
-    }
-
-    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        users.iter().cloned().map(PresenceState::offline).collect()
-    }
-}
 
 fn sandbox() -> Arc<Sandbox> {
     let limits = EngineLimits {
@@ -87,26 +46,10 @@ fn identity() -> Identity {
 
 /// Records one event of a handler.
 async fn record(handler: &Handler, input: HandlerInput<'_>) -> (Context, Event) {
-    let limits = Arc::new(CallLimits::default());
     let mut call = Call {
-        identity: Arc::new(identity()),
-        connection: ConnectionId::from_bits(1),
-        handshake: Arc::default(),
-        handler: handler.info().clone(),
         now_ms: NOW_MS,
-        sent: None,
-        random: Arc::new(SystemRandom),
-        store: Arc::new(MemoryStore::default()),
-        host_context: Arc::new(InOneRoom),
-        wasi_tap: None,
-        has_reserved_slot: true,
-        is_server_event: false,
         takes_answers: handler.handles(Interface::Answer),
-        effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
-        logs: Logs::with_allowance(limits.effects.log_bytes),
-        limits,
-        retry_after: None,
-        not_joined: AtomicBool::new(false),
+        ..Call::for_tests(Arc::new(identity()), handler.info().clone())
     };
     let limits = GuestLimits::default();
     let recorder = Recorder::begin(&mut call, &input, handler, &limits, 1 << 20);

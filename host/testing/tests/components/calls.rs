@@ -2,53 +2,13 @@
 
 use std::sync::Arc;
 
-use parlance_handler::capability::{
-    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
-};
+use parlance_handler::capability::{Call, HandlerInfo, Isolation};
 use parlance_handler::sandbox::{
     CallOutcome, EngineLimits, Failure, GuestLimits, Handler, HandlerInput, Sandbox, TrapKind,
 };
-use parlance_store::memory::MemoryStore;
 use parlance_types::auth::Identity;
-use parlance_types::id::{ConnectionId, RoomId, UserId};
 
 use crate::built::hostile_file;
-
-/// The context of a connection that is in every room, alone.
-struct Everywhere;
-
-#[async_trait::async_trait]
-impl HostContext for Everywhere {
-    fn joined(&self, _: &str) -> bool {
-        true
-    }
-
-    fn room_count(&self) -> usize {
-        1
-    }
-
-    fn admit_http_request(&self) -> bool {
-        true
-    }
-
-    fn dns_lookups(&self) -> DnsLookupLimit {
-        DnsLookupLimit::default()
-    }
-
-    async fn wait_in_flight(&self) {}
-
-    async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
-        Vec::new()
-    }
-
-    async fn member_count(&self, _: &RoomId, _: &UserId) -> usize {
-        1
-    }
-
-    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        users.iter().cloned().map(PresenceState::offline).collect()
-    }
-}
 
 /// The guest `hostile` in its own sandbox.
 pub(crate) struct Bare {
@@ -95,27 +55,8 @@ pub(crate) async fn run_with(
         arguments,
         attachments: &[],
     };
-    let allowed = CallLimits::default();
-    let call = Call {
-        identity: Arc::new(Identity::for_tests("default", "alice").unwrap()),
-        connection: ConnectionId::from_bits(1),
-        handshake: Arc::default(),
-        handler: handler.info().clone(),
-        now_ms: 1_790_000_000_000,
-        random: Arc::new(SystemRandom),
-        store: Arc::new(MemoryStore::default()),
-        host_context: Arc::new(Everywhere),
-        wasi_tap: None,
-        has_reserved_slot: true,
-        takes_answers: false,
-        is_server_event: false,
-        effects: Effects::with_allowance(allowed.effects.effects, allowed.effects.output),
-        logs: Logs::with_allowance(allowed.effects.log_bytes),
-        retry_after: None,
-        sent: None,
-        not_joined: std::sync::atomic::AtomicBool::new(false),
-        limits: Arc::new(allowed),
-    };
+    let identity = Identity::for_tests("default", "alice").unwrap();
+    let call = Call::for_tests(Arc::new(identity), handler.info().clone());
     handler
         .call(input, call, limits, &parlance_scheduler::Quantum::new())
         .await
