@@ -461,7 +461,7 @@ fn load(sandbox: &Arc<Sandbox>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<
 
 /// Checks that some component handles such events.
 fn check_handled(setup: &EventSetup, event: &Event) -> Result<()> {
-    let (interface, handled) = (event.kind.interface(), setup.interfaces());
+    let (interface, handled) = (event.input.interface(), setup.interfaces());
     if handled.contains(&interface) {
         return Ok(());
     }

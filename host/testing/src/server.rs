@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance_handler::capability::{Call, CallLimits, Effect, Effects, Logs, PresenceState, RandomSource, WasiTap};
+use parlance_handler::recording::{Input, PresenceChange};
 use parlance_handler::sandbox::{Failure, GuestLimits, HandlerReply, Interface};
 use parlance_hub::commit::{self, CommitJob, Committer};
 use parlance_hub::{
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::context::TestHostContext;
-use crate::event::{Event, EventKind};
+use crate::event::{CONNECTED, DISCONNECTED, Event, reply};
 use crate::faults::{Faults, HttpAnswers, HttpLog};
 use crate::handlers::TestHandler;
 use crate::outcome::Outcome;
@@ -243,7 +244,7 @@ impl TestServer {
 
     /// Runs the handler for an event, then commits and delivers its effects.
     pub(crate) async fn dispatch(&self, setup: &EventSetup, event: &Event) -> Result<Outcome> {
-        let connects = matches!(event.kind, EventKind::Connected);
+        let connects = event.input == CONNECTED;
         if connects && self.connected(&event.user).is_some() {
             bail!(
                 "{} is connected already: causing an event or being made a member connects a user",
@@ -251,8 +252,8 @@ impl TestServer {
             );
         }
         let client = self.connect(&self.profile(&event.user), setup, !connects).await?;
-        let outcome = self.handle(&client, setup, &event.kind).await;
-        if matches!(event.kind, EventKind::Disconnected) {
+        let outcome = self.handle(&client, setup, &event.input).await;
+        if event.input == DISCONNECTED {
             self.hub.disconnect(client.connection.clone(), setup.now_ms).await?;
             self.clients.lock().remove(&event.user);
         }
@@ -260,11 +261,11 @@ impl TestServer {
     }
 
     /// The handler of an event. A question's answer goes to the handler that asked.
-    fn route<'a>(&self, setup: &'a EventSetup, kind: &EventKind) -> Option<&'a TestHandler> {
-        let interface = kind.interface();
+    fn route<'a>(&self, setup: &'a EventSetup, input: &Input) -> Option<&'a TestHandler> {
+        let interface = input.interface();
         let mut taking = setup.handlers.iter().filter(|handler| handler.takes(interface));
-        let asker = match kind {
-            EventKind::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
+        let asker = match input {
+            Input::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
             _ => None,
         };
         match asker {
@@ -274,16 +275,18 @@ impl TestServer {
     }
 
     /// The outcome of an event that no handler takes.
-    async fn unhandled(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Outcome> {
-        let decided = match kind {
-            EventKind::Connected | EventKind::Disconnected => Ok(Vec::new()),
+    async fn unhandled(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Outcome> {
+        let decided = match input {
+            Input::Presence {
+                change: PresenceChange::Connected | PresenceChange::Disconnected,
+            } => Ok(Vec::new()),
             _ => Err(EventError::new(
                 Code::Unhandled,
                 "no handler is installed for this event",
             )),
         };
         let _ = self
-            .complete(client, setup, decided, kind.reply(HandlerReply::Data(None)))
+            .complete(client, setup, decided, reply(input, HandlerReply::Data(None)))
             .await?;
         Ok(Outcome::without_handler(client.inbox.acknowledgement()))
     }
@@ -346,22 +349,22 @@ impl TestServer {
         Ok(broken)
     }
 
-    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Outcome> {
-        if let Some(outcome) = self.repeated(client, setup, kind).await? {
+    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Outcome> {
+        if let Some(outcome) = self.repeated(client, setup, input).await? {
             return Ok(outcome);
         }
-        let Some(handler) = self.route(setup, kind) else {
-            return self.unhandled(client, setup, kind).await;
+        let Some(handler) = self.route(setup, input) else {
+            return self.unhandled(client, setup, input).await;
         };
-        let call = self.call(client, setup, handler, kind.sent());
+        let call = self.call(client, setup, handler, input.sent());
         let call = Call {
-            is_server_event: matches!(kind, EventKind::Server { .. }),
+            is_server_event: matches!(input, Input::ServerEvent { .. }),
             ..call
         };
         let ran = handler
             .handler
             .call(
-                kind.input(&kind.attachments()),
+                input.handler_input(&input.attachments()),
                 call,
                 &setup.guest_limits,
                 &self.quantum,
@@ -388,7 +391,7 @@ impl TestServer {
         };
         let effects = decided.clone().unwrap_or_default();
         let completed = self
-            .complete(client, setup, decided, kind.reply(returned.clone()))
+            .complete(client, setup, decided, reply(input, returned.clone()))
             .await?;
         if completed.is_ok() {
             self.remember_questions(&effects, &handler.info.name);
@@ -397,7 +400,7 @@ impl TestServer {
         let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
         let mut reply = first.cloned().unwrap_or(Value::Null);
         let data = returned.into_data();
-        if let (EventKind::Join { room }, Ok(())) = (kind, &completed)
+        if let (Input::Join { room }, Ok(())) = (input, &completed)
             && client.connection.is_in(room)
         {
             reply = self.joined(client, room, data.as_deref()).await?;
@@ -427,8 +430,8 @@ impl TestServer {
     }
 
     /// The reply to a message that is in the store already, for which no handler runs.
-    async fn repeated(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Option<Outcome>> {
-        let Some(sent) = kind.sent() else { return Ok(None) };
+    async fn repeated(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Option<Outcome>> {
+        let Some(sent) = input.sent() else { return Ok(None) };
         let identity = client.connection.identity.load_full();
         let id = MessageId::from_client(identity.tenant(), identity.user(), &sent.id);
         // If the store is down, the commit decides.
@@ -437,7 +440,7 @@ impl TestServer {
         };
         let (decided, reply) = match Repeated::of(first, &sent) {
             Ok(repeated) => (Ok(Vec::new()), Reply::Repeated(Box::new(repeated))),
-            Err(error) => (Err(error), kind.reply(HandlerReply::Data(None))),
+            Err(error) => (Err(error), reply(input, HandlerReply::Data(None))),
         };
         let _ = self.complete(client, setup, decided, reply).await?;
         Ok(Some(Outcome::without_handler(client.inbox.acknowledgement())))

@@ -1,5 +1,6 @@
-//! The input of a recorded event.
+//! The input of an event, owned: of one in a recording, or of one that a test makes up.
 
+use parlance_store::{ClientRef, RequestDigest};
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
@@ -141,8 +142,26 @@ impl Input {
         }
     }
 
+    /// The client's reference to the message that the event sends, if it has one.
+    #[must_use]
+    pub fn sent(&self) -> Option<ClientRef> {
+        match self {
+            Self::Message {
+                room,
+                content,
+                metadata,
+                client_id: Some(id),
+            } => Some(ClientRef {
+                id: id.as_str().into(),
+                request: RequestDigest::of(room, content, metadata.as_deref()),
+            }),
+            _ => None,
+        }
+    }
+
     /// Its attachments, for [`handler_input`](Self::handler_input).
-    pub(super) fn attachments(&self) -> Vec<&[u8]> {
+    #[must_use]
+    pub fn attachments(&self) -> Vec<&[u8]> {
         match self {
             Self::Event { attachments, .. } | Self::Answer { attachments, .. } => {
                 attachments.iter().map(|blob| blob.0.as_slice()).collect()
@@ -152,7 +171,8 @@ impl Input {
     }
 
     /// The input for a handler, with [`attachments`](Self::attachments).
-    pub(super) fn handler_input<'a>(&'a self, slices: &'a [&'a [u8]]) -> HandlerInput<'a> {
+    #[must_use]
+    pub fn handler_input<'a>(&'a self, slices: &'a [&'a [u8]]) -> HandlerInput<'a> {
         match self {
             Self::Message {
                 room,

@@ -16,7 +16,6 @@ use super::answers::{
 use super::event::{Context, Event};
 use super::file::{Entry, Header};
 use super::identities::Identities;
-use super::input::Input;
 use super::limits::Limits;
 use super::mask_text::text;
 use super::outcome::Outcome;
@@ -26,7 +25,7 @@ use crate::capability::{
 };
 use crate::sandbox::{GuestLimits, Handler, Interface};
 use parlance_scheduler::Quantum;
-use parlance_store::{ClientRef, KvKey, Message, Page, Range, Reader, RequestDigest, StoreError};
+use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError};
 use parlance_types::id::{ConnectionId, MessageId, RoomId, TenantId, UserId};
 
 /// Replays events of one tenant on one component.
@@ -100,7 +99,7 @@ impl Replayer {
             handshake: Arc::new((&event.handshake).into()),
             handler: Arc::new(self.info(context)?),
             now_ms: event.at,
-            sent: sent(&event.input),
+            sent: event.input.sent(),
             random: answers.clone(),
             store: answers.clone(),
             host_context: answers.clone(),
@@ -144,23 +143,6 @@ impl Replayer {
             ..HandlerInfo::default()
         })
     }
-}
-
-/// The client's reference to the message that an event sends.
-fn sent(input: &Input) -> Option<ClientRef> {
-    let Input::Message {
-        room,
-        content,
-        metadata,
-        client_id: Some(id),
-    } = input
-    else {
-        return None;
-    };
-    Some(ClientRef {
-        id: id.as_str().into(),
-        request: RequestDigest::of(room, content, metadata.as_deref()),
-    })
 }
 
 /// The answers of a recorded event, which stand for the store, the connection, chance, time and web servers.

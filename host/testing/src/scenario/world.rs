@@ -211,7 +211,7 @@ impl World {
         let fault = step.fault.as_ref().filter(|_| has_faults).unwrap_or(&none);
         let setup = self.setup(fault)?;
         let event = self.event(step)?;
-        self.check_shipped(event.kind.interface())?;
+        self.check_shipped(event.input.interface())?;
         let store = &self.server.store;
         store.set_down(fault.store == Some(StoreFault::Away));
         store.set_commits_fail(fault.store == Some(StoreFault::AwayAtCommit));
