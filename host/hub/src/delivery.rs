@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::connection::{Connection, InFlightGuard};
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use parlance_handler::capability::Effect;
-use parlance_store::{FirstPost, Written};
+use parlance_store::{FirstPost, Reader, Written};
 use parlance_types::error::EventError;
 use parlance_types::id::RoomId;
 
@@ -47,6 +47,31 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Reads the baselines of the rooms that the effects join, except for `held_room`.
+    ///
+    /// A handler may let the client into rooms that it did not ask to join. It gets no past of those rooms, only the
+    /// messages after their last one of now.
+    pub async fn read_baselines(&mut self, store: &dyn Reader) {
+        let joined = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Join(room) if Some(room) != self.held_room.as_ref() => Some(room.clone()),
+            _ => None,
+        });
+        let rooms: Vec<RoomId> = joined.collect();
+        if rooms.is_empty() {
+            return;
+        }
+        let identity = self.connection.identity.load_full();
+        let last: Vec<Option<u64>> = match store.last_seqs(identity.tenant(), &rooms).await {
+            Ok(last) => last.into_iter().map(Some).collect(),
+            Err(error) => {
+                // The hub reads the last messages itself once the store serves again.
+                tracing::debug!(%error, "the last messages of rooms cannot be read");
+                vec![None; rooms.len()]
+            }
+        };
+        self.baselines = rooms.into_iter().zip(last).collect();
+    }
+
     /// Whether the event writes to the store, and so must be durable before anything of it is visible.
     #[must_use]
     pub fn writes(&self) -> bool {

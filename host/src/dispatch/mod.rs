@@ -174,31 +174,6 @@ async fn complete(session: &Arc<Session>, context: EventContext, decision: Decis
     }
 }
 
-/// Reads the last `seq` of the rooms that the effects join, except for `held_room`.
-///
-/// A handler may let the client into rooms that it did not ask to join. It gets no past of those rooms, only the
-/// messages after their last one of now.
-async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
-    let joined = effects.iter().filter_map(|effect| match effect {
-        Effect::Join(room) if Some(room) != held_room => Some(room.clone()),
-        _ => None,
-    });
-    let rooms: Vec<RoomId> = joined.collect();
-    if rooms.is_empty() {
-        return Vec::new();
-    }
-    let last = session.tenant.store.last_seqs(session.tenant.id(), &rooms).await;
-    let last: Vec<Option<u64>> = match last {
-        Ok(last) => last.into_iter().map(Some).collect(),
-        Err(error) => {
-            // The hub reads the last messages itself once the store serves again.
-            tracing::debug!(%error, "the last messages of rooms cannot be read");
-            vec![None; rooms.len()]
-        }
-    };
-    rooms.into_iter().zip(last).collect()
-}
-
 /// Submits a decision to the committer, or directly to the hub when it writes nothing and nothing of the connection is
 /// in flight.
 ///
@@ -223,7 +198,6 @@ async fn submit(
         ..
     } = context;
     let connection = session.connection.clone();
-    let baselines = baselines(session, &effects, held_room.as_ref()).await;
     let (done, wait) = if waits {
         let (done, wait) = oneshot::channel();
         (Some(done), Some(wait))
@@ -238,13 +212,14 @@ async fn submit(
         responder,
         phase,
         held_room,
-        baselines,
+        baselines: Vec::new(),
         done,
         in_flight_permit: None,
         in_flight: None,
         received,
         at_ms,
     };
+    delivery.read_baselines(&*session.tenant.store).await;
     // A tenant with too much in flight waits here, in the tasks of its own connections, so no other tenant waits.
     delivery.in_flight_permit = session.tenant.in_flight_permit(&delivery).await;
     let hub = session.tenant.hub.clone();

@@ -210,15 +210,7 @@ impl TestServer {
         let (done, wait) = oneshot::channel();
         let (effects, written) =
             decided.map_or_else(|error| (Vec::new(), Err(error)), |effects| (effects, Ok(Vec::new())));
-        let mut baselines = Vec::new();
-        for effect in &effects {
-            if let Effect::Join(room) = effect {
-                let identity = client.connection.identity.load_full();
-                let last = self.store.last_seq(identity.tenant(), room).await;
-                baselines.push((room.clone(), last.ok()));
-            }
-        }
-        let delivery = Delivery {
+        let mut delivery = Delivery {
             connection: client.connection.clone(),
             effects,
             written,
@@ -226,13 +218,14 @@ impl TestServer {
             responder: Responder::new(Some(ACKNOWLEDGEMENT), ""),
             phase: ConnectionPhase::Connected,
             held_room: None,
-            baselines,
+            baselines: Vec::new(),
             done: Some(done),
             in_flight_permit: None,
             in_flight: None,
             received: Instant::now(),
             at_ms: setup.now_ms,
         };
+        delivery.read_baselines(&*self.store).await;
         let job = CommitJob {
             hub: self.hub.clone(),
             quota: parlance_store::StorageQuota::UNLIMITED,
