@@ -19,8 +19,8 @@ async function status(asker, user) {
   return states[0].status;
 }
 
-/** Waits until nothing is in flight to `client`: a later message through the same room has arrived. */
-async function settled(room, client, through) {
+/** Waits until nothing is in flight to `client`, that is, until a later message through the same room has arrived. */
+async function waitInFlight(room, client, through) {
   const { id } = await through.post(room, 'a mark');
   await client.next('new-message', (message) => message.id === id);
 }
@@ -34,11 +34,11 @@ test('only the first and the last connection of a user change their presence', a
   await ann.next('presence', (each) => each.userId === 'bob-1');
   const laptop = await connect(server, 'bob-1');
   await laptop.join(room);
-  await settled(room, ann, laptop);
+  await waitInFlight(room, ann, laptop);
   assert.deepEqual(of(ann, 'bob-1'), ['online']);
 
   phone.close();
-  await settled(room, ann, laptop);
+  await waitInFlight(room, ann, laptop);
   assert.equal(await status(ann, 'bob-1'), 'online');
   laptop.close();
   const gone = await ann.next('presence', (each) => each.userId === 'bob-1' && each.status === 'offline');
@@ -63,7 +63,7 @@ test('away and back reach every shared room, once each', async () => {
   assert.equal(await status(ann, 'bob-2'), 'away');
   await bob.askOk('set-presence', 'online');
   await ann.next('presence', (each) => each.userId === 'bob-2' && each.status === 'online' && of(ann, 'bob-2').includes('away'));
-  await settled(one, ann, bob);
+  await waitInFlight(one, ann, bob);
   const changes = of(ann, 'bob-2');
   assert.equal(changes.filter((each) => each === 'away').length, 1, `one notice although two rooms are shared: ${changes}`);
   assert.deepEqual(of(eve, 'bob-2'), [], 'a stranger hears nothing');
@@ -152,7 +152,7 @@ test('a quick reconnect shows nothing, keeps away and since when', async () => {
   const away = await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'away');
   const before = of(ann, 'bob-8');
   for (let n = 0; n < 3; n += 1) await reconnect(bob, room, ann);
-  await settled(room, ann, bob);
+  await waitInFlight(room, ann, bob);
   const { states: [state] } = await ann.askOk('get-presence', ['bob-8']);
   assert.deepEqual([state.status, state.since, state.connections], ['away', away.since, 1]);
   assert.deepEqual(of(ann, 'bob-8'), before);
@@ -177,7 +177,7 @@ test('a user who reconnects without joining a room again has left it', async () 
   await reconnect(bob, room, ann);
   const left = await ann.next('user-left', (each) => each.userId === 'bob-9');
   assert.deepEqual(left, { roomId: other, userId: 'bob-9', username: "bob-9's name" });
-  await settled(room, ann, bob);
+  await waitInFlight(room, ann, bob);
   assert.deepEqual(of(ann, 'bob-9'), ['online']);
   assert.equal(ann.all('user-left').length, 1);
 });
@@ -190,8 +190,8 @@ test('a user who joins several rooms is announced once to each member', async ()
   await eve.join(rooms[2]);
   const bob = await connect(server, 'bob-10');
   for (const room of rooms) await bob.join(room);
-  await settled(rooms[2], ann, bob);
-  await settled(rooms[2], eve, bob);
+  await waitInFlight(rooms[2], ann, bob);
+  await waitInFlight(rooms[2], eve, bob);
   assert.deepEqual(of(ann, 'bob-10'), ['online']);
   assert.deepEqual(of(eve, 'bob-10'), ['online'], 'one who shares only the last room hears of it too');
   const joined = ann.all('user-joined').filter((each) => each.userId === 'bob-10').map((each) => each.roomId);
@@ -216,7 +216,7 @@ test('typing ends when the tab crashes, when the room is left, and when it is no
   await eve.join(room);
   await eve.askOk('typing', room, true);
   await eve.askOk('leave-room', room);
-  await settled(room, ann, ann);
+  await waitInFlight(room, ann, ann);
   assert.deepEqual(typing(ann, room, 'eve-11'), [true, false]);
 
   await eve.join(room);
@@ -237,6 +237,6 @@ test('renewed typing continues, and ends once', async () => {
   }
   await bob.askOk('typing', room, false);
   await bob.askOk('leave-room', room);
-  await settled(room, ann, ann);
+  await waitInFlight(room, ann, ann);
   assert.equal(typing(ann, room, 'bob-12').filter((each) => !each).length, 1);
 });
