@@ -1,9 +1,9 @@
 // Promise 3 on a fleet with faults: three nodes, 500 messages a second, and a check of what every client has seen
 // against what is stored.
 import assert from 'node:assert/strict';
-import { Crowd } from './lib/crowd.mjs';
 import { startFleet } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
+import { Workload } from './lib/workload.mjs';
 
 const seconds = (count) => new Promise((done) => setTimeout(done, count * 1000));
 /** Messages that must be acknowledged before, during and after each fault, so that it happens under load. */
@@ -41,18 +41,18 @@ const CHAOS = {
     node.toPostgres.restore();
   },
   'PostgreSQL restarted': async ({ postgres }) => postgres.restart(),
-  'PostgreSQL stopped for ten seconds': async ({ postgres }, crowd) => {
+  'PostgreSQL stopped for ten seconds': async ({ postgres }, workload) => {
     await postgres.stop();
     await seconds(10);
     await postgres.start();
-    assert.ok(crowd.refusals.unavailable > 0, `events were refused meanwhile: ${JSON.stringify(crowd.refusals)}`);
+    assert.ok(workload.refusals.unavailable > 0, `events were refused meanwhile: ${JSON.stringify(workload.refusals)}`);
   },
-  'a rolling restart of all nodes': async ({ nodes }, crowd) => {
+  'a rolling restart of all nodes': async ({ nodes }, workload) => {
     for (const node of nodes) {
       const { code } = await node.stop();
       assert.equal(code, 0);
       await node.start();
-      await crowd.progress(SOME / 5, 'between two restarts');
+      await workload.progress(SOME / 5, 'between two restarts');
     }
   },
 };
@@ -60,10 +60,10 @@ const CHAOS = {
 for (const [what, breaks] of Object.entries(CHAOS)) {
   test(`3. One order: ${what}`, async () => {
     const fleet = await startFleet({ nodes: 3, config: { server: { drain_time: '2s' } } });
-    const crowd = new Crowd(fleet);
-    await crowd.progress(SOME, 'before');
-    await breaks(fleet, crowd);
-    await crowd.progress(SOME, 'after');
-    await crowd.check();
+    const workload = new Workload(fleet);
+    await workload.progress(SOME, 'before');
+    await breaks(fleet, workload);
+    await workload.progress(SOME, 'after');
+    await workload.check();
   });
 }

@@ -25,15 +25,15 @@ class Member {
   /** The number of refusals with each code. */
   refusals = {};
   connects = 0;
-  #crowd;
+  #workload;
   #ready = false;
   #early = [];
   #round = 0;
 
-  constructor(crowd, user, room, node) {
+  constructor(workload, user, room, node) {
     Object.assign(this, { user, room });
-    this.#crowd = crowd;
-    const { nodes } = crowd;
+    this.#workload = workload;
+    const { nodes } = workload;
     let at = node;
     this.socket = io(nodes[at].url, {
       transports: ['websocket'], forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 300, timeout: 2000,
@@ -61,12 +61,12 @@ class Member {
   }
 
   #record(kind, details) {
-    this.#crowd.history.push({ kind, client: this.user, ...details });
+    this.#workload.history.push({ kind, client: this.user, ...details });
   }
 
   /** Asserts that a message has the same id wherever it is seen. */
   #identify(content, id) {
-    const { ids } = this.#crowd;
+    const { ids } = this.#workload;
     if (!ids.has(content)) ids.set(content, id);
     else if (ids.get(content) !== id) this.faults.push(`${content} is ${ids.get(content)} and ${id}`);
   }
@@ -121,7 +121,7 @@ class Member {
 
   /** Reads the members' presence, since a client that was away has missed changes. */
   async #look(here) {
-    const users = this.#crowd.users(this.room);
+    const users = this.#workload.users(this.room);
     while (here()) {
       this.statuses.clear();
       const answer = await this.#ask('get-presence', users);
@@ -199,7 +199,7 @@ function base32(hex) {
   return text;
 }
 
-export class Crowd {
+export class Workload {
   history = new History();
   /** The id of each message, by content. */
   ids = new Map();
