@@ -11,7 +11,8 @@ use toml::Value;
 use super::environment::Given;
 use parlance_types::id::check_tenant_name;
 use parlance_types::settings::{
-    ConfigError, Errors, Line, Reader, Settings as _, Source, ValueKind, optional, pattern, required, settings, text,
+    ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, required, settings,
+    text,
 };
 
 /// The table.
@@ -56,9 +57,9 @@ settings! {
     /// A token that is accepted.
     pub(super) struct TokenTable of the server in "admin.tokens" {
         /// Names it in the audit log.
-        name: Option<String> = None, required(Line);
+        name: Option<String> = None, required(NonEmptyText);
         /// A file with the token.
-        token_file: Option<String> = None, optional(Line);
+        token_file: Option<String> = None, optional(NonEmptyText);
         /// The SHA-256 hash of the token, as `sha256sum` prints it.
         token_sha256: Option<[u8; 32]> = None, optional(Sha256Hash);
         /// The one tenant that it may reach; without it, everything.
@@ -159,7 +160,7 @@ impl ValueKind<String> for TenantName {
     }
 
     fn schema(&self) -> Json {
-        Line.schema()
+        NonEmptyText.schema()
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
@@ -169,7 +170,7 @@ impl ValueKind<String> for TenantName {
     }
 
     fn show(&self, value: &String) -> Option<Value> {
-        Line.show(value)
+        NonEmptyText.show(value)
     }
 }
 

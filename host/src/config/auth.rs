@@ -10,8 +10,8 @@ use super::environment::Given;
 use super::tables::section;
 use parlance_types::auth::{Algorithm, JwksLocation, JwksRules, JwksSource, Key, MIN_SECRET_BYTES, Policy};
 use parlance_types::settings::{
-    ConfigError, Errors, Line, Reader, Secret, Settings as _, Source, Switch, ValueKind, optional, required, settings,
-    text,
+    ConfigError, Errors, NonEmptyText, Reader, Secret, Settings as _, Source, Switch, ValueKind, optional, required,
+    settings, text,
 };
 
 /// The table.
@@ -62,15 +62,15 @@ settings! {
         /// The algorithm of its signatures (RFC 7518, and RFC 8037 for EdDSA); a key belongs to one.
         algorithm: Option<Algorithm> = None, required(AlgorithmName);
         /// The name that tokens have for it in their header.
-        kid: Option<String> = None, optional(Line);
+        kid: Option<String> = None, optional(NonEmptyText);
         /// The secret of an HMAC algorithm, at least 32 bytes.
         secret: Option<String> = None, optional(Secret);
         /// A file with the secret; white space around it does not count.
-        secret_file: Option<String> = None, optional(Line);
+        secret_file: Option<String> = None, optional(NonEmptyText);
         /// The public key of another algorithm, as PEM.
         public_key: Option<String> = None, optional(Secret);
         /// A file with the public key.
-        public_key_file: Option<String> = None, optional(Line);
+        public_key_file: Option<String> = None, optional(NonEmptyText);
     }
 }
 
@@ -81,9 +81,9 @@ settings! {
     /// Where a published key set (RFC 7517) is.
     pub(super) struct JwksPlace of each tenant in "auth.jwks" {
         /// Its address.
-        url: Option<String> = None, optional(Line);
+        url: Option<String> = None, optional(NonEmptyText);
         /// Its file.
-        file: Option<String> = None, optional(Line);
+        file: Option<String> = None, optional(NonEmptyText);
         /// Whether the url may be one of http: whoever is on the way could name any key.
         allow_http: bool = false, Switch;
     }

@@ -10,7 +10,8 @@ use toml::Value;
 use parlance_handler::capability::Isolation;
 use parlance_types::id::check_handler_name;
 use parlance_types::settings::{
-    Choice, ConfigError, Errors, Line, Reader, Settings as _, Source, ValueKind, optional, pattern, settings, text,
+    Choice, ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, settings,
+    text,
 };
 
 /// The table that holds them.
@@ -214,7 +215,7 @@ impl ValueKind<Component> for ComponentPlace {
     }
 
     fn schema(&self) -> Json {
-        Line.schema()
+        NonEmptyText.schema()
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<Component, String> {

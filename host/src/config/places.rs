@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use parlance_types::settings::{Line, ValueKind, pattern, text};
+use parlance_types::settings::{NonEmptyText, ValueKind, pattern, text};
 
 /// Where the data lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +106,6 @@ impl ValueKind<String> for LogFilter {
     }
 
     fn show(&self, value: &String) -> Option<Value> {
-        Line.show(value)
+        NonEmptyText.show(value)
     }
 }

@@ -141,9 +141,9 @@ impl<T: Clone + PartialEq> ValueKind<T> for Choice<T> {
 }
 
 /// A text that is not empty.
-pub struct Line;
+pub struct NonEmptyText;
 
-impl ValueKind<String> for Line {
+impl ValueKind<String> for NonEmptyText {
     fn allowed(&self) -> String {
         "a text that is not empty".to_owned()
     }
@@ -169,19 +169,19 @@ pub struct Secret;
 
 impl ValueKind<String> for Secret {
     fn allowed(&self) -> String {
-        Line.allowed()
+        NonEmptyText.allowed()
     }
 
     fn schema(&self) -> Json {
-        Line.schema()
+        NonEmptyText.schema()
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<String, String> {
-        Line.parse(value, base)
+        NonEmptyText.parse(value, base)
     }
 
     fn show(&self, value: &String) -> Option<Value> {
-        Line.show(value)
+        NonEmptyText.show(value)
     }
 
     fn is_secret(&self) -> bool {
@@ -198,7 +198,7 @@ impl ValueKind<Option<PathBuf>> for Directory {
     }
 
     fn schema(&self) -> Json {
-        Line.schema()
+        NonEmptyText.schema()
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<Option<PathBuf>, String> {
@@ -224,7 +224,7 @@ impl ValueKind<Vec<String>> for Texts {
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "array", "items": Line.schema() })
+        json!({ "type": "array", "items": NonEmptyText.schema() })
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<Vec<String>, String> {

@@ -15,8 +15,8 @@ mod reader;
 
 pub use error::{ConfigError, ConfigErrors, Errors};
 pub use kinds::{
-    Choice, Directory, Line, Secret, Switch, Syntax, Texts, ValueKind, WithoutDefault, optional, pattern, required,
-    text,
+    Choice, Directory, NonEmptyText, Secret, Switch, Syntax, Texts, ValueKind, WithoutDefault, optional, pattern,
+    required, text,
 };
 pub use numbers::{Count, GIB, KIB, MIB, Port, Size, Time, format_size, format_time, hours, millis, secs};
 pub use reader::{Reader, Source, nearest, suggestion};
