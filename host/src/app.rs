@@ -85,7 +85,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
             .as_ref()
             .filter(|own| !own.components.is_empty())
             .map(|_| problem),
-        bus: bus.clone(),
+        bus: bus.clone().map(|bus| bus as _),
         bus_metrics: metrics.bus,
         health: Arc::default(),
     };

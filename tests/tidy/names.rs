@@ -54,7 +54,7 @@ const LIBRARIES: [(&[&str], &[&str]); 13] = [
 ];
 
 /// What is told apart by its tokens alone: a function or a type, the only places that may name it outside tests, and why.
-const GUARDED: [(&[&str], &[&str], &str); 8] = [
+const GUARDED: [(&[&str], &[&str], &str); 9] = [
     (
         &["from_trusted_name"],
         &["host/types/src/id.rs", "host/types/src/auth/"],
@@ -79,6 +79,11 @@ const GUARDED: [(&[&str], &[&str], &str); 8] = [
         &["PostgresStore"],
         &["host/store/src/postgres", "host/src/app"],
         "only `app` knows which store it is",
+    ),
+    (
+        &["RedisBus"],
+        &["host/hub/src/bus", "host/src/app"],
+        "only `app` knows which bus it is",
     ),
     (
         &["dyn", "Writer"],

@@ -11,6 +11,7 @@
 //! The bus may lose messages: what is sent while there is no connection is gone. [`Inbound::Connected`] tells a hub so.
 //! The hub then reads missing messages from the store, and the bus sends it the presence records of all nodes again.
 
+mod fleet_bus;
 mod local;
 #[cfg(feature = "redis")]
 mod redis;
@@ -23,7 +24,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 #[cfg(all(feature = "redis", any(test, fuzzing)))]
 pub use self::redis::fuzz;
 #[cfg(feature = "redis")]
-pub use self::redis::{Adapter, BusError, BusStatus, Metrics, RedisBus, RedisSettings, RedisUrls, Responses};
+pub use self::redis::{Adapter, BusError, Metrics, RedisBus, RedisSettings, RedisUrls};
+pub use fleet_bus::{BusStatus, FleetBus, Responses};
 pub use local::LocalBus;
 
 use parlance_handler::capability::{Packet, Question};

@@ -17,7 +17,7 @@ use super::dev::{CLIENT, PAGE, PageMinter, Problem};
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
 use crate::tenant::Tenant;
-use parlance_hub::bus::{self, RedisBus};
+use parlance_hub::bus::{self, FleetBus};
 use parlance_store::Health;
 use parlance_types::id::DEFAULT_TENANT;
 use parlance_types::metrics::Registry;
@@ -37,7 +37,7 @@ pub(super) struct HttpState {
     /// What is wrong with the handlers under development; `None` if there are none.
     pub(super) problem: Option<watch::Receiver<Problem>>,
     /// The bus to other nodes, if there is one.
-    pub(super) bus: Option<Arc<RedisBus>>,
+    pub(super) bus: Option<Arc<dyn FleetBus>>,
     pub(super) bus_metrics: bus::Metrics,
     /// The last check of the store and the sandbox.
     pub(super) health: Arc<tokio::sync::Mutex<Option<(Instant, NodeHealth)>>>,

@@ -12,7 +12,7 @@ use super::{Actor, Control, ControlError, ControlResult, audit_entry};
 use crate::tenant::Tenant;
 use parlance_handler::capability::{Fault, Packet};
 use parlance_hub::bus::{
-    Broadcast, BroadcastTarget, Bus as _, ClientSelector, Inbound, RemoteSocket, Responses, TargetRoom, USER_ROOM,
+    Broadcast, BroadcastTarget, ClientSelector, Inbound, RemoteSocket, Responses, TargetRoom, USER_ROOM,
 };
 use parlance_types::id::{RoomId, UserId};
 

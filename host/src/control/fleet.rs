@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Control, ControlError, ControlResult};
-use parlance_hub::bus::{Bus, Invalidation, Load, RedisBus};
+use parlance_hub::bus::{Bus, FleetBus, Invalidation, Load};
 use parlance_store::catalog::{AuditEntry, Conflict, Put};
 
 /// The notice that the catalog has changed. The changes themselves are read from the catalog.
@@ -21,7 +21,7 @@ const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
 impl Control {
     /// Makes this node one of a fleet, for as long as the handle is kept. It learns at once of decisions on other
     /// nodes, rather than at its next poll of the catalog, and the limits of tenants count the load of other nodes.
-    pub fn join_fleet(self: &Arc<Self>, bus: Arc<RedisBus>) -> AbortOnDropHandle<()> {
+    pub fn join_fleet(self: &Arc<Self>, bus: Arc<dyn FleetBus>) -> AbortOnDropHandle<()> {
         let control = self.clone();
         // The wiring calls this once.
         let _ = control.bus.set(bus.clone());

@@ -61,7 +61,7 @@ use api::AuditView;
 use desired::DesiredState;
 use parlance_handler::capability::{RandomSource as _, SystemRandom};
 use parlance_handler::sandbox::Sandbox;
-use parlance_hub::bus::RedisBus;
+use parlance_hub::bus::FleetBus;
 use parlance_hub::{self, Fleet, HubHandle};
 use parlance_scheduler::Contention;
 use parlance_store::catalog::{AuditEntry, Catalog};
@@ -130,7 +130,7 @@ pub struct Control {
     /// Deleted tenants whose data a task of this process is removing.
     purges: parking_lot::Mutex<BTreeSet<String>>,
     /// The bus, when this node is one of a fleet.
-    bus: OnceLock<Arc<RedisBus>>,
+    bus: OnceLock<Arc<dyn FleetBus>>,
 }
 
 #[derive(Default)]

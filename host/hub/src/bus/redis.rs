@@ -28,13 +28,11 @@ mod subscriptions;
 mod tests;
 
 use super::{
-    Broadcast, BroadcastTarget, Bus, ClientSelector, Inbound, Invalidation, Load, NodeId, RemoteLoad, RemoteSocket,
-    TargetRoom, USER_ROOM,
+    Broadcast, BroadcastTarget, Bus, BusStatus, ClientSelector, FleetBus, Inbound, Invalidation, Load, NodeId,
+    RemoteLoad, RemoteSocket, Responses, TargetRoom, USER_ROOM,
 };
 
 pub use adapter::Adapter;
 pub use metrics::Metrics;
-pub use outgoing_requests::Responses;
 pub use redis_bus::{BusError, RedisBus};
 pub use settings::{RedisSettings, RedisUrls};
-pub use status::BusStatus;

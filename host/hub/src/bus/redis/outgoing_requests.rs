@@ -9,20 +9,11 @@ use tokio::time::Instant;
 
 use super::adapter_message::{OutgoingRequest, Response};
 use super::redis_bus::{RedisBus, random_id};
-use super::{ClientSelector, Inbound, RemoteSocket};
+use super::{BusStatus, ClientSelector, FleetBus, Inbound, RemoteSocket, Responses};
 use parlance_types::id::TenantId;
 
 /// Responses to one request that may wait to be read. Further ones are dropped.
 const RESPONSES_MAX: usize = 4096;
-
-/// The responses of all servers to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Responses<T> {
-    /// The contents of all responses, in the order of their arrival.
-    pub items: Vec<T>,
-    /// Whether every server responded in time.
-    pub complete: bool,
-}
 
 /// Requests that wait for responses, by id.
 #[derive(Default)]
@@ -54,9 +45,13 @@ impl Drop for PendingRequest<'_> {
     }
 }
 
-impl RedisBus {
-    /// The sockets that match, on all servers.
-    pub async fn fetch_sockets(&self, tenant: &TenantId, clients: ClientSelector) -> Responses<RemoteSocket> {
+#[async_trait::async_trait]
+impl FleetBus for RedisBus {
+    fn status(&self) -> BusStatus {
+        self.shared.counts.read(self.shared.queue.len())
+    }
+
+    async fn fetch_sockets(&self, tenant: &TenantId, clients: ClientSelector) -> Responses<RemoteSocket> {
         let (reply, own) = oneshot::channel();
         let local = clients.clone();
         self.deliver_own(tenant, Inbound::FetchSockets { clients: local, reply });
@@ -70,8 +65,7 @@ impl RedisBus {
         Responses { items, complete }
     }
 
-    /// Disconnects clients on all servers. With `close` their transports are closed too.
-    pub fn disconnect_sockets(&self, tenant: &TenantId, clients: ClientSelector, close: bool) {
+    fn disconnect_sockets(&self, tenant: &TenantId, clients: ClientSelector, close: bool) {
         self.send_request(
             tenant,
             &OutgoingRequest::DisconnectSockets {
@@ -82,15 +76,11 @@ impl RedisBus {
         self.deliver_own(tenant, Inbound::DisconnectSockets { clients, close });
     }
 
-    /// Emits an event to the other servers, not to their clients. `arguments` is a JSON array that begins with the
-    /// event's name.
-    pub fn server_side_emit(&self, tenant: &TenantId, arguments: &RawValue) {
+    fn server_side_emit(&self, tenant: &TenantId, arguments: &RawValue) {
         self.send_request(tenant, &OutgoingRequest::ServerSideEmit(arguments.get().to_owned()));
     }
 
-    /// Emits an event to the other servers, as [`server_side_emit`](Self::server_side_emit) does, and waits for a
-    /// response of each, a JSON value.
-    pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Responses<String> {
+    async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Responses<String> {
         let request = OutgoingRequest::ServerSideEmit(arguments.get().to_owned());
         let (responses, complete) = self.request(tenant, &request).await;
         let items = responses.into_iter().filter_map(|response| match response {
@@ -102,7 +92,9 @@ impl RedisBus {
             complete,
         }
     }
+}
 
+impl RedisBus {
     /// Gives this node's hub what the other servers get through Redis.
     fn deliver_own(&self, tenant: &TenantId, inbound: Inbound) {
         self.shared.deliver_own(&tenant.namespace(), inbound);

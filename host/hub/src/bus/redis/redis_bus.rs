@@ -23,7 +23,7 @@ use super::outgoing_requests::PendingRequests;
 use super::publish_queue::{PublishQueue, QueueItem};
 use super::settings::RedisSettings;
 use super::sharded_channels::RoomChannels;
-use super::status::{BusStatus, Counts, count};
+use super::status::{Counts, count};
 use super::subscriptions::Subscriptions;
 use super::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad, reconnect};
 use crate::msgpack::CodecError;
@@ -139,7 +139,7 @@ pub struct RedisBus {
 }
 
 impl RedisBus {
-    /// Starts the bus. Returns at once, connected or not: see [`status`](Self::status).
+    /// Starts the bus. Returns at once, connected or not: see [`status`](super::FleetBus::status).
     ///
     /// # Errors
     /// A URL is malformed, or there are no random numbers.
@@ -174,12 +174,6 @@ impl RedisBus {
             shared,
             task: Mutex::new(Some(task)),
         })
-    }
-
-    /// The state of the connection, and counts.
-    #[must_use]
-    pub fn status(&self) -> BusStatus {
-        self.shared.counts.read(self.shared.queue.len())
     }
 
     /// Sends what is queued, tells the other nodes that this one leaves, and disconnects. Gives up after `within`; the

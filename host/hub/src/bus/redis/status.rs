@@ -1,36 +1,11 @@
-//! The state of the bus, for `/readyz` and `/metrics`.
+//! Counts for the state of the bus, which `/readyz` and `/metrics` show.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-/// The state of the bus. Its counts are those since the start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BusStatus {
-    /// Whether messages get through, both ways.
-    pub connected: bool,
-    /// For how long `connected` has had this value.
-    pub since: Duration,
-    /// While there is no connection: why the last attempt to connect failed, or why the last connection ended.
-    pub error: Option<String>,
-    /// Live other nodes of Parlance, as far as this node knows.
-    pub nodes: usize,
-    /// Messages that wait to be published.
-    pub queued: usize,
-    /// Messages that Redis has taken.
-    pub published: u64,
-    /// Messages that were dropped because the queue was full or Redis was not reachable.
-    pub dropped: u64,
-    /// Messages received from Redis.
-    pub received: u64,
-    /// Messages for namespaces that no tenant of this node has.
-    pub unknown_namespaces: u64,
-    /// Messages that could not be decoded, or were too large.
-    pub malformed: u64,
-    /// Messages that did not fit into a hub's inbox. The hub has caught up since, or is about to.
-    pub overflowed: u64,
-}
+use super::BusStatus;
 
 struct ConnectionStatus {
     connected: bool,
