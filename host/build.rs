@@ -90,6 +90,8 @@ fn templates(directory: &Path, repository: &Path, out_dir: &Path) -> Result<()> 
     }
     let python = Path::new("python/vendor/parlance_handlers");
     collect(&guests.join("python/parlance_handlers"), python, &mut files)?;
+    // For no project: `parlance build` needs it for handlers in Python that send HTTP requests.
+    collect(&guests.join("python/wit"), Path::new("wasi"), &mut files)?;
     for language in ["ts", "js"] {
         let package = Path::new(language).join("vendor/parlance-handlers");
         collect(&guests.join("js/kit"), &package, &mut files)?;

@@ -27,6 +27,11 @@ const APP: &str = "parlance_app";
 /// Most source files that are read for decorators, and most bytes of one.
 const MAX_SOURCES: usize = 10_000;
 const MAX_SOURCE_BYTES: u64 = 4 * 1024 * 1024;
+/// The WIT of the module `http`, among the templates, and what it adds to the world.
+const WASI: &str = "wasi/";
+const HTTP_IMPORT: &str = "import wasi:http/outgoing-handler@0.2.0;";
+/// The names of two interfaces that would otherwise both be `types` in Python.
+const HTTP_NAMES: [&str; 2] = ["parlance:chat/types@0.1.0=types", "wasi:http/types@0.2.0=wasi_http"];
 
 /// The decorators, with the interface and the class of each.
 const HANDLERS: [(&str, &str, &str); 9] = [
@@ -43,11 +48,18 @@ const HANDLERS: [(&str, &str, &str); 9] = [
 
 type Handler = (&'static str, &'static str, &'static str);
 
+/// What the sources say of the component.
+struct Sources {
+    handlers: Vec<Handler>,
+    /// Whether they import the kit's module `http`.
+    sends_http: bool,
+}
+
 pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write) -> Result<(), Failure> {
     let main = project.directory.join(&project.main);
     let sources = main.parent().unwrap_or(&project.directory).to_owned();
-    let handlers = handlers(&sources)?;
-    if handlers.is_empty() {
+    let found = scan(&sources)?;
+    if found.handlers.is_empty() {
         let names: Vec<_> = HANDLERS.iter().map(|(decorator, ..)| format!("@{decorator}")).collect();
         return Err(anyhow!(
             "{}: no function has a handler's decorator; write, for example, `@on_message` before `def moderate(context, \
@@ -67,7 +79,7 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
         .unwrap_or(Path::new(""))
         .to_string_lossy()
         .into_owned();
-    prepare(&work, &handlers, &module, &directory)?;
+    prepare(&work, &found, &module, &directory)?;
     // A single file has no kit beside it.
     let vendored = project.directory.join(KIT).is_dir();
     let kit = if vendored {
@@ -81,6 +93,9 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
     command
         .args(["--quiet", "--world", "handler", "--wit-path"])
         .arg(work.join("wit"));
+    if found.sends_http {
+        command.args(HTTP_NAMES.map(|name| format!("--import-interface-name={name}")));
+    }
     command.arg("componentize").arg(APP);
     for directory in [&work.join("app"), &full(&sources)?, &kit] {
         command.arg("--python-path").arg(directory);
@@ -136,9 +151,9 @@ fn of_author(printed: &str, directory: &str) -> String {
     kept.trim_end().to_owned()
 }
 
-/// The handlers whose decorators stand in the sources below the directory.
-fn handlers(directory: &Path) -> Result<Vec<Handler>, Failure> {
-    let mut found = Vec::new();
+/// Reads the sources below the directory: which decorators stand there, and whether `http` is imported.
+fn scan(directory: &Path) -> Result<Sources, Failure> {
+    let (mut found, mut sends_http) = (Vec::new(), false);
     let (mut left, mut read) = (vec![directory.to_owned()], 0);
     while let Some(path) = left.pop() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -161,9 +176,13 @@ fn handlers(directory: &Path) -> Result<Vec<Handler>, Failure> {
             }
             let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
             found.extend(text.lines().filter_map(decorator));
+            sends_http |= imports_http(&text);
         }
     }
-    Ok(HANDLERS.into_iter().filter(|(name, ..)| found.contains(name)).collect())
+    Ok(Sources {
+        handlers: HANDLERS.into_iter().filter(|(name, ..)| found.contains(name)).collect(),
+        sends_http,
+    })
 }
 
 /// The decorator of a handler on this line: `@on_message`, or `@parlance_handlers.on_message`.
@@ -174,12 +193,33 @@ fn decorator(line: &str) -> Option<&'static str> {
     HANDLERS.iter().map(|(name, ..)| *name).find(|known| *known == name)
 }
 
+/// Whether a source imports the kit's module `http`: `from parlance_handlers import http, messages`, perhaps over several
+/// lines in parentheses, or `import parlance_handlers.http`.
+fn imports_http(source: &str) -> bool {
+    let names = source
+        .split("from parlance_handlers import ")
+        .skip(1)
+        .filter_map(|names| match names.trim_start().strip_prefix('(') {
+            Some(names) => names.split(')').next(),
+            None => names.lines().next(),
+        });
+    let mut names = names.flat_map(str::lines).flat_map(|line| {
+        let code = line.split('#').next().unwrap_or_default();
+        code.split(',').filter_map(|name| name.split_whitespace().next())
+    });
+    names.any(|name| name == "http") || source.contains("parlance_handlers.http")
+}
+
 /// Writes the WIT with the handler's world, and the module that the component begins with.
-fn prepare(work: &Path, handlers: &[Handler], module: &str, directory: &str) -> Result<(), Failure> {
+fn prepare(work: &Path, sources: &Sources, module: &str, directory: &str) -> Result<(), Failure> {
+    let handlers = sources.handlers.as_slice();
     let mut world =
         "package parlance:author;\n\nworld handler {\n  include parlance:chat/capabilities@0.1.0;\n".to_owned();
     for (_, interface, _) in handlers {
         world.push_str(&format!("  export parlance:chat/{interface}@0.1.0;\n"));
+    }
+    if sources.sends_http {
+        world.push_str(&format!("  {HTTP_IMPORT}\n"));
     }
     world.push_str("}\n");
     let classes: Vec<_> = handlers.iter().map(|(.., class)| *class).collect();
@@ -199,6 +239,10 @@ fn prepare(work: &Path, handlers: &[Handler], module: &str, directory: &str) -> 
     for (path, text) in TEMPLATES {
         if let Some(file) = path.strip_prefix("rust/vendor/parlance-guest/wit/") {
             write(&work.join("wit/deps/parlance-chat").join(file), text)?;
+        }
+        // Each file is a package, which has a directory of its own.
+        if let Some(file) = path.strip_prefix(WASI).filter(|_| sources.sends_http) {
+            write(&work.join("wit/deps").join(file).with_extension("").join(file), text)?;
         }
     }
     Ok(())
@@ -301,5 +345,25 @@ mod tests {
         assert_eq!(decorator("# @on_message"), None);
         assert_eq!(decorator("@on_mesage"), None);
         assert_eq!(decorator("on_message"), None);
+    }
+
+    #[test]
+    fn the_import_of_http_is_found_in_all_its_forms() {
+        for source in [
+            "from parlance_handlers import http",
+            "import x\nfrom parlance_handlers import messages, http as web  # why\n",
+            "from parlance_handlers import (\n    Context,  # who\n    http,\n    messages,\n)\n",
+            "import parlance_handlers.http\n",
+            "from parlance_handlers.http import request\n",
+        ] {
+            assert!(imports_http(source), "{source}");
+        }
+        for source in [
+            "import http.client\nfrom http import HTTPStatus\n",
+            "from parlance_handlers import messages\nhttp = 1\n",
+            "from parlance_handlers import (  # no http\n    messages,\n)\nhttp = (1, 2)\n",
+        ] {
+            assert!(!imports_http(source), "{source}");
+        }
     }
 }
