@@ -70,7 +70,7 @@ docs: setup-guests setup-docs ## make one site of the pages, below target/docs; 
 
 lint: setup-guests setup-lint docs ## check formatting, clippy, the documentation, wit/, shell scripts, JavaScript and dependencies
 	cargo fmt --all --check
-	for guests in guest-handlers tests/guests examples/moderation; do (cd $$guests && cargo fmt --all --check) || exit 1; done
+	for guests in guest-handlers tests/guests examples/moderation examples/slow-mode examples/private-rooms; do (cd $$guests && cargo fmt --all --check) || exit 1; done
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)

@@ -27,10 +27,11 @@ if [ -n "${CI:-}" ]; then
 fi
 
 cargo build --workspace "${LOCKED[@]}"
-if [ -d tests/guests ]; then
-    "$TARGET/debug/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
+# One directory for all: they share the standard library, the kit and what it uses.
+for guests in tests/guests examples/slow-mode examples/private-rooms; do
+    "$TARGET/debug/parlance-build" --locked --workspace "$guests" --root . --target-dir "$TARGET/guests" \
         --out "$TARGET/test-guests"
-fi
+done
 
 outcome=passed
 cargo test --workspace --no-fail-fast "${LOCKED[@]}" </dev/null 2>&1 | tee "$LOGS/rust.log" || outcome=FAILED

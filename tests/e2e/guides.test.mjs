@@ -52,6 +52,9 @@ const NOT_RUN = {
 
 /** Blocks that these tests do not run: the page, its heading (null: all of the page), and the reason. */
 const BLOCKS_NOT_RUN = [
+  ...['ask-bot', 'commands', 'private-rooms', 'reactions', 'slow-mode'].map((name) => (
+    [`examples/${name}/README.md`, null, 'builds in the sources; examples.test.mjs builds, tests and serves copies']
+  )),
   ['guest-handlers/README.md', '## From nothing to production', 'compiles for minutes; author-rust.test.mjs goes this way'],
   ['host/templates/rust/README.md', null, 'compiles for minutes; author-rust.test.mjs does, and the run of the TypeScript page has the same commands'],
   ['host/templates/python/README.md', null, 'compiles for minutes; author-python.test.mjs does, and the run of the TypeScript page has the same commands'],

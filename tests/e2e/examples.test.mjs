@@ -1,0 +1,175 @@
+// The example handlers: each is built, passes its own scenarios, and does what its page says to the official client.
+import assert from 'node:assert/strict';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parse } from 'smol-toml';
+import { assertFailed } from './lib/assert.mjs';
+import { BUILD_MS, builderPath } from './lib/author.mjs';
+import { connect } from './lib/client.mjs';
+import { listen } from './lib/http.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, Process, startServer, temporaryDirectory } from './lib/server.mjs';
+
+const EXAMPLES = resolve(import.meta.dirname, '../../examples');
+/** How many events come at once. */
+const AT_ONCE = 20;
+
+/**
+ * Copies an example, and runs its scenarios, which builds it. Returns its directory. `tests/run.sh` has built those in
+ * Rust, with what they share.
+ */
+async function example(name, { isRust = false } = {}) {
+  const dir = temporaryDirectory();
+  cpSync(join(EXAMPLES, name), dir, { recursive: true, filter: (path) => !path.endsWith('/target') });
+  if (isRust) {
+    mkdirSync(join(dir, 'target/components'), { recursive: true });
+    copyFileSync(guest(name), join(dir, `target/components/${name}.wasm`));
+    const file = join(dir, `scenarios/${name}.yaml`);
+    const before = readFileSync(file, 'utf8');
+    const after = before.replace('component: ..', `component: ../target/components/${name}.wasm`);
+    assert.notEqual(after, before, 'the scenarios name the project');
+    writeFileSync(file, after);
+  }
+  const tests = owned(new Process(['test'], { cwd: dir, env: { PATH: builderPath() } }));
+  const { code } = await tests.end(BUILD_MS);
+  assert.equal(code, 0, tests.output);
+  return dir;
+}
+
+/** Serves an example with its own configuration, changed by `change`. */
+function serve(dir, change = () => {}) {
+  const config = parse(readFileSync(join(dir, 'parlance.toml'), 'utf8'));
+  change(config);
+  return startServer({ dir, config });
+}
+
+/** As many connections of one user. */
+const connections = (server, user, count = AT_ONCE) => Promise.all(Array.from({ length: count }, () => connect(server, user)));
+
+/** Asserts that one of these answers is ok, and that the others have failed with one of the codes. */
+function assertOne(answers, ...codes) {
+  const failed = answers.filter(({ ok }) => !ok);
+  assert.equal(failed.length, answers.length - 1, JSON.stringify(answers));
+  for (const { error } of failed) assert.ok(codes.includes(error.code), JSON.stringify(error));
+}
+
+test('slow-mode: one message for each user and room in the time', async () => {
+  const server = await serve(await example('slow-mode', { isRust: true }), ({ handlers }) => {
+    handlers.message.settings.seconds = '60';
+  });
+  const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
+  for (const client of [alice, bob]) for (const room of ['general', 'random']) await client.join(room);
+  await alice.post('general', 'one');
+  const refused = await alice.ask('send-message', { roomId: 'general', content: 'two' });
+  assertFailed(refused, 'rate-limited');
+  assert.ok(refused.error.retryAfterMs > 30_000 && refused.error.retryAfterMs <= 60_000, JSON.stringify(refused));
+  assertFailed(await bob.ask('send-message', { roomId: 'general', content: 'oh darn' }), 'denied');
+  await bob.post('general', 'mine');
+  await alice.post('random', 'one');
+
+  const flood = await connections(server, 'mallory');
+  for (const client of flood) await client.join('general');
+  const answers = await Promise.all(flood.map((client, n) => client.ask('send-message', { roomId: 'general', content: `spam ${n}` })));
+  assertOne(answers, 'conflict', 'rate-limited');
+  assert.equal((await alice.history('general')).length, 3);
+});
+
+test('private-rooms: who is invited joins', async () => {
+  const server = await serve(await example('private-rooms', { isRust: true }));
+  const [alice, bob, carol] = await Promise.all(['alice', 'bob', 'carol'].map((user) => connect(server, user)));
+  const { room } = await alice.askOk('create-room', 'Lunch');
+  assert.match(room.roomId, /^private\/[0-9a-f]{32}$/);
+  assertFailed(await bob.ask('join-room', room.roomId), 'not-found');
+  await alice.askOk('invite', room.roomId, 'bob');
+  assert.deepEqual(await bob.next('invitation'), { room, by: "alice's name" });
+  const { data } = await bob.join(room.roomId);
+  assert.deepEqual({ ...data, members: data.members.toSorted() }, {
+    title: 'Lunch', members: ['alice', 'bob'], memberCount: 2, membersComplete: true,
+  });
+  await alice.post(room.roomId, 'soup?');
+  await bob.next('new-message', ({ content }) => content === 'soup?');
+  assertFailed(await bob.ask('invite', room.roomId, 'carol'), 'denied');
+  for (const attempt of [carol.ask('join-room', room.roomId), carol.ask('history', { roomId: room.roomId })]) {
+    assert.equal((await attempt).ok, false);
+  }
+  await alice.askOk('withdraw', room.roomId, 'bob');
+  await bob.next('invitation-withdrawn', (id) => id === room.roomId);
+  assertFailed(await (await connect(server, 'bob')).ask('join-room', room.roomId), 'not-found');
+  await carol.join('general');
+});
+
+test('commands: commands become messages, and a poll counts each user once', async () => {
+  const server = await serve(await example('commands'));
+  const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
+  for (const client of [alice, bob]) await client.join('general');
+  await alice.post('general', '/me waves');
+  await bob.next('new-message', ({ content, metadata }) => content === 'waves' && metadata.command === 'me');
+  await alice.post('general', '/roll 3d6');
+  const { metadata: { dice } } = await bob.next('new-message', ({ metadata }) => metadata?.command === 'roll');
+  assert.ok(dice.length === 3 && dice.every((each) => each >= 1 && each <= 6), JSON.stringify(dice));
+  assertFailed(await alice.ask('send-message', { roomId: 'general', content: '/shout' }), 'invalid');
+
+  const { id } = await alice.post('general', '/poll Lunch? | soup | pasta');
+  const voters = await Promise.all(Array.from({ length: AT_ONCE }, (_, n) => connect(server, `voter-${n}`)));
+  const stuffing = await connections(server, 'mallory');
+  for (const client of [...voters, ...stuffing]) await client.join('general');
+  const [votes, stuffed] = await Promise.all([voters, stuffing].map((clients, option) => (
+    Promise.all(clients.map((client) => client.ask('poll-vote', id, option)))
+  )));
+  assert.deepEqual(votes, votes.map(() => ({ ok: true })));
+  assertOne(stuffed, 'conflict');
+  assert.deepEqual(await bob.askOk('poll-results', id), { ok: true, votes: [AT_ONCE, 1] });
+  await bob.until(() => bob.all('poll-voted').length === AT_ONCE + 1, 'each vote');
+});
+
+test('reactions: of users at once all count, of a user’s connections one', async () => {
+  const server = await serve(await example('reactions'));
+  const alice = await connect(server, 'alice');
+  await alice.join('general');
+  const { id } = await alice.post('general', 'hello');
+  const users = await Promise.all(Array.from({ length: AT_ONCE }, (_, n) => connect(server, `user-${n}`)));
+  const devices = await connections(server, 'mallory');
+  for (const client of [...users, ...devices]) await client.join('general');
+  const react = (clients, event, emoji) => Promise.all(clients.map((client) => client.ask(event, id, emoji)));
+  for (const answer of await react(users, 'react', '👍')) assert.deepEqual(answer, { ok: true });
+  // An answer of a connection that comes later may be ok too: it is so already.
+  for (const event of ['react', 'unreact', 'react']) {
+    const answers = await react(devices, event, '🎉');
+    assert.ok(answers.some(({ ok }) => ok), JSON.stringify(answers));
+    for (const answer of answers) if (!answer.ok) assertFailed(answer, 'conflict');
+  }
+  const { reactions } = await devices[0].askOk('reactions', [id]);
+  assert.deepEqual(reactions[id], [{ emoji: '👍', count: AT_ONCE, mine: false }, { emoji: '🎉', count: 1, mine: true }]);
+  await alice.until(() => alice.all('reaction-added').length === AT_ONCE + 2, 'each reaction once');
+  assert.equal(alice.all('reaction-removed').length, 1);
+});
+
+test('ask-bot: a question goes to the service that is granted, and its answer is posted', async () => {
+  const asked = [];
+  const authority = await listen((request, response) => {
+    let body = '';
+    request.setEncoding('utf8').on('data', (text) => (body += text));
+    request.on('end', () => {
+      const { question } = JSON.parse(body);
+      asked.push([request.method, request.url, request.headers['content-type'], request.headers.authorization]);
+      // Nobody hears of this one.
+      if (question !== 'silence') response.end(JSON.stringify({ answer: `${question.length} characters` }));
+    });
+  });
+  const server = await serve(await example('ask-bot'), (config) => {
+    config.grants.http = [`http://${authority}`];
+    config.handlers.message.settings = { service: `http://${authority}/ask?v=1`, token: 'sesame' };
+  });
+  const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
+  for (const client of [alice, bob]) await client.join('general');
+  // More than a stream takes at a time, in bytes.
+  const long = '¿'.repeat(499);
+  await alice.post('general', `!ask ${long}`);
+  assert.equal((await bob.next('new-message', ({ metadata }) => metadata?.bot === 'ask')).content, '499 characters');
+  assert.deepEqual(asked, [['POST', '/ask?v=1', 'application/json', 'Bearer sesame']]);
+  await alice.post('general', '!ask silence');
+  await bob.next('new-message', ({ content }) => content === 'I cannot reach my service. Ask me again later.');
+  await alice.post('general', 'thanks');
+  assert.deepEqual((await alice.history('general')).map(({ seq }) => seq), [1, 2, 3, 4, 5]);
+  await server.waitForOutput(/the service cannot be asked: the request failed: HttpResponseTimeout/);
+});
