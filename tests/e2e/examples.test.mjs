@@ -138,8 +138,8 @@ test('reactions: of users at once all count, of a user’s connections one', asy
     assert.ok(answers.some(({ ok }) => ok), JSON.stringify(answers));
     for (const answer of answers) if (!answer.ok) assertFailed(answer, 'conflict');
   }
-  const { reactions } = await devices[0].askOk('reactions', [id]);
-  assert.deepEqual(reactions[id], [{ emoji: '👍', count: AT_ONCE, mine: false }, { emoji: '🎉', count: 1, mine: true }]);
+  const { reactions: [given] } = await devices[0].askOk('reactions', [id]);
+  assert.deepEqual(given, [{ emoji: '👍', count: AT_ONCE, mine: false }, { emoji: '🎉', count: 1, mine: true }]);
   await alice.until(() => alice.all('reaction-added').length === AT_ONCE + 2, 'each reaction once');
   assert.equal(alice.all('reaction-removed').length, 1);
 });
@@ -157,6 +157,8 @@ test('ask-bot: a question goes to the service that is granted, and its answer is
     });
   });
   const server = await serve(await example('ask-bot'), (config) => {
+    // As `parlance test` has them: the code that it has compiled, in twenty seconds, is kept for these.
+    config.sandbox = { memory: '1GiB', instances: 4 };
     config.grants.http = [`http://${authority}`];
     config.handlers.message.settings = { service: `http://${authority}/ask?v=1`, token: 'sesame' };
   });

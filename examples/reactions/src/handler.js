@@ -43,13 +43,13 @@ function change(user, message, emoji, wanted) {
 function reactions(user, ids) {
   if (!Array.isArray(ids) || ids.length > MESSAGES_MAX) throw new Invalid(`\`reactions\` takes a list of up to ${MESSAGES_MAX} ids`);
   const palette = allowed();
-  const all = ids.map((each) => {
+  const given = ids.map((each) => {
     const { id } = found(each);
     const counts = palette.map((emoji) => ({ emoji, count: number(keys(id, emoji, user).count) }));
-    const given = counts.filter(({ count }) => count > 0);
-    return [id, given.map((each) => ({ ...each, mine: isThere(number(keys(id, each.emoji, user).own)) }))];
+    const some = counts.filter(({ count }) => count > 0);
+    return some.map((each) => ({ ...each, mine: isThere(number(keys(id, each.emoji, user).own)) }));
   });
-  return { ok: true, reactions: Object.fromEntries(all) };
+  return { ok: true, reactions: given };
 }
 
 /** The message, if it is in a room that the user is in: elsewhere the host finds none. @param {Argument} id */
