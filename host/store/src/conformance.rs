@@ -73,6 +73,7 @@ macro_rules! tests_of {
             kv::an_increment_keeps_the_expiry_of_what_it_adds_to,
             kv::an_increment_of_an_expired_key_starts_from_zero_for_good,
             kv::an_increment_of_a_value_that_is_not_a_number_is_rejected,
+            kv::a_key_that_needs_a_number_and_gets_a_text_is_taken_once,
             kv::an_increment_beyond_64_bits_is_rejected,
             kv::writes_of_a_rejected_write_set_are_undone_in_order,
             quota::usage_follows_what_is_written_and_removed,

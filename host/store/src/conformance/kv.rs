@@ -192,6 +192,28 @@ pub(crate) async fn an_increment_of_a_value_that_is_not_a_number_is_rejected(sto
     assert_eq!(value(&store, "other").await, None);
 }
 
+/// What guest-handlers/README.md tells authors to take a key with.
+pub(crate) async fn a_key_that_needs_a_number_and_gets_a_text_is_taken_once(store: Subject) {
+    let take = |name: &str| vec![increment(name, 0), set_until(name, "taken", NOW + 5)];
+    let batch = vec![write_set("acme", take("k")), write_set("acme", take("k"))];
+    let results = store.commit(batch).await.unwrap();
+    assert_eq!(results[0], Ok(vec![Written::Done; 2]));
+    assert_eq!(results[1], Err(Rejected::NotANumber));
+    assert_eq!(rejection(&store, take("k")).await, Rejected::NotANumber);
+    let racers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            let set = write_set("acme", take("raced"));
+            tokio::spawn(async move { store.commit(vec![set]).await.unwrap().remove(0) })
+        })
+        .collect();
+    let mut taken = 0;
+    for racer in racers {
+        taken += usize::from(racer.await.unwrap().is_ok());
+    }
+    assert_eq!(taken, 1);
+}
+
 pub(crate) async fn an_increment_beyond_64_bits_is_rejected(store: Subject) {
     commit(&store, vec![increment("max", i64::MAX), increment("min", i64::MIN)]).await;
     assert_eq!(rejection(&store, vec![increment("max", 1)]).await, Rejected::NotANumber);
