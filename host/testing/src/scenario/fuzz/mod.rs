@@ -182,7 +182,8 @@ impl Target {
         } else {
             let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("handler");
             let component = std::path::absolute(path).with_context(|| path.display().to_string())?;
-            let text = json!({"handlers": {name: {"component": component}}, "cases": []});
+            let has_shipped = options.shipped.is_some();
+            let text = json!({"handlers": {name: {"component": component}}, "shipped": has_shipped, "cases": []});
             Document::parse(path, text.to_string())?
         };
         if document.file.handlers.is_empty() {

@@ -57,6 +57,7 @@ fn fuzz(target: &Path, seed: u64) -> FuzzReport {
     let options = FuzzOptions {
         seed,
         sequences: SEQUENCES,
+        shipped: Some(parlance_shipped::component),
         ..FuzzOptions::default()
     };
     scenario::fuzz(target, &options, &mut |_| {}).unwrap()
@@ -81,7 +82,11 @@ fn each_planted_mistake_is_found_and_made_short() {
         // The scenario fails until the handler is mended.
         let path = directory.path().join(format!("found-{bug}.yaml"));
         std::fs::write(&path, &finding.scenario).unwrap();
-        let runner = Runner::new(Options::default()).unwrap();
+        let runner = Runner::new(Options {
+            shipped: Some(parlance_shipped::component),
+            ..Options::default()
+        });
+        let runner = runner.unwrap();
         let found = runner.run(&path);
         assert_eq!(
             (&found.problem, found.failed()),
