@@ -8,6 +8,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/tests/.venv/bin:$(PATH)
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# The examples in Rust.
+EXAMPLES := examples/moderation examples/private-rooms examples/slow-mode
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 # A program of the workspace, on the dependencies that `cargo build --workspace` makes. With --package instead, cargo
@@ -70,9 +72,10 @@ docs: setup-guests setup-docs ## make one site of the pages, below target/docs; 
 
 lint: setup-guests setup-lint docs ## check formatting, clippy, the documentation, wit/, shell scripts, JavaScript and dependencies
 	cargo fmt --all --check
-	for guests in guest-handlers tests/guests examples/moderation examples/slow-mode examples/private-rooms; do (cd $$guests && cargo fmt --all --check) || exit 1; done
+	for guests in guest-handlers tests/guests $(EXAMPLES); do (cd $$guests && cargo fmt --all --check) || exit 1; done
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
-	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
+	for guests in guest-handlers $(EXAMPLES); do (cd $$guests && \
+	    cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings) || exit 1; done
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)
 	$(TARGET_DIR)/debug/parlance-wit check
 	tests/lint/run.sh
