@@ -39,7 +39,8 @@ const TESTING: [&str; 6] = [
 /// Packages crates of a workspace, without network, and returns the directories of the unpacked packages. Crates of which
 /// one depends on the other are packaged together.
 fn unpacked<const N: usize>(workspace: &str, packages: [&str; N], to: &Path) -> [PathBuf; N] {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+    // One for each call, since cargo empties it and tests run at the same time.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(packages[0]);
     let mut cargo = Command::new("cargo");
     // Verifying compiles the packages for this machine, which takes minutes, and for which a handler's are not.
     cargo.args(["package", "--no-verify", "--allow-dirty", "--offline"]);
