@@ -1,12 +1,6 @@
-//! Measures processor time. Unlike wall-clock time it excludes the time in which a busy machine runs other threads, for
-//! which no handler is at fault.
-//!
-//! Only the thread's own clock knows processor time, and reading it is a system call; most events take a few
-//! microseconds, and reading it twice for each made up a twentieth of an event. Wall-clock time costs nearly nothing. So
-//! a run that ends within [`SHORT`] counts by the wall clock: another thread may have run in between, but not for longer.
-//! A longer run counts by the thread's clock, whose reading at the start is at most [`SHORT`] old.
+//! Measures processor time by the thread's own clock. Unlike wall-clock time it excludes the time in which a busy
+//! machine runs other threads, for which no handler is at fault.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,32 +8,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Up to this long, in nanoseconds, a run counts by the wall clock: the usual time between two looks at a running handler
-/// (`sandbox.tick`).
-const SHORT: u64 = 1_000_000;
-
-/// The clocks of a thread, both read at one time, in nanoseconds.
-#[derive(Clone, Copy)]
-struct Clocks {
-    wall: u64,
-    cpu: u64,
-}
-
-thread_local! {
-    /// The last reading of both.
-    static READING: Cell<Clocks> = const { Cell::new(Clocks { wall: 0, cpu: 0 }) };
-}
-
 /// Sums the processor time of the code that runs in it. Only one thread may run in it at a time; any thread may read
 /// it.
 #[derive(Debug, Default)]
 pub struct CpuTimer {
     /// Nanoseconds of all completed runs.
     ended: AtomicU64,
-    /// The wall clock at the start of the current run.
+    /// The thread's clock at the start of the current run.
     started: AtomicU64,
-    /// The thread's clock at the start of the current run, or up to [`SHORT`] earlier.
-    cpu: AtomicU64,
 }
 
 /// A run: its time counts until this is dropped, on the thread that created it.
@@ -48,15 +24,7 @@ pub struct TimerGuard<'a>(&'a CpuTimer);
 impl CpuTimer {
     /// Starts a run, for code that does not await.
     pub fn start(&self) -> TimerGuard<'_> {
-        let wall = nanos(ClockId::Monotonic);
-        let mut reading = READING.get();
-        if wall.saturating_sub(reading.wall) > SHORT {
-            let cpu = nanos(ClockId::ThreadCPUTime);
-            reading = Clocks { wall, cpu };
-            READING.set(reading);
-        }
-        self.started.store(wall, Ordering::Relaxed);
-        self.cpu.store(reading.cpu, Ordering::Relaxed);
+        self.started.store(thread_cpu_nanos(), Ordering::Relaxed);
         TimerGuard(self)
     }
 
@@ -92,11 +60,7 @@ impl CpuTimer {
     }
 
     fn current_run(&self) -> Duration {
-        let mut run = nanos(ClockId::Monotonic).saturating_sub(self.started.load(Ordering::Relaxed));
-        if run > SHORT {
-            run = run.min(nanos(ClockId::ThreadCPUTime).saturating_sub(self.cpu.load(Ordering::Relaxed)));
-        }
-        Duration::from_nanos(run)
+        Duration::from_nanos(thread_cpu_nanos().saturating_sub(self.started.load(Ordering::Relaxed)))
     }
 }
 
@@ -107,9 +71,9 @@ impl Drop for TimerGuard<'_> {
     }
 }
 
-/// A clock's time, in nanoseconds.
-fn nanos(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
+/// Processor time of the calling thread, in nanoseconds.
+fn thread_cpu_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     seconds
         .unwrap_or_default()
@@ -142,27 +106,6 @@ mod tests {
             used >= BUSY && used < began.elapsed() - Duration::from_millis(40),
             "{used:?}"
         );
-    }
-
-    #[test]
-    fn a_run_in_which_the_thread_sleeps_counts_what_it_computes() {
-        let timer = CpuTimer::default();
-        let run = timer.start();
-        std::thread::sleep(Duration::from_millis(50));
-        drop(run);
-        assert!(timer.total() < BUSY, "{:?}", timer.total());
-    }
-
-    #[test]
-    fn runs_in_a_run_leave_its_time_as_it_is() {
-        let (outer, inner) = (CpuTimer::default(), CpuTimer::default());
-        let run = outer.start();
-        // Each start of the inner timer may read the thread's clock anew.
-        while outer.total_now() < BUSY {
-            drop(inner.start());
-        }
-        drop(run);
-        assert!(outer.total() >= BUSY && outer.total() < 2 * BUSY, "{:?}", outer.total());
     }
 
     #[test]
