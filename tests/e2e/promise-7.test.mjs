@@ -148,12 +148,7 @@ test('7. Swap without a seam: a version that was rolled back can be promoted aga
     await eventually(async () => (await api.handler('default', 'mended')).active === 1, 'going back');
   };
   await trapUntilBack();
-  // The version went back before the store had that; while it is being written, an operator is asked to try again.
-  const promoted = await eventually(async () => {
-    const answer = await api.request('POST', '/tenants/default/handlers/mended/rollback', { body: { to: 2 } });
-    return answer.status !== 412 && answer;
-  }, 'the stored rollback');
-  assert.equal(promoted.status, 200, promoted.text);
+  await api.requestOk('POST', '/tenants/default/handlers/mended/rollback', { body: { to: 2 } });
   // Long enough for several checks.
   for (const end = Date.now() + 1500; Date.now() < end;) await client.askOk('kv-set-then-ok', { key: 'k' });
   const view = await api.handler('default', 'mended');

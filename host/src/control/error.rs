@@ -62,6 +62,11 @@ impl ControlError {
     pub(super) fn invalid(problem: impl Into<String>) -> Self {
         Self::Invalid(vec![problem.into()])
     }
+
+    /// The error when others have changed `what` at each of [`MAX_ATTEMPTS`](super::validation::MAX_ATTEMPTS) attempts.
+    pub(super) fn contended(what: &str) -> Self {
+        Self::Host(format!("others change {what} at the same time; try again"))
+    }
 }
 
 impl From<StoreError> for ControlError {

@@ -152,9 +152,7 @@ impl Control {
                 done => return done.map(|()| view(&id, &revocation)),
             }
         }
-        Err(ControlError::Changed(
-            "others change this revocation at the same time; try again".to_owned(),
-        ))
+        Err(ControlError::contended("this revocation"))
     }
 
     /// Takes a revocation back.

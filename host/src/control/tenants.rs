@@ -147,7 +147,8 @@ impl Control {
             ..TenantDocument::default()
         };
         self.put_tenant(actor, name, &document, 0, "tenant.create", true)
-            .await?;
+            .await?
+            .map_err(|_| ControlError::Conflict(format!("there is a tenant {name:?} already")))?;
         self.tenant(name).await
     }
 
@@ -163,20 +164,25 @@ impl Control {
         configuration: Value,
         expect: Option<u64>,
     ) -> ControlResult<TenantView> {
-        let Stored { document, revision } = self.stored(name).await?;
-        if expect.is_some_and(|expect| expect != revision) {
-            return Err(ControlError::Changed(format!(
-                "the tenant is at revision {revision} by now"
-            )));
+        for _ in 0..MAX_ATTEMPTS {
+            let Stored { document, revision } = self.stored(name).await?;
+            if expect.is_some_and(|expect| expect != revision) {
+                return Err(ControlError::Changed(format!(
+                    "the tenant is at revision {revision} by now"
+                )));
+            }
+            self.deps.defaults.read(name, &configuration)?;
+            let document = TenantDocument {
+                configuration: configuration.clone(),
+                ..document
+            };
+            let put = self.put_tenant(actor, name, &document, revision, "tenant.replace", true);
+            match put.await? {
+                Ok(()) => return self.tenant(name).await,
+                Err(_) => self.read_catalog().await?,
+            }
         }
-        self.deps.defaults.read(name, &configuration)?;
-        let document = TenantDocument {
-            configuration,
-            ..document
-        };
-        self.put_tenant(actor, name, &document, revision, "tenant.replace", true)
-            .await?;
-        self.tenant(name).await
+        Err(contended(name))
     }
 
     /// Suspends a tenant, which disconnects its clients and keeps them out, or resumes it.
@@ -189,13 +195,19 @@ impl Control {
         name: &str,
         suspended: bool,
     ) -> ControlResult<TenantView> {
-        let Stored { document, revision } = self.stored(name).await?;
-        if document.suspended != suspended {
+        let action = if suspended { "tenant.suspend" } else { "tenant.resume" };
+        for _ in 0..MAX_ATTEMPTS {
+            let Stored { document, revision } = self.stored(name).await?;
+            if document.suspended == suspended {
+                return self.tenant(name).await;
+            }
             let document = TenantDocument { suspended, ..document };
-            let action = if suspended { "tenant.suspend" } else { "tenant.resume" };
-            self.put_tenant(actor, name, &document, revision, action, false).await?;
+            match self.put_tenant(actor, name, &document, revision, action, false).await? {
+                Ok(()) => return self.tenant(name).await,
+                Err(_) => self.read_catalog().await?,
+            }
         }
-        self.tenant(name).await
+        Err(contended(name))
     }
 
     /// Deletes a tenant with its handlers and revocations, and disconnects its clients with a reason. `with_data` also
@@ -221,12 +233,11 @@ impl Control {
             match self.try_apply(name, puts, vec![audit], true).await? {
                 Ok(()) if with_data => return Ok(self.begin_purge(name).await),
                 Ok(()) => return Ok(PurgeProgress::Done),
-                // A handler was changed between reading and deciding. The next attempt includes it.
-                Err(conflict) if conflict.key == validation::guard_key(name) => {}
-                Err(conflict) => return Err(conflict.into()),
+                // The tenant or a handler was changed between reading and deciding. The next attempt includes it.
+                Err(_) => {}
             }
         }
-        Err(Conflict { key: key(name) }.into())
+        Err(contended(name))
     }
 
     /// The changes of the catalog that delete a tenant and all that belongs to it.
@@ -318,7 +329,7 @@ impl Control {
         expect: u64,
         action: &str,
         reconcile: bool,
-    ) -> ControlResult<()> {
+    ) -> ControlResult<Result<(), Conflict>> {
         let put = Put {
             key: key(name),
             document: serde_json::to_string(document).ok(),
@@ -327,8 +338,12 @@ impl Control {
         };
         let configuration = for_audit(&document.configuration);
         let audit = audit_entry(actor, name, action, &json!({ "configuration": configuration }));
-        self.apply(name, vec![put], vec![audit], reconcile).await
+        self.try_apply(name, vec![put], vec![audit], reconcile).await
     }
+}
+
+fn contended(name: &str) -> ControlError {
+    ControlError::contended(&format!("the tenant {name:?}"))
 }
 
 #[cfg(test)]

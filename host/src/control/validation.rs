@@ -11,7 +11,7 @@ use crate::tenant::{Tenant, TenantSettings};
 use parlance_handler::sandbox::Interface;
 use parlance_store::catalog::{Put, RecordKey, RecordKind};
 
-/// How often a change is tried again because another handler of the tenant was changed at the same time.
+/// How often a decision is made anew because the catalog has changed since this node read it.
 pub(super) const MAX_ATTEMPTS: usize = 5;
 /// The document of the guard record. Earlier releases read it as a removed handler.
 const GUARD_DOCUMENT: &str = r#"{"versions":[]}"#;

@@ -1,6 +1,6 @@
 //! Chooses which versions of deployed handlers are in service.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::desired::Stored;
 use super::document::HandlerDocument;
 use super::validation::{self, HandlerValidator, MAX_ATTEMPTS};
 use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
-use parlance_store::catalog::{AuditEntry, Component, Conflict, Put, RecordKey, RecordKind};
+use parlance_store::catalog::{AuditEntry, Component, Put, RecordKey, RecordKind};
 
 /// A validated change of a handler, ready to be written.
 struct PlannedChange {
@@ -21,8 +21,6 @@ struct PlannedChange {
     detail: Value,
     /// Audit entries of rollbacks on this node that the new document includes.
     unrecorded: Vec<AuditEntry>,
-    /// The revision of the document that is changed; 0 for a new handler.
-    revision: u64,
     /// Whether a version must be loaded for it.
     reconcile: bool,
 }
@@ -33,8 +31,8 @@ pub(super) struct Change<'a> {
     pub(super) action: &'static str,
     /// The component of a new version, and its hash. Only with one may the handler be new.
     pub(super) component: Option<([u8; 32], Bytes)>,
-    /// Makes the change and gives the particulars for the audit log. Called again when another handler was changed at
-    /// the same time.
+    /// Makes the change and gives the particulars for the audit log. Called again when the catalog has changed since
+    /// this node read it.
     pub(super) apply: &'a (dyn Fn(&mut HandlerDocument, &HandlerValidator<'_>) -> ControlResult<Value> + Sync),
 }
 
@@ -48,6 +46,23 @@ impl<'a> Change<'a> {
             component: None,
             apply,
         }
+    }
+}
+
+/// The version that a decision is about when its request does not name one: the one it finds at the first attempt.
+#[derive(Default)]
+struct ImpliedVersion(OnceLock<u64>);
+
+impl ImpliedVersion {
+    /// Refuses a later attempt that would change another version than the operator has seen.
+    fn check(&self, version: u64) -> ControlResult<()> {
+        let first = *self.0.get_or_init(|| version);
+        if first == version {
+            return Ok(());
+        }
+        Err(ControlError::Conflict(format!(
+            "version {first} was replaced by version {version} at the same time; look at it and try again"
+        )))
     }
 }
 
@@ -75,8 +90,10 @@ impl Control {
         percent: u8,
     ) -> ControlResult<HandlerView> {
         check_percent(percent)?;
+        let implied = ImpliedVersion::default();
         let change = |document: &mut HandlerDocument, _: &HandlerValidator<'_>| match &mut document.canary {
             Some(canary) => {
+                implied.check(canary.version)?;
                 canary.percent = percent;
                 Ok(json!({ "handler": handler, "version": canary.version, "percent": percent }))
             }
@@ -91,8 +108,10 @@ impl Control {
     /// # Errors
     /// When there is no canary, or another deployed handler handles one of its events.
     pub async fn promote(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> ControlResult<HandlerView> {
+        let implied = ImpliedVersion::default();
         let change = |document: &mut HandlerDocument, _: &HandlerValidator<'_>| match document.canary {
             Some(canary) => {
+                implied.check(canary.version)?;
                 document.activate(canary.version);
                 Ok(json!({ "handler": handler, "version": canary.version }))
             }
@@ -115,23 +134,25 @@ impl Control {
         handler: &str,
         to: Option<u64>,
     ) -> ControlResult<HandlerView> {
+        let implied = ImpliedVersion::default();
         let change = |document: &mut HandlerDocument, _: &HandlerValidator<'_>| {
             let from = document.canary.map(|canary| canary.version).or(document.active);
-            match to {
-                Some(to) if document.version(to).is_none() => {
+            match (to, from) {
+                (Some(to), _) if document.version(to).is_none() => {
                     return Err(ControlError::NotFound(format!("version {to} is not kept")));
                 }
-                Some(to) if document.active == Some(to) && document.canary.is_none() => {
+                (Some(to), _) if document.active == Some(to) && document.canary.is_none() => {
                     return Err(ControlError::Conflict(format!("version {to} is active already")));
                 }
-                Some(to) => {
+                (Some(to), _) => {
                     document.canary = None;
                     document.activate(to);
                 }
-                None if from.is_none() => {
-                    return Err(ControlError::Conflict("no version is in service".to_owned()));
+                (None, None) => return Err(ControlError::Conflict("no version is in service".to_owned())),
+                (None, Some(from)) => {
+                    implied.check(from)?;
+                    document.roll_back();
                 }
-                None => document.roll_back(),
             }
             Ok(json!({ "handler": handler, "from": from, "to": document.active }))
         };
@@ -144,24 +165,32 @@ impl Control {
     /// # Errors
     /// When no such handler is deployed.
     pub async fn remove_handler(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> ControlResult<()> {
-        let (put, mut audit) = {
-            let state = self.state.lock().await;
-            state.actual(tenant)?;
-            let stored = deployed(&state, tenant, handler).ok_or_else(|| no_handler(handler))?;
-            let put = Put {
-                key: key(tenant, handler),
-                document: serde_json::to_string(&stored.document.removed()).ok(),
-                expect: Some(stored.revision),
-                component: None,
+        for _ in 0..MAX_ATTEMPTS {
+            let (put, mut audit) = {
+                let state = self.state.lock().await;
+                state.actual(tenant)?;
+                let stored = deployed(&state, tenant, handler).ok_or_else(|| no_handler(handler))?;
+                let put = Put {
+                    key: key(tenant, handler),
+                    document: serde_json::to_string(&stored.document.removed()).ok(),
+                    expect: Some(stored.revision),
+                    component: None,
+                };
+                (put, state.unrecorded_entries(tenant, handler))
             };
-            (put, state.unrecorded_entries(tenant, handler))
-        };
-        let removal = json!({ "handler": handler });
-        audit.push(audit_entry(actor, tenant, "handler.remove", &removal));
-        self.apply(tenant, vec![put], audit, false).await
+            let removal = json!({ "handler": handler });
+            audit.push(audit_entry(actor, tenant, "handler.remove", &removal));
+            match self.try_apply(tenant, vec![put], audit, false).await? {
+                Ok(()) => return Ok(()),
+                Err(_) => self.read_catalog().await?,
+            }
+        }
+        Err(contended(handler))
     }
 
-    /// Changes a handler's document and puts the change into effect here.
+    /// Changes a handler's document and puts the change into effect here. When the catalog has changed since this node
+    /// read it, the change is validated and made anew: another operator was first, or this node has just recorded an
+    /// automatic rollback that was in force already.
     pub(super) async fn change(
         self: &Arc<Self>,
         actor: &Actor,
@@ -169,14 +198,8 @@ impl Control {
         handler: &str,
         change: Change<'_>,
     ) -> ControlResult<HandlerView> {
-        let mut revision = None;
         for _ in 0..MAX_ATTEMPTS {
-            let planned = self
-                .state
-                .lock()
-                .await
-                .plan_change(tenant, handler, &change, revision)?;
-            revision = Some(planned.revision);
+            let planned = self.state.lock().await.plan_change(tenant, handler, &change)?;
             let mut audit = planned.unrecorded;
             audit.push(audit_entry(actor, tenant, change.action, &planned.detail));
             let component = change.component.as_ref().map(|(sha256, bytes)| Component {
@@ -194,31 +217,19 @@ impl Control {
                     let state = self.state.lock().await;
                     return view(&state, tenant, handler).ok_or_else(|| no_handler(handler));
                 }
-                Err(conflict) if conflict.key == validation::guard_key(tenant) => self.read_catalog().await?,
-                Err(conflict) => return Err(conflict.into()),
+                Err(_) => self.read_catalog().await?,
             }
         }
-        Err(changed(tenant, handler))
+        Err(contended(handler))
     }
 }
 
 impl ControlState {
-    /// Validates a change. `revision` is the document's revision at the attempt before, if there was one: when somebody
-    /// else has changed this handler since, its operator must look at that first.
-    fn plan_change(
-        &self,
-        tenant: &str,
-        handler: &str,
-        change: &Change<'_>,
-        revision: Option<u64>,
-    ) -> ControlResult<PlannedChange> {
+    /// Validates a change.
+    fn plan_change(&self, tenant: &str, handler: &str, change: &Change<'_>) -> ControlResult<PlannedChange> {
         let actual = self.actual(tenant)?;
         // A removed handler counts too: its version numbers are not used again.
         let stored = self.desired.handler(tenant, handler);
-        let now = stored.map_or(0, |stored| stored.revision);
-        if revision.is_some_and(|revision| revision != now) {
-            return Err(changed(tenant, handler));
-        }
         if change.component.is_none() && deployed(self, tenant, handler).is_none() {
             return Err(no_handler(handler));
         }
@@ -244,7 +255,7 @@ impl ControlState {
         let put = Put {
             key: key(tenant, handler),
             document: serde_json::to_string(&document).ok(),
-            expect: Some(now),
+            expect: Some(stored.map_or(0, |stored| stored.revision)),
             component: None,
         };
         Ok(PlannedChange {
@@ -252,7 +263,6 @@ impl ControlState {
             put,
             detail,
             unrecorded: self.unrecorded_entries(tenant, handler),
-            revision: now,
             reconcile,
         })
     }
@@ -284,10 +294,8 @@ pub(super) fn key(tenant: &str, handler: &str) -> RecordKey {
     }
 }
 
-/// The error when somebody else has changed the handler.
-fn changed(tenant: &str, handler: &str) -> ControlError {
-    let key = key(tenant, handler);
-    Conflict { key }.into()
+fn contended(handler: &str) -> ControlError {
+    ControlError::contended(&format!("the handler {handler:?}"))
 }
 
 pub(super) fn no_handler(handler: &str) -> ControlError {

@@ -163,6 +163,24 @@ async fn what_an_operator_decides_on_top_of_a_rollback_records_both() {
 }
 
 #[tokio::test]
+async fn what_an_operator_decides_while_a_rollback_is_being_recorded_is_decided_on_top_of_it() {
+    let node = with_two_versions().await;
+    let (control, actor) = (&node.control, &node.actor);
+    control.roll_back_failing("acme", "h", 2, "it trapped").await.unwrap();
+    // Both begin with the document of before, and the record is written first.
+    let again = control.rollback(actor, "acme", "h", Some(2));
+    let (recorded, chosen) = tokio::join!(control.record_rollbacks(), again);
+    recorded.unwrap();
+    assert_eq!(chosen.unwrap().active, Some(2));
+    let recorded = node.recorded("h").await;
+    assert_eq!(recorded.active, Some(2));
+    assert!(recorded.was_rolled_back(2));
+    let entries = control.audit(None, None, 2).await.unwrap();
+    let made: Vec<_> = entries.iter().map(|entry| (&*entry.actor, &entry.detail["to"])).collect();
+    assert_eq!(made, [("ops", &json!(2)), ("server", &json!(1))]);
+}
+
+#[tokio::test]
 async fn a_version_after_the_other_goes_back_without_the_store_and_all_of_it_is_recorded() {
     let node = Node::with_acme().await;
     let mut three = document(3);

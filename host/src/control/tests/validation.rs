@@ -168,7 +168,7 @@ async fn what_others_go_on_changing_is_given_up() {
     node.catalog.kept.put(vec![touch], vec![]).await.unwrap().unwrap();
     node.catalog.deaf.store(true, Ordering::SeqCst);
     let given_up = node.control.rollback(&node.actor, "acme", "h", None).await;
-    assert!(matches!(given_up, Err(ControlError::Changed(_))), "{given_up:?}");
+    assert!(matches!(given_up, Err(ControlError::Host(_))), "{given_up:?}");
 }
 
 #[tokio::test]
@@ -191,8 +191,44 @@ async fn of_two_who_go_back_at_once_only_one_does() {
         Some(2)
     );
     let again = there.control.rollback(&there.actor, "acme", "h", None).await;
-    assert!(matches!(again, Err(ControlError::Changed(_))), "{again:?}");
+    assert_conflict(again, "version 3 was replaced by version 2 at the same time");
     assert_eq!(there.view("h").await.active, Some(2));
+}
+
+#[tokio::test]
+async fn what_names_its_version_is_decided_on_top_of_what_others_decide_at_the_same_time() {
+    let here = Node::with_acme().await;
+    here.deploy("h", message(), None).await.unwrap();
+    let there = beside(&here).await;
+    here.deploy("h", message(), None).await.unwrap();
+    let third = there.deploy("h", message(), None).await.unwrap();
+    assert_eq!((third.active, third.versions.len()), (Some(3), 3));
+    let first = here.control.rollback(&here.actor, "acme", "h", Some(1)).await.unwrap();
+    assert_eq!(first.active, Some(1));
+    there.control.remove_handler(&there.actor, "acme", "h").await.unwrap();
+    // A node that has read nothing yet.
+    let late = Node::start(&here.catalog).create("acme").await;
+    assert_conflict(late, "there is a tenant \"acme\" already");
+}
+
+#[tokio::test]
+async fn a_tenant_that_was_changed_at_the_same_time_is_changed_again_unless_the_operator_expects_a_revision() {
+    let here = Node::with_acme().await;
+    let there = beside(&here).await;
+    let before = here.control.tenant("acme").await.unwrap().revision;
+    let (control, actor) = (&here.control, &here.actor);
+    control.set_suspended(actor, "acme", true).await.unwrap();
+    let replace = async |expect| {
+        let (control, actor) = (&there.control, &there.actor);
+        control.replace_tenant(actor, "acme", configuration(), expect).await
+    };
+    let refused = replace(Some(before)).await.unwrap_err();
+    assert!(matches!(refused, ControlError::Changed(_)), "{refused}");
+    control.set_suspended(actor, "acme", false).await.unwrap();
+    let replaced = replace(None).await.unwrap();
+    assert!(!replaced.suspended, "what the other has changed stays");
+    let suspended = control.set_suspended(actor, "acme", true).await.unwrap();
+    assert!(suspended.suspended && suspended.revision > replaced.revision);
 }
 
 #[tokio::test]
