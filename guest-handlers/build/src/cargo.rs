@@ -1,8 +1,8 @@
 //! Runs cargo in the guests' workspace.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::BufReader;
+use std::fs::{self, File};
+use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -15,6 +15,10 @@ use crate::toolchain::{TARGET, Toolchain};
 /// Bytes of a guest's shadow stack. It is small, so that a fresh instance touches few pages. It lies below the data, so
 /// that an overflow traps.
 const STACK_SIZE: u32 = 16 * 1024;
+/// The file in the target directory with the compiler's option that is another one for each root. Cargo compiles
+/// everything anew for other options, also the standard library, which has nothing to do with the root; it does not look
+/// into this file.
+const ROOT_OPTION: &str = "parlance-root.args";
 
 /// The directories of [`Options`], created and as canonical paths, as the compiler sees them.
 pub(crate) struct BuildPaths {
@@ -25,6 +29,20 @@ pub(crate) struct BuildPaths {
 }
 
 impl BuildPaths {
+    /// Waits until no other build uses the target directory, and prepares it for this one. The build's turn ends when
+    /// the file is dropped.
+    pub(crate) fn take_turn(&self) -> Result<File> {
+        let path = self.target_dir.join(ROOT_OPTION);
+        let write = || -> std::io::Result<File> {
+            let mut file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            file.lock()?;
+            file.set_len(0)?;
+            writeln!(file, "{}", remap(&self.root, "/guests"))?;
+            Ok(file)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let workspace = canonical(&options.workspace)?;
         let root = match &options.root {
@@ -171,10 +189,8 @@ fn rustflags(toolchain: &Toolchain, paths: &BuildPaths) -> Result<Vec<String>> {
     flags.push(format!("-Clink-arg=-zstack-size={STACK_SIZE}"));
     let (sources, sources_name) = toolchain.sources(&paths.workspace)?;
     // The compiler uses the last match, and a target directory is usually within the root.
-    let mut remaps = vec![
-        (paths.root.clone(), "/guests".to_owned()),
-        (paths.target_dir.clone(), "/target".to_owned()),
-    ];
+    flags.push(format!("@{}", paths.target_dir.join(ROOT_OPTION).display()));
+    let mut remaps = vec![(paths.target_dir.clone(), "/target".to_owned())];
     remaps.extend(cargo_home().map(|home| (home, "/cargo".to_owned())));
     // Debian's directory is a link. The compiler may use either of its names, depending on how it found the file.
     remaps.extend(
@@ -184,12 +200,13 @@ fn rustflags(toolchain: &Toolchain, paths: &BuildPaths) -> Result<Vec<String>> {
             .map(|sources| (sources, sources_name.clone())),
     );
     remaps.push((sources, sources_name));
-    flags.extend(
-        remaps
-            .iter()
-            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
-    );
+    flags.extend(remaps.iter().map(|(from, to)| remap(from, to)));
     Ok(flags)
+}
+
+/// The compiler's option that puts a name in place of a path.
+fn remap(from: &Path, to: &str) -> String {
+    format!("--remap-path-prefix={}={to}", from.display())
 }
 
 /// Where cargo keeps the sources of dependencies.

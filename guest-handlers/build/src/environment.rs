@@ -1,6 +1,7 @@
 //! Keeps the environment of an outer cargo from an inner one.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Removes from the command's environment what an outer cargo, rustup or make has set for its own build: flags,
@@ -15,6 +16,14 @@ pub fn clean(command: &mut Command) -> &mut Command {
         }
     }
     command
+}
+
+/// The target directory that the environment asks cargo for (`CARGO_TARGET_DIR`), if it does.
+#[must_use]
+pub fn target_dir() -> Option<PathBuf> {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .filter(|directory| !directory.is_empty())
+        .map(PathBuf::from)
 }
 
 fn is_of_outer_build(name: &OsStr) -> bool {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use environment::clean;
+pub use environment::{clean, target_dir};
 pub use toolchain::{TARGET, Toolchain};
 pub use wit::encode_wit;
 
@@ -30,12 +30,12 @@ pub struct Options {
     /// The directory whose path is removed from the output. It must contain the workspace and every crate that it
     /// refers to by path. `None`: the directory above the workspace.
     ///
-    /// Workspaces with the same root and target directory share compiled crates, the standard library included.
     pub root: Option<PathBuf>,
     /// The packages to build. Empty: every package of the workspace that has a `cdylib`.
     pub packages: Vec<String>,
     /// Cargo's target directory, which is created if it does not exist. Keep it and share it: the first build in an
-    /// empty one takes minutes if the standard library must be compiled; later ones take seconds.
+    /// empty one takes minutes if the standard library must be compiled; later ones take seconds, also of other
+    /// workspaces with the same profile. Builds in one target directory follow one another.
     pub target_dir: PathBuf,
     /// The directory for the components, which is created if it does not exist.
     pub out_dir: PathBuf,
@@ -67,6 +67,8 @@ pub struct Built {
 pub fn build(options: &Options) -> Result<Vec<Built>> {
     let paths = cargo::BuildPaths::new(options)?;
     let toolchain = Toolchain::find(&paths.workspace)?;
+    // Until the modules are read, since a package of the same name would write to the same files.
+    let _turn = paths.take_turn()?;
     let modules = cargo::build(&toolchain, &paths, options)?;
     modules
         .into_iter()

@@ -191,7 +191,8 @@ pub struct NewArgs {
 #[command(after_help = "\
 Makes target/components/NAME.wasm in the project's directory. Rust handlers are built by cargo, TypeScript and JavaScript
 ones by parlance-js, which comes with parlance, Python ones by componentize-py, which is installed into the project's
-.venv if it is missing.
+.venv if it is missing. What cargo compiles stays in target, or in CARGO_TARGET_DIR: projects that share one compile
+Rust's standard library and their common dependencies once.
 
 Examples:
   parlance build                   the project in the current directory

@@ -1,12 +1,12 @@
 // An author's way: from nothing to a handler in service, in a directory outside the repository.
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { ADMIN_TOKEN } from './admin.mjs';
 import { assertFailed } from './assert.mjs';
 import { connect, freshRoom } from './client.mjs';
 import { owned } from './scope.mjs';
-import { Process, run, SECRET, startServer, temporaryDirectory } from './server.mjs';
+import { BINARY, Process, run, SECRET, startServer, temporaryDirectory } from './server.mjs';
 import { eventually } from './wait.mjs';
 
 /** Timeout of a build, which may compile a standard library, or an interpreter on the server. */
@@ -16,6 +16,9 @@ const VENV = resolve(import.meta.dirname, '../../.venv/bin');
 
 /** The search path with what the tests install for builders. */
 export const builderPath = () => [VENV, process.env.PATH].join(delimiter);
+
+/** The environment of builders. Cargo's directory is that of the tests' guests, with the standard library compiled for them. */
+const builderEnv = (path = builderPath()) => ({ PATH: path, CARGO_TARGET_DIR: join(dirname(BINARY), '../guests') });
 
 /** A search path with the programs of coreutils that a shell needs, and `setpriv`, with which tests start servers. */
 export function barePath() {
@@ -40,7 +43,7 @@ export async function newProject(language, { name = 'greeter', path = builderPat
 export class DevServer {
   constructor(dir, { path = builderPath(), args = [] } = {}) {
     this.dir = dir;
-    this.process = owned(new Process(['dev', '--port', '0', ...args], { cwd: dir, env: { PATH: path, JWT_SECRET: SECRET } }));
+    this.process = owned(new Process(['dev', '--port', '0', ...args], { cwd: dir, env: { ...builderEnv(path), JWT_SECRET: SECRET } }));
   }
 
   async listens() {
@@ -72,7 +75,7 @@ export function edit(file, from, to) {
 }
 
 /**
- * From `parlance new` to a canary, with a broken source on the way.
+ * From `parlance new` to a version in service, with a broken source on the way.
  * @param {{language: string, main: string, breaking: [string, string], says: RegExp}} options
  *   `main`: the source; `breaking`: a replacement that breaks it; `says`: what is to be shown of that.
  */
@@ -112,22 +115,33 @@ export async function authorLoop({ language, main, breaking, says }) {
   for (const client of [ann, bob]) assert.deepEqual([client.connects, client.disconnects], [1, []]);
   const [timing] = dev.log.match(/the new version is in service.*/);
   await dev.process.close();
+  // What development has compiled is the server's too: the code of a component is compiled once.
+  const cache = join(dir, '.parlance/cache');
+  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PARLANCE_SANDBOX_CACHE: cache } });
+  const operator = { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN };
 
-  // To a server, and then a new version to half of the rooms.
-  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
-  const deploy = async (...args) => {
-    const env = { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PATH: builderPath() };
-    const deploying = owned(new Process(['deploy', dir, '--setting', 'words=darn', ...args], { env }));
-    const { code } = await deploying.end(BUILD_MS);
-    assert.equal(code, 0, deploying.output);
-    return deploying.stdout;
+  // Its scenarios hold, once they expect the new words.
+  const command = async (...args) => {
+    const ran = owned(new Process(args, { cwd: dir, env: { ...builderEnv(), ...operator } }));
+    const { code } = await ran.end(BUILD_MS);
+    assert.equal(code, 0, ran.output);
+    return ran.stdout;
   };
+  edit(join(dir, 'scenarios/handler.yaml'), 'please mind your language', 'be kind');
+  assert.match(await command('test'), /4 cases: 4 passed, 0 failed/);
+
+  // To a server, then the first version to half of the rooms, and to all.
+  const deploy = (...args) => command('deploy', dir, '--setting', 'words=darn', ...args);
   assert.match(await deploy(), /greeter\s+1\s+active/);
   const carol = await connect(server, 'carol');
   await carol.join(room);
   await carol.post(room, 'deployed');
   assert.deepEqual(await carol.ask('hello'), { greeting: "Hello, carol's name!" });
-  edit(source, 'be kind', 'be friendly');
+  writeFileSync(source, good);
   assert.match(await deploy('--canary', '50%'), /2\s+canary 50%/);
+  assert.match(await command('promote', 'greeter'), /greeter\s+2\s+active/);
+  const answer = await carol.ask('send-message', { roomId: room, content: 'oh darn' });
+  assertFailed(answer, 'denied');
+  assert.equal(answer.error.message, 'please mind your language');
   return timing;
 }

@@ -27,7 +27,8 @@ pub(super) fn build(project: &Project, notes: &mut impl Write) -> Result<(), Fai
         }
         Err(error) => return Err(Failure::Usage(format!("{error:#}"))),
     };
-    let target_dir = directory.join("target");
+    // Projects that share one share the compiled standard library.
+    let target_dir = parlance_build::target_dir().unwrap_or_else(|| directory.join("target"));
     if matches!(toolchain, Toolchain::BuildStd { .. }) && !target_dir.join(TARGET).is_dir() {
         // A note that cannot be written is not a failure.
         let _ = writeln!(
@@ -38,7 +39,7 @@ pub(super) fn build(project: &Project, notes: &mut impl Write) -> Result<(), Fai
     parlance_build::build(&Options {
         root: Some(root(&directory)),
         packages: vec![project.name.clone()],
-        out_dir: target_dir.join("components"),
+        out_dir: directory.join("target/components"),
         target_dir,
         workspace: directory,
         locked: false,
