@@ -2,6 +2,8 @@
 //!
 //! The decorators in the sources say which interfaces the component exports, so its author writes no world.
 
+mod inputs;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
@@ -13,9 +15,12 @@ use super::{replace, temporary, tool};
 use crate::cli::Failure;
 use crate::cli::new::TEMPLATES;
 use crate::cli::project::Project;
+use inputs::Inputs;
 
 const BUILDER: &str = "componentize-py";
 const VERSION: &str = "0.25.1";
+/// The oldest Python in which it can be installed.
+const PYTHON: (u32, u32) = (3, 10);
 /// The virtual environment of a project.
 const ENVIRONMENT: &str = ".venv";
 /// The files that a build makes, below the project's directory.
@@ -70,8 +75,18 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
         .into());
     }
     let full = |path: &Path| absolute(path).with_context(|| path.display().to_string());
-    let builder = builder(&full(&project.directory)?, notes)?;
     let work = full(&project.directory.join(WORK))?;
+    let environment = full(&project.directory.join(ENVIRONMENT))?;
+    let kit = project.directory.join(KIT);
+    let own: Vec<&Path> = [sources.as_path(), &kit]
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect();
+    let inputs = Inputs::of(&format!("{BUILDER} {VERSION}"), &own, &environment);
+    if inputs.as_ref().is_some_and(|inputs| inputs.are_built(&work, component)) {
+        return Ok(());
+    }
+    let builder = builder(&full(&project.directory)?, notes)?;
     let module = main.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let directory = project
         .main
@@ -81,8 +96,7 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
         .into_owned();
     prepare(&work, &found, &module, &directory)?;
     // A single file has no kit beside it.
-    let vendored = project.directory.join(KIT).is_dir();
-    let kit = if vendored {
+    let kit = if kit.is_dir() {
         full(&project.directory.join("vendor"))?
     } else {
         write_kit(&work)?;
@@ -101,7 +115,6 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
         command.arg("--python-path").arg(directory);
     }
     command.arg("--output").arg(full(&file)?);
-    let environment = full(&project.directory.join(ENVIRONMENT))?;
     if environment.is_dir() {
         command.env("VIRTUAL_ENV", environment);
     }
@@ -120,7 +133,13 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
     }
     // What the modules print at their top level. A note that cannot be written is not a failure.
     let _ = write!(notes, "{printed}");
-    replace(&file, component)
+    replace(&file, component)?;
+    if let Some(inputs) = inputs {
+        inputs
+            .keep(&work, component)
+            .with_context(|| format!("cannot write below {}", work.display()))?;
+    }
+    Ok(())
 }
 
 /// What the builder says of the author's modules, with their names for them: without its own frames, and without saying
@@ -158,9 +177,7 @@ fn scan(directory: &Path) -> Result<Sources, Failure> {
     while let Some(path) = left.pop() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
-            let is_of_tools =
-                name.starts_with('.') || ["target", "vendor", "node_modules", "__pycache__"].contains(&&*name);
-            if !is_of_tools || path == directory {
+            if !is_of_tools(&path) || path == directory {
                 let entries = fs::read_dir(&path).with_context(|| path.display().to_string())?;
                 left.extend(entries.flatten().map(|entry| entry.path()));
             }
@@ -183,6 +200,12 @@ fn scan(directory: &Path) -> Result<Sources, Failure> {
         handlers: HANDLERS.into_iter().filter(|(name, ..)| found.contains(name)).collect(),
         sends_http,
     })
+}
+
+/// Whether a directory belongs to tools, or has what they make.
+fn is_of_tools(directory: &Path) -> bool {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.') || ["target", "vendor", "node_modules", "__pycache__"].contains(&&*name)
 }
 
 /// The decorator of a handler on this line: `@on_message`, or `@parlance_handlers.on_message`.
@@ -278,12 +301,19 @@ fn builder(directory: &Path, notes: &mut impl Write) -> Result<PathBuf, Failure>
         return Ok(of_search_path);
     }
     let python = Path::new("python3");
-    if !tool::is_there(python) {
+    let Some(version) = tool::version(python) else {
         return Err(Failure::Usage(
             "Python is not installed: python3 is not on the search path; install it with its module venv (on Debian and \
              Ubuntu: apt-get install python3 python3-venv)"
                 .to_owned(),
         ));
+    };
+    if release(&version).is_some_and(|release| release < PYTHON) {
+        let (major, minor) = PYTHON;
+        return Err(Failure::Usage(format!(
+            "python3 is {version}, and {BUILDER} {VERSION} needs Python {major}.{minor} or later; put a later python3 first \
+             on the search path, or {BUILDER} {VERSION} itself"
+        )));
     }
     // A note that cannot be written is not a failure.
     let _ = writeln!(
@@ -315,10 +345,15 @@ fn builder(directory: &Path, notes: &mut impl Write) -> Result<PathBuf, Failure>
     Ok(own)
 }
 
+/// The release of Python in what it prints for `--version`: (3, 9) for `Python 3.9.2`.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.strip_prefix("Python ")?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 /// Whether the program is there, in the right version.
 fn is_right(path: &Path) -> bool {
-    let output = Command::new(path).arg("--version").output();
-    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == format!("{BUILDER} {VERSION}"))
+    tool::version(path).is_some_and(|version| version == format!("{BUILDER} {VERSION}"))
 }
 
 #[cfg(test)]
@@ -335,6 +370,13 @@ mod tests {
                         SyntaxError: invalid syntax";
         assert_eq!(of_author(printed, "src"), expected);
         assert_eq!(of_author("no such world", "src"), "no such world");
+    }
+
+    #[test]
+    fn a_release_of_python_is_compared_by_its_numbers() {
+        assert_eq!(release("Python 3.9.2"), Some((3, 9)));
+        assert!(release("Python 3.9.2").unwrap() < PYTHON && release("Python 3.14.0rc1").unwrap() > PYTHON);
+        assert_eq!(release("pyenv: no such command"), None);
     }
 
     #[test]

@@ -20,7 +20,13 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 
 /// Whether a program can be run: one of the search path, if this is only a name.
 pub(super) fn is_there(program: &Path) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
+    version(program).is_some()
+}
+
+/// What a program prints for `--version`; `None` if it cannot be run.
+pub(super) fn version(program: &Path) -> Option<String> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Runs a builder to its end. Its output goes to standard error.
