@@ -32,11 +32,11 @@ const TAG_BYTES: usize = 32;
 pub(super) struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    pub(super) fn of(engine: &Engine, memory: usize, component: &[u8; 32]) -> Self {
+    pub(super) fn of(engine: &Engine, component: &[u8; 32]) -> Self {
         let mut digest = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut digest);
-        // The engine's hash does not cover these, but another release or memory limit links and refuses differently.
-        (env!("CARGO_PKG_VERSION"), memory).hash(&mut digest);
+        // The engine's hash does not cover this, but another release links and refuses differently.
+        env!("CARGO_PKG_VERSION").hash(&mut digest);
         component.hash(&mut digest);
         Self(digest.0.finalize().into())
     }

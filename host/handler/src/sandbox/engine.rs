@@ -84,8 +84,6 @@ pub struct Sandbox {
     /// The client for outgoing HTTP. Created when the first component with a grant for it is loaded.
     pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
-    /// Bytes of an instance's memory, whichever tenant's.
-    pub(super) memory: usize,
     /// Bytes of a component's file, whichever tenant's.
     pub(super) component_size: usize,
     /// Permits for instances.
@@ -134,7 +132,6 @@ impl Sandbox {
             wasi_linker,
             http: OnceLock::new(),
             limits,
-            memory: largest.memory,
             component_size: largest.component_size,
             slots,
             compiled: Mutex::default(),

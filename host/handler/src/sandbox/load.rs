@@ -264,7 +264,7 @@ impl Sandbox {
             return known;
         }
         let cache = self.cache.as_ref();
-        let cache = cache.map(|cache| (cache, CacheKey::of(&self.engine, self.memory, &sha256)));
+        let cache = cache.map(|cache| (cache, CacheKey::of(&self.engine, &sha256)));
         if let Some((cache, key)) = &cache
             && let Some(compiled) = self.load_cached(cache, key, sha256, may_import_http)?
         {

@@ -11,7 +11,7 @@ use super::*;
 const MIB: usize = 1024 * 1024;
 
 fn key(n: u8) -> CacheKey {
-    CacheKey::of(&compiling_engine().unwrap(), 1 << 24, &[n; 32])
+    CacheKey::of(&compiling_engine().unwrap(), &[n; 32])
 }
 
 fn code(bytes: &[u8]) -> TrustedCode {
