@@ -3,7 +3,7 @@ import { retryAfter } from 'parlance:chat/refusal@0.1.0';
 import { Rejection } from 'parlance-handlers/errors.js';
 import * as globals from 'parlance-handlers/globals.js';
 import { fromWire, json, parseJson, toWire } from 'parlance-handlers/json.js';
-import { describeError, inspect, log } from 'parlance-handlers/log.js';
+import { describeError, frames, inspect, log } from 'parlance-handlers/log.js';
 import { drain, firstUnhandled, KitPromise, reset } from 'parlance-handlers/promise.js';
 
 const CODES = ['denied', 'invalid', 'not-found', 'conflict', 'too-large', 'rate-limited', 'quota-exceeded', 'unavailable'];
@@ -41,8 +41,10 @@ function settled(name, result) {
   if ('error' in outcome) throw outcome.error;
   const lost = firstUnhandled();
   if (lost) {
-    log('warn', `${name} has finished, but a promise that it did not await was rejected: is an \`await\` missing?`);
-    throw lost[0];
+    const [reason] = lost;
+    const text = `${name} has finished, but a promise that it did not await was rejected: is an \`await\` missing?`;
+    log('warn', [text, ...frames(reason?.stack)].join('\n'));
+    throw reason;
   }
   return outcome.value;
 }

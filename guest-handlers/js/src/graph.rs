@@ -9,6 +9,7 @@ use oxc_resolver::{ResolveOptions, Resolver};
 use crate::kit;
 use crate::problem::{Problem, Problems};
 use crate::transform::{Export, Import, Module, transform};
+use crate::wit;
 
 /// The largest source file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -140,6 +141,18 @@ impl Graph {
         exports
     }
 
+    /// What the author may want to mend, though it can be built. Packages are the business of others.
+    pub(crate) fn warnings(&self) -> Vec<Problem> {
+        const MESSAGE: &str =
+            "warning: this throws a value that is not an Error, so the log cannot say where it was thrown";
+        const HELP: &str = "throw an Error; to refuse the event, a Rejection: `throw new Denied('…')`";
+        let own = self.modules.iter().filter(|(name, _)| !name.contains("node_modules/"));
+        let thrown = own.flat_map(|(name, module)| module.bare_throws.iter().map(move |at| (name, module, *at)));
+        thrown
+            .map(|(name, module, at)| Problem::at(&self.display(name), &module.source, at, MESSAGE).help(HELP))
+            .collect()
+    }
+
     /// A module's file as the author would name it on the command line.
     pub(crate) fn display(&self, name: &str) -> String {
         let mut path = self.directory.clone();
@@ -209,6 +222,11 @@ fn not_found(file: &str, source: &str, import: &Import) -> Problem {
         .help("use what `parlance-handlers` exports; data that never changes can be a .json file that you import")
     } else if specifier.starts_with("parlance-handlers/") {
         problem(format!("`{specifier}` is internal")).help("import from `parlance-handlers`")
+    } else if let Some(known) = wit::in_this_version(specifier) {
+        problem(format!(
+            "`{specifier}` is not the version of the interface that this builder knows"
+        ))
+        .help(format!("import from `parlance-handlers`, or write `{known}`"))
     } else if specifier.starts_with("parlance:") {
         problem(format!("`{specifier}` is not an interface that a handler may call"))
             .help("import from `parlance-handlers`")
@@ -233,5 +251,6 @@ fn json_module(source: String) -> Module {
         }],
         source,
         imports: Vec::new(),
+        bare_throws: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
 use lexopt::{Arg, Parser, ValueExt as _};
+use parlance_js::Built;
 
 const USAGE: &str = "\
 Builds Parlance handler components of JavaScript and TypeScript.
@@ -62,7 +63,10 @@ fn build(mut arguments: Parser) -> Result<()> {
     let file = file.context("name the source file: parlance-js build FILE -o OUT.wasm")?;
     let output = output.context("name the component with -o: parlance-js build FILE -o OUT.wasm")?;
     let cache = cache_directory().filter(|_| uses_cache);
-    let component = parlance_js::build(&file, wit.as_deref(), cache.as_deref())?;
+    let Built { component, warnings } = parlance_js::build(&file, wit.as_deref(), cache.as_deref())?;
+    for warning in warnings {
+        eprintln!("{warning}");
+    }
     fs::write(&output, component).with_context(|| format!("{} cannot be written", output.display()))
 }
 

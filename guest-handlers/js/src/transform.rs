@@ -6,12 +6,13 @@
 use std::path::Path;
 
 use oxc_allocator::Allocator;
-use oxc_ast::ast::{ImportDeclarationSpecifier, ModuleExportName, Program, Statement};
+use oxc_ast::AstKind;
+use oxc_ast::ast::{Expression, ImportDeclarationSpecifier, ModuleExportName, Program, Statement};
 use oxc_codegen::{Codegen, CodegenOptions, CommentOptions};
 use oxc_diagnostics::OxcDiagnostic;
 use oxc_ecmascript::BoundNames;
 use oxc_parser::Parser;
-use oxc_semantic::SemanticBuilder;
+use oxc_semantic::{Semantic, SemanticBuilder};
 use oxc_span::{SourceType, Span};
 use oxc_transformer::{HelperLoaderMode, TransformOptions, Transformer};
 
@@ -27,6 +28,8 @@ pub(crate) struct Module {
     pub(crate) lines: Vec<u32>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
+    /// The bytes at which a value is thrown that is evidently not an Error.
+    pub(crate) bare_throws: Vec<u32>,
 }
 
 /// A file or package that a module imports.
@@ -59,10 +62,12 @@ pub(crate) fn transform(file: &str, source: String) -> Result<Module, Problems> 
     refuse_absent(file, &source, &parsed.module_record)?;
     let mut program = parsed.program;
     let semantic = SemanticBuilder::new()
+        .with_build_nodes(true)
         .with_check_syntax_error(true)
         .with_enum_eval(true)
         .build(&program);
     check(file, &source, semantic.diagnostics.errors())?;
+    let bare_throws = bare_throws(&semantic.semantic);
     let transformed = Transformer::new(&allocator, path, &options())
         .build_with_scoping(semantic.semantic.into_scoping(), &mut program);
     check(file, &source, transformed.diagnostics.errors())?;
@@ -85,7 +90,29 @@ pub(crate) fn transform(file: &str, source: String) -> Result<Module, Problems> 
         lines,
         imports,
         exports,
+        bare_throws,
     })
+}
+
+/// The bytes at which a text, a number or an object literal is thrown, none of which has a stack.
+fn bare_throws(semantic: &Semantic<'_>) -> Vec<u32> {
+    let thrown = semantic.nodes().iter().filter_map(|node| match node.kind() {
+        AstKind::ThrowStatement(throw) => Some(throw),
+        _ => None,
+    });
+    let is_bare = |expression: &Expression<'_>| {
+        matches!(
+            expression,
+            Expression::StringLiteral(_)
+                | Expression::TemplateLiteral(_)
+                | Expression::NumericLiteral(_)
+                | Expression::ObjectExpression(_)
+        )
+    };
+    thrown
+        .filter(|throw| is_bare(&throw.argument))
+        .map(|throw| throw.span.start)
+        .collect()
 }
 
 /// Types and async functions are transformed, nothing else: QuickJS knows the rest of the language.

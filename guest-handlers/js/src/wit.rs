@@ -11,21 +11,29 @@ include!(concat!(env!("OUT_DIR"), "/wit.rs"));
 const PACKAGE: &str = "parlance:chat";
 const VERSION: &str = "0.1.0";
 
+/// The interfaces that a component may import.
+const CAPABILITIES: &[&str] = &[
+    "ambient",
+    "broadcast",
+    "identity",
+    "kv",
+    "log",
+    "messages",
+    "presence",
+    "refusal",
+    "rooms",
+    "settings",
+];
+
 /// Whether this is the name of an interface that a component may import.
 pub(crate) fn is_capability(name: &str) -> bool {
-    const CAPABILITIES: &[&str] = &[
-        "ambient",
-        "broadcast",
-        "identity",
-        "kv",
-        "log",
-        "messages",
-        "presence",
-        "refusal",
-        "rooms",
-        "settings",
-    ];
     CAPABILITIES.iter().any(|interface| name == import_name(interface))
+}
+
+/// The name by which an interface is imported that this one names in another version, or without one.
+pub(crate) fn in_this_version(name: &str) -> Option<String> {
+    let interface = name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split('@').next()?;
+    CAPABILITIES.contains(&interface).then(|| import_name(interface))
 }
 
 /// An interface's name as JavaScript imports it.

@@ -9,8 +9,8 @@ mod built;
 use std::fs;
 use std::path::Path;
 
-/// What the program prints for these files, of which it builds the first.
-fn message(files: &[(&str, &str)]) -> String {
+/// Whether these files are built, of which the first is named, and what the program prints.
+fn built(files: &[(&str, &str)]) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     for (name, source) in files {
         let path = directory.path().join(name);
@@ -20,9 +20,15 @@ fn message(files: &[(&str, &str)]) -> String {
     let output = directory.path().join("out.wasm");
     let (entry, _) = files.first().unwrap();
     let built = built::build(directory.path(), entry, &output);
-    assert!(!built.status.success(), "the sources were built");
-    assert!(!output.exists());
-    String::from_utf8(built.stderr).unwrap()
+    assert_eq!(built.status.success(), output.exists());
+    (built.status.success(), String::from_utf8(built.stderr).unwrap())
+}
+
+/// What the program prints for these files, which it cannot build.
+fn message(files: &[(&str, &str)]) -> String {
+    let (is_built, message) = built(files);
+    assert!(!is_built, "the sources were built");
+    message
 }
 
 /// Asserts that the message begins with `place` and has each of `parts`.
@@ -143,6 +149,11 @@ fn an_import_that_is_not_there() {
         "is not an interface that a handler may call",
     );
     of(
+        "parlance:chat/kv@0.2.0",
+        "chat.js:2:16: `parlance:chat/kv@0.2.0` is not the version",
+        "`parlance:chat/kv@0.1.0`",
+    );
+    of(
         "parlance-handlers/json.js",
         "chat.js:2:16: ",
         "import from `parlance-handlers`",
@@ -223,6 +234,17 @@ fn calls_of_the_host_at_the_top_level() {
     );
     let source = format!("const started = Date.now();\n{HANDLER}");
     assert_message(&[("chat.js", &source)], "chat.js:1:1: the time needs an event", &[]);
+}
+
+#[test]
+fn a_thrown_value_without_a_stack_is_pointed_out() {
+    let source = "import './node_modules/a.js';\nexport function onEvent(context, name) {\n  if (name) throw `no ${name}`;\n  throw new Error(name);\n}\n";
+    let package = "export function fail() {\n  throw 'a text';\n}\n";
+    let (is_built, message) = built(&[("chat.js", source), ("node_modules/a.js", package)]);
+    assert!(is_built, "{message}");
+    assert!(message.starts_with("chat.js:3:13: warning: "), "{message}");
+    assert_eq!(message.matches("warning").count(), 1, "{message}");
+    assert!(message.contains("throw new Denied("), "{message}");
 }
 
 #[test]

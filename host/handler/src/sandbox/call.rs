@@ -178,7 +178,10 @@ impl Handler {
             Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data())),
             Err(_) => Err(Trap {
                 kind: timeout_kind(pooled.guest.store.data(), &timer, limits),
-                detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
+                detail: format!(
+                    "it took longer than {} (sandbox.wall_time)",
+                    humantime::format_duration(limits.wall_time)
+                ),
             }),
         };
         let guest_time = started.elapsed();

@@ -21,7 +21,7 @@ type Rule = (fn(&Error, &Meter) -> bool, TrapKind);
 const RULES: &[Rule] = &[
     // Limits that the meter enforces.
     (
-        |error, _| has_stop_reason(error, StopReason::GuestTime),
+        |error, _| matches!(error.downcast_ref(), Some(StopReason::GuestTime(_))),
         TrapKind::GuestTime,
     ),
     (
@@ -148,6 +148,8 @@ fn begins_with(error: &Error, beginnings: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::meter::GuestLimits;
     use super::*;
 
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn errors_of_the_guest_are_the_guests_fault() {
         let guests: [(Error, TrapKind); 9] = [
-            (StopReason::GuestTime.into(), TrapKind::GuestTime),
+            (StopReason::GuestTime(Duration::ZERO).into(), TrapKind::GuestTime),
             (StopReason::HostCalls.into(), TrapKind::HostCalls),
             (StopReason::Transfer.into(), TrapKind::Transfer),
             (Trap::StackOverflow.into(), TrapKind::Stack),

@@ -41,9 +41,9 @@ const TABLE_ELEMENTS: usize = 20_000;
 /// Why the host stops a guest. Passes through wasmtime as the trap's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StopReason {
-    #[error("it used up its processor time")]
-    GuestTime,
-    #[error("it called the host too often")]
+    #[error("it used more than {} of a processor (sandbox.guest_time)", humantime::format_duration(*.0))]
+    GuestTime(Duration),
+    #[error("it called the host too often (sandbox.host_calls)")]
     HostCalls,
     #[error("it exchanged more bytes with the host than it may (sandbox.transfer_total)")]
     Transfer,
@@ -192,7 +192,7 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
         return Err(StopReason::HostCalls.into());
     }
     if meter.is_out_of_time() {
-        return Err(StopReason::GuestTime.into());
+        return Err(StopReason::GuestTime(meter.guest_time).into());
     }
     meter.waits_for_host = true;
     // The version's profile decides about the background, not this tick. A tick falls anywhere within an event, and

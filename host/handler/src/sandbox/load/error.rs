@@ -62,6 +62,12 @@ pub enum LoadError {
     /// It imports something that the host does not provide.
     #[error("the component imports what the host does not offer: {0}")]
     Imports(String),
+    /// It imports the interfaces of another version.
+    #[error(
+        "the component is built against parlance:chat@{0}, and this server has parlance:chat@0.1.0: build it with the kit \
+         of the server's release, which `parlance new` of that release writes"
+    )]
+    Contract(String),
     /// It imports something that the operator has not granted.
     #[error(
         "the component imports wasi:http, and no server is granted to it: list those it may send requests to, such as \
@@ -135,8 +141,16 @@ impl LoadError {
     pub(in crate::sandbox) fn from_linker(why: String) -> Self {
         if why.contains("`wasi:") && why.contains("@0.3") {
             Self::Async(why)
+        } else if let Some(version) = contract_version(&why).filter(|version| !version.starts_with("0.1.")) {
+            Self::Contract(version.to_owned())
         } else {
             Self::Imports(why)
         }
     }
+}
+
+/// The version of an interface of the contract that a message quotes.
+fn contract_version(message: &str) -> Option<&str> {
+    let (_, interface) = message.split_once("`parlance:chat/")?;
+    interface.split('`').next()?.split_once('@').map(|(_, version)| version)
 }

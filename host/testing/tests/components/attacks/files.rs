@@ -43,7 +43,7 @@ fn imports_that_are_not_granted() {
 fn a_wrong_version_of_the_interfaces() {
     let error = refused(&binary(text!("wrong-version-import")));
     assert!(
-        matches!(error, LoadError::Imports(_)) && error.to_string().contains("ambient@0.2.0"),
+        matches!(error, LoadError::Contract(_)) && error.to_string().contains("against parlance:chat@0.2.0"),
         "{error}"
     );
     let error = refused(&binary(text!("wrong-version-export")));
