@@ -1,4 +1,4 @@
-//! Records what a handler saw and did, and runs it again offline with the same answers (promise 9).
+//! Records what a handler saw and did, and runs it again offline with the same answers.
 //!
 //! A [`Call`](crate::capability::Call) gets the store, the connection's context and chance as traits. [`Recorder`] wraps
 //! them and notes each answer; [`Replayer`] implements them with the answers of a recording. Clocks and web servers,

@@ -1,5 +1,7 @@
 //! Records events of shipped handlers, writes them to a file, reads it and runs them again.
 
+mod hostile;
+
 use std::io::Cursor;
 use std::sync::Arc;
 
