@@ -21,11 +21,12 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// A file with this text. `HOSTILE` and `WEB` stand for the paths of those guests.
+    /// A file with this text. `HOSTILE`, `WASI` and `WEB` stand for the paths of those guests.
     fn new(text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = text
             .replace("HOSTILE", &hostile_file().display().to_string())
+            .replace("WASI", &guest("wasi").display().to_string())
             .replace("WEB", &guest("web").display().to_string());
         std::fs::write(directory.path().join("scenario.yaml"), text).unwrap();
         Self {

@@ -92,6 +92,10 @@ impl EventHandler for Wasi {
                     ambient::now_ms(),
                 ];
             }
+            // How often the clock can be read before it goes on: never twice the same.
+            "race" => {
+                answer.values = (0..action.count).map(|_| reads_in_a_tick()).collect();
+            }
             "random" => answer.values = vec![random::get_random_bytes(action.count).len() as u64],
             "hold" => {
                 let held: Vec<_> = (0..action.count)
@@ -128,6 +132,11 @@ impl EventHandler for Wasi {
         }
         Ok(answer)
     }
+}
+
+fn reads_in_a_tick() -> u64 {
+    let before = monotonic_clock::now();
+    (0..).find(|_| monotonic_clock::now() != before).unwrap_or(0)
 }
 
 fn told<T>(result: Result<T, ErrorCode>) -> String {

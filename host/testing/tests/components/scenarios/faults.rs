@@ -100,13 +100,12 @@ fn requests_get_the_answers_that_are_given() {
 }
 
 #[test]
-fn a_handler_that_is_not_the_same_each_time_is_reported() {
-    // Wall-clock time is the only thing that a test cannot know. A limit that is reached now and then is such a thing.
-    let scenario = Scenario::new(
+fn faults_do_not_make_two_runs_differ() {
+    Scenario::new(
         "\
 handlers: {hostile: {component: HOSTILE, isolation: warm}}
 cases:
-  - name: faults do not count
+  - name: one
     events:
       - event: {kv-set-then-ok: [{key: k}]}
         fault: {store: away-at-commit}
@@ -114,6 +113,37 @@ cases:
       - event: {kv-get: [{key: k}]}
         expect: {reply: {value: null}}
 ",
-    );
-    scenario.assert_ok();
+    )
+    .assert_ok();
+}
+
+#[test]
+fn a_handler_that_is_not_the_same_each_time_is_reported() {
+    // It counts how fast the machine is, by a clock that goes on during an event: WASI's.
+    let scenario = |fault: &str| {
+        Scenario::new(&format!(
+            "\
+handlers: {{wasi: {{component: WASI}}}}
+limits: {{sandbox: {{host_calls: 1000000, guest_time: 1s}}}}
+cases:
+  - name: one
+    events:
+      - event: {{print: [{{}}]}}
+        {fault}
+      - event: {{race: [{{count: 10}}]}}
+        expect: {{ok: true}}
+"
+        ))
+    };
+    for fault in ["expect: {ok: true}", "fault: {store: away}"] {
+        scenario(fault).assert_told(&[
+            "failed one",
+            "event 2 (event \"race\"): reply",
+            "scenario.yaml:8",
+            "two runs without faults differ",
+        ]);
+    }
+    let mut updated = scenario("expect: {}");
+    updated.options.update = true;
+    assert!(!updated.run().is_ok(), "no expectation would mend it");
 }
