@@ -1,7 +1,7 @@
 // What a live server records, its replay in another directory without a server, and recorded events on another version.
 // ARCHITECTURE.md#recordings says how.
 import assert from 'node:assert/strict';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ADMIN_TOKEN, admin, at, configurationOf, operate } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -11,6 +11,18 @@ import { guest, Process, run, SECRET, startServer, temporaryDirectory } from './
 import { token } from './lib/token.mjs';
 
 const PLANTED = 'planted-secret-7f3a';
+const SCENARIO = `handlers:
+  rules: {component: COMPONENT}
+before:
+  rooms: {general: [alice, bob]}
+cases:
+  - name: a message reaches the room
+    events:
+      - send-message: {roomId: general, content: hello}
+        expect:
+          ok: true
+          received: {bob: [{new-message: {content: hello, userId: alice}}]}
+`;
 const authority = await listen((request, response) => {
   request.resume();
   request.on('end', () => response.writeHead(200, { 'set-cookie': `session=${PLANTED}`, 'x-key': PLANTED }).end('a public answer'));
@@ -70,7 +82,11 @@ test('a trap of a live server is the same trap offline, with its backtrace', asy
   assert.deepEqual([header.parlanceRecording, header.tenant, header.withContent], [1, 'default', true]);
   assert.deepEqual([others, event.outcome.end.is, event.outcome.end.trap], [[], 'trapped', 'guest']);
   assert.equal(statSync(file).mode & 0o777, 0o600, 'only its owner reads it');
-  const replayed = await replay(file, '--component', guest('hostile'));
+  // A directory with nothing but the recording and the component, as on a developer's machine.
+  const cwd = temporaryDirectory();
+  copyFileSync(file, join(cwd, 'traps.ndjson'));
+  copyFileSync(guest('hostile'), join(cwd, 'handler.wasm'));
+  const replayed = await run(['replay', 'traps.ndjson', '--component', 'handler.wasm'], { cwd });
   assert.equal(replayed.code, 0, replayed.output);
   assert.match(replayed.stdout, /event 1 \(event, event\): the same trap: guest: wasm trap: .*`unreachable`.*\n {4}0: .* at 0x/);
   assert.match(replayed.stdout, /1 event on the component that was recorded: 1 the same to the byte/);
@@ -237,6 +253,15 @@ test('a backtest shows what another version does otherwise, and a deployment can
   const { file } = await record(['--tenant', 'acme', '--handler', 'rules', '--limit', '20', '--with-content'], async () => {
     for (let n = 0; n < 20; n += 1) await client.post(room, n === 7 ? 'slow start' : `message ${n}`);
   });
+  // Both versions do what the scenarios ask for, so those do not tell them apart.
+  const cwd = temporaryDirectory();
+  for (const component of ['strict', 'stamped']) {
+    writeFileSync(join(cwd, `${component}.yaml`), SCENARIO.replace('COMPONENT', guest(component)));
+  }
+  const tested = await run(['test', '.'], { cwd });
+  assert.equal(tested.code, 0, tested.output);
+  assert.match(tested.stdout, /2 cases: 2 passed, 0 failed/);
+
   const backtest = (component, ...args) => operate(server, ['backtest', guest(component), '--tenant', 'acme', '--handler', 'rules', ...args]);
 
   const same = await backtest('strict');
