@@ -176,7 +176,10 @@ async fn what_an_operator_decides_while_a_rollback_is_being_recorded_is_decided_
     assert_eq!(recorded.active, Some(2));
     assert!(recorded.was_rolled_back(2));
     let entries = control.audit(None, None, 2).await.unwrap();
-    let made: Vec<_> = entries.iter().map(|entry| (&*entry.actor, &entry.detail["to"])).collect();
+    let made: Vec<_> = entries
+        .iter()
+        .map(|entry| (&*entry.actor, &entry.detail["to"]))
+        .collect();
     assert_eq!(made, [("ops", &json!(2)), ("server", &json!(1))]);
 }
 

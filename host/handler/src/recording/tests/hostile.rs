@@ -70,7 +70,7 @@ fn apply(line: &mut Value, at: Index, edit: &Edit) {
     let place = at.get(&found);
     let new = match edit {
         Edit::Put(value) => value.clone(),
-        Edit::Copy(from) => line.pointer(from.get(&found)).unwrap().clone(),
+        Edit::Copy(from) => line.pointer(from.get::<String>(&found)).unwrap().clone(),
         Edit::Remove => {
             let Some((parent, name)) = place.rsplit_once('/') else {
                 return;
