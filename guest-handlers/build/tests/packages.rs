@@ -40,7 +40,9 @@ const TESTING: [&str; 6] = [
 /// one depends on the other are packaged together.
 fn unpacked<const N: usize>(workspace: &str, packages: [&str; N], to: &Path) -> [PathBuf; N] {
     // One for each call, since cargo empties it and tests run at the same time.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(packages[0]);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("packages")
+        .join(packages[0]);
     let mut cargo = Command::new("cargo");
     // Verifying compiles the packages for this machine, which takes minutes, and for which a handler's are not.
     cargo.args(["package", "--no-verify", "--allow-dirty", "--offline"]);
