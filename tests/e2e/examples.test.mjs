@@ -157,8 +157,6 @@ test('ask-bot: a question goes to the service that is granted, and its answer is
     });
   });
   const server = await serve(await example('ask-bot'), (config) => {
-    // As `parlance test` has them: the code that it has compiled, in twenty seconds, is kept for these.
-    config.sandbox = { memory: '1GiB', instances: 4 };
     config.grants.http = [`http://${authority}`];
     config.handlers.message.settings = { service: `http://${authority}/ask?v=1`, token: 'sesame' };
   });

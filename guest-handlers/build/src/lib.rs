@@ -29,7 +29,6 @@ pub struct Options {
     pub workspace: PathBuf,
     /// The directory whose path is removed from the output. It must contain the workspace and every crate that it
     /// refers to by path. `None`: the directory above the workspace.
-    ///
     pub root: Option<PathBuf>,
     /// The packages to build. Empty: every package of the workspace that has a `cdylib`.
     pub packages: Vec<String>,

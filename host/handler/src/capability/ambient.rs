@@ -11,21 +11,16 @@ pub trait RandomSource: Send + Sync {
 
     /// Fills a slice with random bytes.
     fn fill(&self, bytes: &mut [u8]) {
-        fill_by_words(bytes, || self.next_u64());
-    }
-}
-
-/// Fills a slice with the bytes of numbers, eight of each.
-fn fill_by_words(bytes: &mut [u8], mut next: impl FnMut() -> u64) {
-    for part in bytes.chunks_mut(size_of::<u64>()) {
-        for (to, from) in part.iter_mut().zip(next().to_le_bytes()) {
-            *to = from;
+        for part in bytes.chunks_mut(size_of::<u64>()) {
+            for (to, from) in part.iter_mut().zip(self.next_u64().to_le_bytes()) {
+                *to = from;
+            }
         }
     }
 }
 
 /// A cryptographically secure generator for each thread, which the operating system seeds. An event takes several random
-/// numbers, and asking the system for each is a call of half a microsecond.
+/// numbers, and asking the system for each would be a system call.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemRandom;
 

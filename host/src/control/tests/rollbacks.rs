@@ -40,6 +40,13 @@ async fn recorded_rollbacks(node: &Node) -> usize {
     all.iter().filter(|entry| entry.action == "handler.rollback").count()
 }
 
+/// Who made the two newest entries of the audit log, and a value of each.
+async fn newest_two(node: &Node, field: &str) -> Vec<(String, serde_json::Value)> {
+    let entries = node.control.audit(None, None, 2).await.unwrap();
+    let of = |entry: &AuditView| (entry.actor.clone(), entry.detail[field].clone());
+    entries.iter().map(of).collect()
+}
+
 /// For how long a version that fails from now on still serves.
 async fn time_to_roll_back(node: &Node) -> Duration {
     let failing = node.acme().await.routes().get(Interface::Message).unwrap().clone();
@@ -154,12 +161,10 @@ async fn what_an_operator_decides_on_top_of_a_rollback_records_both() {
     let recorded = node.recorded("h").await;
     assert_eq!((recorded.active, recorded.canary), (Some(1), None));
     assert!(recorded.was_rolled_back(3) && !recorded.was_rolled_back(2));
-    let entries = control.audit(None, None, 2).await.unwrap();
-    let made: Vec<_> = entries
-        .iter()
-        .map(|entry| (&*entry.actor, &entry.detail["from"]))
-        .collect();
-    assert_eq!(made, [("ops", &json!(2)), ("server", &json!(3))]);
+    assert_eq!(
+        newest_two(&node, "from").await,
+        [("ops".to_owned(), json!(2)), ("server".to_owned(), json!(3))]
+    );
 }
 
 #[tokio::test]
@@ -175,12 +180,10 @@ async fn what_an_operator_decides_while_a_rollback_is_being_recorded_is_decided_
     let recorded = node.recorded("h").await;
     assert_eq!(recorded.active, Some(2));
     assert!(recorded.was_rolled_back(2));
-    let entries = control.audit(None, None, 2).await.unwrap();
-    let made: Vec<_> = entries
-        .iter()
-        .map(|entry| (&*entry.actor, &entry.detail["to"]))
-        .collect();
-    assert_eq!(made, [("ops", &json!(2)), ("server", &json!(1))]);
+    assert_eq!(
+        newest_two(&node, "to").await,
+        [("ops".to_owned(), json!(2)), ("server".to_owned(), json!(1))]
+    );
 }
 
 #[tokio::test]

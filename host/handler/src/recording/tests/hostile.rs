@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What is done to a value of a line.
+/// How a test changes one value of a line.
 #[derive(Debug, Clone)]
 enum Edit {
     Put(Value),
