@@ -15,7 +15,7 @@ use crate::tenant::RouteKey;
 use parlance_handler::capability::{Call, Effect, Effects, Isolation, Logs};
 use parlance_handler::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
 use parlance_hub::{Outgoing, Reply, join_reply};
-use parlance_store::{ClientRef, End, Page, Range, StoreError};
+use parlance_store::{ClientRef, Page, read_past};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
 
@@ -195,40 +195,14 @@ async fn release_join(
     }
 }
 
-/// Calls [`read_past`], and logs a failure.
+/// Reads the page of history that the client asked for, and logs a failure.
 async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRequest) -> Option<(u64, Page)> {
-    let read = read_past(session, room, asked).await;
+    let (store, tenant) = (&*session.tenant.store, session.tenant.id());
+    let most = session.tenant.settings().limits.call.client.history_page_max;
+    let read = read_past(store, tenant, room, (asked.after, asked.last), most).await;
     // The join and the handler's other effects are done, so a failed read does not fail the event.
     host::record_read(session, &read);
     read.ok()
-}
-
-/// The most bytes of messages on one page, as they are stored. The server must keep the pages that a client does not
-/// read, and a client may ask for many.
-pub(super) const PAGE_BYTES: usize = 256 * 1024;
-
-/// Reads the `seq` of the room's last message, and the page of history that the client asked for.
-async fn read_past(session: &Session, room: &RoomId, asked: PastRequest) -> Result<(u64, Page), StoreError> {
-    let (store, tenant) = (&session.tenant.store, session.tenant.id());
-    let last_seq = store.last_seq(tenant, room).await?;
-    let after = asked.after.unwrap_or(0);
-    if !asked.is_any() || after >= last_seq {
-        let nothing = Page {
-            messages: Vec::new(),
-            complete: true,
-        };
-        return Ok((last_seq, nothing));
-    }
-    let most = session.tenant.settings().limits.call.client.history_page_max;
-    let range = Range {
-        after,
-        // Later messages than the last one of now are delivered to the client anyway.
-        before: last_seq.checked_add(1),
-        limit: asked.last.map_or(most, |last| last.min(most)),
-        from: End::Newest,
-    };
-    let page = store.history(tenant, room, range).await?;
-    Ok((last_seq, page.truncate_to_bytes(End::Newest, PAGE_BYTES)))
 }
 
 /// Runs the presence handler for a connection that comes or goes. Without a handler, nothing is shown to others.

@@ -9,10 +9,10 @@ use tokio::sync::SemaphorePermit;
 
 use super::event::HistoryRequest;
 use super::session::Session;
-use super::{EventContext, fail, guest};
+use super::{EventContext, fail};
 use parlance_handler::capability::HostContext as _;
 use parlance_hub::{Outgoing, history_reply, presence_reply};
-use parlance_store::{End, Range, StoreError};
+use parlance_store::{End, PAGE_BYTES, Range, StoreError};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{RoomId, UserId};
 
@@ -103,7 +103,7 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
     record_read(session, &read);
     match read {
         Ok(page) => {
-            let page = page.truncate_to_bytes(from, guest::PAGE_BYTES);
+            let page = page.truncate_to_bytes(from, PAGE_BYTES);
             acknowledge(session, &context, history_reply(&page, &context.responder.unknown)).await;
         }
         Err(_) => {

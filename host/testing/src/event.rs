@@ -22,6 +22,8 @@ pub(crate) const DISCONNECTED: Input = Input::Presence {
 pub struct Event {
     pub(crate) user: String,
     pub(crate) input: Input,
+    /// The messages that a `join-room` asks for: those after a `seq`, at most so many of the newest.
+    pub(crate) past: (Option<u64>, Option<u32>),
 }
 
 impl Event {
@@ -29,6 +31,7 @@ impl Event {
         Self {
             user: DEFAULT_USER.to_owned(),
             input,
+            past: (None, None),
         }
     }
 
@@ -155,6 +158,34 @@ impl Event {
         match &mut self.input {
             Input::Message { client_id, .. } => *client_id = Some(id.into()),
             other => panic!("only a message has a client id; this is {other:?}"),
+        }
+        self
+    }
+
+    /// Asks, in a `join-room`, for the messages after this `seq`.
+    ///
+    /// # Panics
+    /// When the event is not a `join-room`.
+    #[must_use]
+    #[track_caller]
+    pub fn after(mut self, seq: u64) -> Self {
+        match &self.input {
+            Input::Join { .. } => self.past.0 = Some(seq),
+            other => panic!("only a join asks for messages; this is {other:?}"),
+        }
+        self
+    }
+
+    /// Asks, in a `join-room`, for at most this many messages, the newest ones.
+    ///
+    /// # Panics
+    /// When the event is not a `join-room`.
+    #[must_use]
+    #[track_caller]
+    pub fn last(mut self, count: u32) -> Self {
+        match &self.input {
+            Input::Join { .. } => self.past.1 = Some(count).filter(|count| *count > 0),
+            other => panic!("only a join asks for messages; this is {other:?}"),
         }
         self
     }

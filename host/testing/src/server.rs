@@ -15,7 +15,7 @@ use parlance_hub::{
     self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
 };
 use parlance_scheduler::Quantum;
-use parlance_store::{ClientRef, Page, Reader as _};
+use parlance_store::{ClientRef, Reader as _, read_past};
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -245,7 +245,7 @@ impl TestServer {
             );
         }
         let client = self.connect(&self.profile(&event.user), setup, !connects).await?;
-        let outcome = self.handle(&client, setup, &event.input).await;
+        let outcome = self.handle(&client, setup, event).await;
         if event.input == DISCONNECTED {
             self.hub.disconnect(client.connection.clone(), setup.now_ms).await?;
             self.clients.lock().remove(&event.user);
@@ -342,7 +342,8 @@ impl TestServer {
         Ok(broken)
     }
 
-    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Outcome> {
+    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, event: &Event) -> Result<Outcome> {
+        let input = &event.input;
         if let Some(outcome) = self.repeated(client, setup, input).await? {
             return Ok(outcome);
         }
@@ -396,7 +397,8 @@ impl TestServer {
         if let (Input::Join { room }, Ok(())) = (input, &completed)
             && client.connection.is_in(room)
         {
-            reply = self.joined(client, room, data.as_deref()).await?;
+            let most = setup.call_limits.client.history_page_max;
+            reply = self.joined(client, room, event.past, most, data.as_deref()).await?;
         }
         Ok(Outcome {
             reply,
@@ -439,20 +441,25 @@ impl TestServer {
         Ok(Some(Outcome::without_handler(client.inbox.acknowledgement())))
     }
 
-    /// The acknowledgement of a join without history, or of one that happened while the store cannot say where the room is.
-    async fn joined(&self, client: &ConnectedUser, room: &str, data: Option<&str>) -> Result<Value> {
+    /// The acknowledgement of a join with the history that the client asks for, or of one that happened while the store
+    /// cannot be read.
+    async fn joined(
+        &self,
+        client: &ConnectedUser,
+        room: &str,
+        asked: (Option<u64>, Option<u32>),
+        most: u32,
+        data: Option<&str>,
+    ) -> Result<Value> {
         let identity = client.connection.identity.load_full();
-        let Ok(last_seq) = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await else {
+        let past = read_past(&*self.store, identity.tenant(), &RoomId::new(room)?, asked, most).await;
+        let Ok((last_seq, page)) = past else {
             let error = EventError::new(Code::Unavailable, "the store cannot be reached");
             return Ok(json!({"ok": false, "error": {
                 "code": error.code.as_str(), "message": error.message, "retryable": error.is_retryable(),
             }}));
         };
-        let nothing = Page {
-            messages: Vec::new(),
-            complete: true,
-        };
-        elements(&join_reply(last_seq, &nothing, data, &[]))
+        elements(&join_reply(last_seq, &page, data, &[]))
             .into_iter()
             .next()
             .context("the join was not acknowledged")

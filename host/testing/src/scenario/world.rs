@@ -266,8 +266,10 @@ impl World {
             Event::typing(&typing.room_id, typing.is_typing)
         } else if let Some(id) = &step.read_message {
             Event::read(interpolate(id, &self.names))
-        } else if let Some(room) = &step.join_room {
-            Event::join(room)
+        } else if let Some(join) = &step.join_room {
+            let event = Event::join(&join.room_id);
+            let event = join.after.iter().fold(event, |event, seq| event.after(*seq));
+            join.last.iter().fold(event, |event, count| event.last(*count))
         } else if let Some(room) = &step.leave_room {
             Event::leave(room)
         } else if let Some(presence) = &step.set_presence {

@@ -127,6 +127,11 @@ fn the_schema_takes_the_example_and_names_every_key() {
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<_> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");
+    let join =
+        |join: serde_json::Value| serde_json::json!({"cases": [{"name": "one", "events": [{"join-room": join}]}]});
+    assert!(validator.is_valid(&join("general".into())));
+    assert!(validator.is_valid(&join(serde_json::json!({"roomId": "general", "last": 50}))));
+    assert!(!validator.is_valid(&join(serde_json::json!({"roomId": "general", "latest": 50}))));
     let mut wrong = example;
     wrong["cases"][0]["evnts"] = serde_json::json!([]);
     assert!(!validator.is_valid(&wrong));

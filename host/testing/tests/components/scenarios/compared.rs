@@ -70,6 +70,32 @@ fn what_clients_receive() {
 }
 
 #[test]
+fn the_messages_that_a_join_asks_for() {
+    let case = |join: &str, reply: &str| {
+        let messages = ["one", "two", "three"].map(|content| format!("{{roomId: new, by: bob, content: {content}}}"));
+        let before = format!("{{rooms: {{new: [bob]}}, messages: [{}]}}", messages.join(", "));
+        Scenario::hostile(&format!(
+            "  - name: one\n    before: {before}\n    events:\n      - join-room: {join}\n        expect: {{reply: {reply}}}\n"
+        ))
+    };
+    case("new", "{lastSeq: 3, messages: [], complete: true}").assert_ok();
+    let newest = "{lastSeq: 3, messages: [{seq: 2, content: two}, {seq: 3}], complete: false}";
+    case("{roomId: new, last: 2}", newest).assert_ok();
+    case(
+        "{roomId: new, after: 2}",
+        "{messages: [{content: three}], complete: true}",
+    )
+    .assert_ok();
+    case(
+        "{roomId: new, after: 1, last: 1}",
+        "{messages: [{seq: 3}], complete: false}",
+    )
+    .assert_ok();
+    case("{roomId: new, last: 0}", "{messages: []}").assert_ok();
+    case("{roomId: new, after: 3}", "{messages: [{seq: 3}]}").assert_told(&["expect.reply.messages"]);
+}
+
+#[test]
 fn messages_keys_members_and_presence() {
     let post = "event: {post-then-ok: [{roomId: general}]}";
     compares(

@@ -34,6 +34,14 @@ fn a_wrong_value_has_its_line() {
         &["scenario.yaml:2: the key `name` is missing"],
     );
     told(
+        "cases:\n  - name: one\n    events:\n      - join-room: [general]\n",
+        &["scenario.yaml:4:", "a room, or {roomId, after, last}"],
+    );
+    told(
+        "cases:\n  - name: one\n    events:\n      - join-room: {roomId: general, lst: 1}\n",
+        &["scenario.yaml:4: the key `lst` is unknown; did you mean `last`?"],
+    );
+    told(
         "cases:\n  - name: one\n    events:\n      - set-presence: gone\n",
         &["scenario.yaml:4: `gone` is not allowed here; known here: online, away"],
     );
