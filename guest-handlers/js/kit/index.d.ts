@@ -215,7 +215,7 @@ export const messages: {
 /**
  * A small key-value space that belongs to this handler of this tenant. Reads see what this event wrote; writes are
  * effects. Events of other connections run at the same time: between a `get` and a `set` another event may set the key,
- * and its change is then lost. `increment` never loses a change. A key has 1 to 256 bytes, a value at most 64 KiB.
+ * and its change is then lost. `increment` never loses a change. A key has 1 to 512 bytes, a value at most 64 KiB.
  */
 export const kv: {
   /** The bytes; null if the key is absent or has expired. */

@@ -2,7 +2,7 @@
 
 Reads see what this event wrote; writes are effects. Events of other connections run at the same time: between a `get`
 and a `set` another event may set the key, and its change is then lost. `increment` never loses a change. A key has 1 to
-256 bytes, a value at most 64 KiB.
+512 bytes, a value at most 64 KiB.
 """
 
 import json

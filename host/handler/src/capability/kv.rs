@@ -4,7 +4,7 @@ use super::{Call, Capability, Fault, unavailable};
 use parlance_store::{KvKey, Write};
 
 /// Longest key, in bytes.
-const KEY_MAX: usize = 256;
+const KEY_MAX: usize = 512;
 /// Largest value, in bytes.
 const VALUE_MAX: usize = 64 * 1024;
 

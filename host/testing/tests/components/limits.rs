@@ -54,8 +54,8 @@ fn the_size_of_an_emitted_event_is_limited() {
 fn the_sizes_of_keys_and_values_are_limited() {
     assert_eq!(fault(&mut host(), "value", 64 * 1024), "conflict");
     assert_eq!(fault(&mut host(), "value", 64 * 1024 + 1), "too-large");
-    assert_eq!(fault(&mut host(), "key", 256), "conflict");
-    assert_eq!(fault(&mut host(), "key", 257), "invalid");
+    assert_eq!(fault(&mut host(), "key", 512), "conflict");
+    assert_eq!(fault(&mut host(), "key", 513), "invalid");
     assert_eq!(fault(&mut host(), "key", 0), "invalid");
 }
 

@@ -58,7 +58,7 @@ const NUMBERS: [i64; 16] = [
     i64::MIN,
 ];
 /// Lengths of long texts, in letters.
-const LENGTHS: [usize; 5] = [50, 200, 257, 2000, 15_000];
+const LENGTHS: [usize; 5] = [50, 200, 513, 2000, 15_000];
 /// Times that pass.
 const WAITS: [&str; 5] = ["1ms", "1s", "30s", "10m", "2d"];
 /// Of so many events one happens while the store is away.
