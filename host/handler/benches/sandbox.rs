@@ -1,11 +1,14 @@
 //! Benchmarks one event in the sandbox, with a fresh instance of a shipped handler and with a warm one. Nothing is
-//! committed or delivered. `cargo bench -p parlance-handler --bench sandbox`
+//! committed or delivered. `COMPONENTS=a.wasm:b.wasm` adds the events of further message handlers, in any language.
+//!
+//! `cargo bench -p parlance-handler --bench sandbox`
 #![allow(
     missing_docs,
     clippy::expect_used,
     reason = "a benchmark may fail loudly; criterion's macros have no docs"
 )]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -23,15 +26,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(sandbox: &Arc<Sandbox>, name: &str, isolation: Isolation) -> Self {
+    fn new(sandbox: &Arc<Sandbox>, name: &str, component: &[u8], isolation: Isolation) -> Self {
         let info = Arc::new(HandlerInfo {
             name: name.into(),
             isolation,
             ..HandlerInfo::default()
         });
-        let handler = sandbox
-            .load_trusted(info.clone(), component(name).expect("it is shipped"))
-            .expect("it loads");
+        let handler = sandbox.load_trusted(info.clone(), component).expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let store = Arc::new(MemoryStore::default());
         let call = Box::new(move || Call {
@@ -83,9 +84,23 @@ fn events(criterion: &mut Criterion) {
     for isolation in [Isolation::Fresh, Isolation::Warm] {
         for (name, input) in [("message", message), ("typing", typing)] {
             let label = format!("{}/{name}", isolation.name());
-            Bench::new(&sandbox, name, isolation).run(criterion, &label, input);
+            let component = component(name).expect("it is shipped");
+            Bench::new(&sandbox, name, component, isolation).run(criterion, &label, input);
+        }
+        for path in further_components() {
+            let component = std::fs::read(&path).expect("COMPONENTS names files");
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let label = format!("{}/{name}", isolation.name());
+            Bench::new(&sandbox, &name, &component, isolation).run(criterion, &label, message);
         }
     }
+}
+
+fn further_components() -> Vec<PathBuf> {
+    let paths = std::env::var_os("COMPONENTS").unwrap_or_default();
+    std::env::split_paths(&paths)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect()
 }
 
 criterion_group!(benches, events);
