@@ -48,6 +48,7 @@ fn build_handlers(repository: &Path, out_dir: &Path) -> Result<()> {
         target_dir: target.join("guests"),
         out_dir: out_dir.join("components"),
         locked: true,
+        lines: false,
     })?;
     let mut code = String::from(
         "/// The shipped handlers, as components: each one's name and bytes.\n\

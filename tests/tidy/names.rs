@@ -10,7 +10,7 @@ use crate::{files, hold};
 const HEADING: &str = "### Where each library is named\n";
 
 /// A library of the host, by the names of its crates, and the only places that name them. The page has the same table.
-const LIBRARIES: [(&[&str], &[&str]); 13] = [
+const LIBRARIES: [(&[&str], &[&str]); 14] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &[
@@ -23,6 +23,7 @@ const LIBRARIES: [(&[&str], &[&str]); 13] = [
         &["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"],
         &["host/handler/src/sandbox/"],
     ),
+    (&["gimli"], &["host/handler/src/sandbox/lines/"]),
     (&["rusqlite"], &["host/store/src/sqlite"]),
     (
         &["tokio_postgres", "deadpool_postgres", "tokio_postgres_rustls"],

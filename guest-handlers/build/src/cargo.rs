@@ -73,6 +73,14 @@ fn canonical(directory: &Path) -> Result<PathBuf> {
 pub(crate) struct Module {
     pub(crate) package: String,
     pub(crate) path: PathBuf,
+    /// Whether its package wants the component to have line tables.
+    pub(crate) keeps_lines: bool,
+}
+
+/// A package that has a `cdylib`.
+struct Guest {
+    id: PackageId,
+    keeps_lines: bool,
 }
 
 /// Builds the packages, or all that have a `cdylib` if none is named, and returns their modules in that order.
@@ -99,15 +107,20 @@ pub(crate) fn build(toolchain: &Toolchain, paths: &BuildPaths, options: &Options
     order
         .into_iter()
         .map(|package| {
-            let path = ids.get(&package).and_then(|id| modules.get(id)).cloned();
-            let path = path.ok_or_else(|| anyhow!("cargo built no module for package `{package}`"))?;
-            Ok(Module { package, path })
+            let guest = ids.get(&package);
+            let built = guest.and_then(|guest| Some((guest.keeps_lines, modules.get(&guest.id)?.clone())));
+            let (keeps_lines, path) = built.ok_or_else(|| anyhow!("cargo built no module for package `{package}`"))?;
+            Ok(Module {
+                package,
+                path,
+                keeps_lines,
+            })
         })
         .collect()
 }
 
 /// The workspace's packages that have a `cdylib`, by name.
-fn guests(toolchain: &Toolchain, paths: &BuildPaths) -> Result<BTreeMap<String, PackageId>> {
+fn guests(toolchain: &Toolchain, paths: &BuildPaths) -> Result<BTreeMap<String, Guest>> {
     let output = toolchain
         .cargo(&paths.workspace)
         .args(["metadata", "--no-deps", "--format-version=1"])
@@ -129,14 +142,25 @@ fn guests(toolchain: &Toolchain, paths: &BuildPaths) -> Result<BTreeMap<String, 
             .any(|target| target.crate_types.contains(&CrateType::CDyLib))
     };
     let packages = metadata.packages.into_iter().filter(has_cdylib);
-    Ok(packages.map(|package| (package.name.to_string(), package.id)).collect())
+    let guest = |package: cargo_metadata::Package| {
+        let lines = package.metadata.get("parlance").and_then(|own| own.get("lines"));
+        let keeps_lines = lines.and_then(|lines| lines.as_bool()).unwrap_or_default();
+        (
+            package.name.to_string(),
+            Guest {
+                id: package.id,
+                keeps_lines,
+            },
+        )
+    };
+    Ok(packages.map(guest).collect())
 }
 
 /// Runs the build and returns the module of each package.
 fn run(
     toolchain: &Toolchain,
     paths: &BuildPaths,
-    packages: &BTreeMap<String, PackageId>,
+    packages: &BTreeMap<String, Guest>,
     locked: bool,
 ) -> Result<BTreeMap<PackageId, PathBuf>> {
     let mut command = toolchain.cargo(&paths.workspace);

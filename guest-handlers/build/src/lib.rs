@@ -40,6 +40,10 @@ pub struct Options {
     pub out_dir: PathBuf,
     /// Whether cargo must use `Cargo.lock` as it is, and fail if it is out of date (`--locked`).
     pub locked: bool,
+    /// Whether the components keep what debug information cargo has put into them, from which a server names the files and
+    /// lines in a backtrace. They are some times as large then. Otherwise those of packages keep it that say so:
+    /// `lines = true` in `[package.metadata.parlance]`.
+    pub lines: bool,
 }
 
 /// A component that was built.
@@ -71,12 +75,16 @@ pub fn build(options: &Options) -> Result<Vec<Built>> {
     let modules = cargo::build(&toolchain, &paths, options)?;
     modules
         .into_iter()
-        .map(|module| encode(module, &paths.out_dir))
+        .map(|module| encode(module, options.lines, &paths.out_dir))
         .collect()
 }
 
-fn encode(module: cargo::Module, out_dir: &Path) -> Result<Built> {
-    let bytes = fs::read(&module.path).with_context(|| format!("cannot read {}", module.path.display()))?;
+fn encode(module: cargo::Module, lines: bool, out_dir: &Path) -> Result<Built> {
+    let mut bytes = fs::read(&module.path).with_context(|| format!("cannot read {}", module.path.display()))?;
+    if !(lines || module.keeps_lines) {
+        bytes = component::without_debug_information(&bytes)
+            .with_context(|| format!("{} is not a core module", module.path.display()))?;
+    }
     let component = component::encode(&bytes).with_context(|| {
         format!(
             "package `{}` is not a component: {} cannot be encoded as one",

@@ -22,6 +22,7 @@ Options:
   --out DIR         where the components go [default: target/components]
   --wit DIR         encode the WIT package in DIR in its binary form, and build nothing
   --locked          fail if the workspace's Cargo.lock is out of date, as cargo's --locked does
+  --lines           keep debug information, so that backtraces in the server's log name files and lines
   -h, --help        print this text";
 
 fn main() -> Result<()> {
@@ -56,6 +57,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Task> {
         target_dir: "target/guests".into(),
         out_dir: "target/components".into(),
         locked: false,
+        lines: false,
     };
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -64,6 +66,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Task> {
             Long("target-dir") => options.target_dir = directory(&mut arguments)?,
             Long("out") => options.out_dir = directory(&mut arguments)?,
             Long("locked") => options.locked = true,
+            Long("lines") => options.lines = true,
             Long("wit") => wit = Some(directory(&mut arguments)?),
             Short('h') | Long("help") => return Ok(Task::Help),
             Value(package) => options.packages.push(package.string()?),

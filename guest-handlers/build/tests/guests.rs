@@ -28,6 +28,7 @@ fn shipped(out_dir: &Path) -> Vec<Built> {
         target_dir,
         out_dir: out_dir.into(),
         locked: true,
+        lines: false,
     })
     .unwrap()
 }
@@ -65,6 +66,7 @@ fn building_twice_in_two_directories_gives_the_same_bytes() {
         target_dir: place.join("target"),
         out_dir: elsewhere.join("out"),
         locked: true,
+        lines: false,
     })
     .unwrap();
 
@@ -146,6 +148,7 @@ fn a_missing_package_is_named_with_the_existing_ones() {
         target_dir: out_dir.path().join("target"),
         out_dir: out_dir.path().into(),
         locked: true,
+        lines: false,
     })
     .unwrap_err();
     let message = format!("{error:#}");

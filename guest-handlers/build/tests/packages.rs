@@ -193,6 +193,7 @@ fn a_handler_is_built_with_the_packaged_kit_outside_the_repository() {
         target_dir: Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("guests"),
         out_dir: directory.join("components"),
         locked: false,
+        lines: false,
     })
     .unwrap();
     let names: Vec<_> = built.iter().map(|built| built.package.as_str()).collect();

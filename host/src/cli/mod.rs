@@ -202,6 +202,10 @@ pub struct BuildArgs {
     /// The project's directory, or a source file (.ts, .js, .py).
     #[arg(value_name = "PATH", default_value = ".")]
     pub path: PathBuf,
+
+    /// Keep line tables in a handler in Rust, as `dev`, `test` and `fuzz` do: backtraces name files and lines.
+    #[arg(long)]
+    pub lines: bool,
 }
 
 /// `parlance token`.

@@ -90,7 +90,7 @@ impl Terminal<'_> {
     pub async fn deploy(&mut self, args: &DeployArgs) -> Result<(), Failure> {
         let (bytes, name, note) = match &args.component {
             Source::File(path) => {
-                let file = project::component(path)?;
+                let file = project::component(path, false)?;
                 let bytes = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
                 (bytes, handler_name(&file), args.note.clone())
             }

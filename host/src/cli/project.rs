@@ -204,25 +204,26 @@ impl Project {
     }
 }
 
-/// The component at a path: the file itself if it is one, or what is built of the project or source file there.
+/// The component at a path: the file itself if it is one, or what is built of the project or source file there, with line
+/// tables if `lines`.
 ///
 /// # Errors
 /// There is no project in the directory, what building needs is missing, or the sources have mistakes. The builder's
 /// messages are on standard error.
-pub fn component(path: &Path) -> Result<PathBuf, Failure> {
+pub fn component(path: &Path, lines: bool) -> Result<PathBuf, Failure> {
     match Project::find(path)? {
-        Some(project) => build::build(&project, &mut std::io::stderr()),
+        Some(project) => build::build(&project, lines, &mut std::io::stderr()),
         None if path.is_dir() => Err(no_project(path)),
         None => Ok(path.to_owned()),
     }
 }
 
-/// The bytes of the [`component`] at a path, for scenarios.
+/// The bytes of the [`component`] at a path, for scenarios, with line tables.
 ///
 /// # Errors
 /// As [`component`], or when the file cannot be read.
 pub(super) fn component_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let file = component(path)?;
+    let file = component(path, true)?;
     std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))
 }
 

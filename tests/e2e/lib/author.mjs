@@ -76,12 +76,16 @@ export function edit(file, from, to) {
 
 /**
  * From `parlance new` to a version in service, with a broken source on the way.
- * @param {{language: string, main: string, breaking: [string, string], says: RegExp}} options
- *   `main`: the source; `breaking`: a replacement that breaks it; `says`: what is to be shown of that.
+ * @param {{language: string, main: string, breaking: [string, string], says: RegExp, changed?: Function, served?: Function,
+ *   deploys?: Function}} options
+ *   `main`: the source; `breaking`: a replacement that breaks it; `says`: what is to be shown of that. What else a test
+ *   does: `changed(dir)` before the first build, `served(client, server)` in development and after the first deployment,
+ *   `deploys(dir)` before it.
  */
-export async function authorLoop({ language, main, breaking, says }) {
+export async function authorLoop({ language, main, breaking, says, changed = () => {}, served = () => {}, deploys = () => {} }) {
   const dir = await newProject(language);
   const source = join(dir, main);
+  changed(dir);
   const dev = await new DevServer(dir).listens();
   const [ann, bob, room] = [await connect(dev, 'ann'), await connect(dev, 'bob'), freshRoom()];
   for (const client of [ann, bob]) await client.join(room);
@@ -95,6 +99,7 @@ export async function authorLoop({ language, main, breaking, says }) {
   await refused('please mind your language');
   assert.deepEqual(await ann.ask('hello'), { greeting: "Hello, ann's name!" });
   assertFailed(await ann.ask('goodbye'), 'not-found');
+  await served(ann, dev);
   assert.equal(await dev.problem(), null);
 
   // A mistake is shown, and the version before goes on serving.
@@ -131,12 +136,14 @@ export async function authorLoop({ language, main, breaking, says }) {
   assert.match(await command('test'), /4 cases: 4 passed, 0 failed/);
 
   // To a server, then the first version to half of the rooms, and to all.
+  deploys(dir);
   const deploy = (...args) => command('deploy', dir, '--setting', 'words=darn', ...args);
   assert.match(await deploy(), /greeter\s+1\s+active/);
   const carol = await connect(server, 'carol');
   await carol.join(room);
   await carol.post(room, 'deployed');
   assert.deepEqual(await carol.ask('hello'), { greeting: "Hello, carol's name!" });
+  await served(carol, server);
   writeFileSync(source, good);
   assert.match(await deploy('--canary', '50%'), /2\s+canary 50%/);
   assert.match(await command('promote', 'greeter'), /greeter\s+2\s+active/);

@@ -66,6 +66,7 @@ pub(crate) fn prepare(options: &mut Options) -> Result<()> {
         target_dir: target.join("guests"),
         out_dir: options.components.clone(),
         locked: true,
+        lines: false,
     })?;
     Guests::load(&options.components, &options.cache)?;
     Ok(())

@@ -179,7 +179,7 @@ fn compare_ends(found: &mut Differences, expected: &End, actual: &End) {
         // Where a guest is stopped by its time depends on the machine.
         let comparable = |text: &str| match expected.is_stopped_by_time() {
             true => text.lines().next().unwrap_or_default().to_owned(),
-            false => text.lines().map(without_offset).collect::<Vec<_>>().join("\n"),
+            false => text.lines().map(function).collect::<Vec<_>>().join("\n"),
         };
         found.values(
             Group::Traps,
@@ -200,11 +200,19 @@ fn compare_ends(found: &mut Differences, expected: &End, actual: &End) {
     found.values(group, "outcome.end", expected, actual);
 }
 
-/// A line of a trap's description without the offset of its frame. wasmtime puts the innermost frame of one and the same
-/// trap now at an instruction, now at the next, so frames are compared by their functions.
-fn without_offset(line: &str) -> &str {
-    match line.rsplit_once(" at 0x") {
-        Some((frame, offset)) if offset.bytes().all(|byte| byte.is_ascii_hexdigit()) => frame,
+/// A line of a trap's description without the place of its frame: `N: NAME at 0xOFFSET`, or with lines of its source,
+/// `N: NAME at FILE:LINE (0xOFFSET)`. wasmtime puts the innermost frame of one and the same trap now at an instruction, now
+/// at the next, and another version has its code elsewhere, so frames are compared by their functions.
+fn function(line: &str) -> &str {
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some((frame, offset)) = line.rsplit_once(" at 0x")
+        && is_hex(offset)
+    {
+        return frame;
+    }
+    let offset = line.rsplit_once(" (0x").and_then(|(_, end)| end.strip_suffix(')'));
+    match line.split_once(" at ") {
+        Some((frame, _)) if offset.is_some_and(is_hex) => frame,
         _ => line,
     }
 }
@@ -272,4 +280,26 @@ impl Differences {
 
 fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_compared_by_their_functions() {
+        for (line, compared) in [
+            ("    0: greeter::check at 0x1f", "    0: greeter::check"),
+            ("    0: greeter::check at src/lib.rs:12 (0x1f)", "    0: greeter::check"),
+            (
+                "    1: <T as U>::f at library/core/src/option.rs:9, inlined at src/lib.rs:12 (0xab)",
+                "    1: <T as U>::f",
+            ),
+            ("    2: function 7", "    2: function 7"),
+            ("the guest stopped at 0xnoon", "the guest stopped at 0xnoon"),
+            ("it stopped at once (0x)", "it stopped at once (0x)"),
+        ] {
+            assert_eq!(function(line), compared);
+        }
+    }
 }

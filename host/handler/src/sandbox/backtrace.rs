@@ -1,4 +1,5 @@
-//! Describes a stopped guest for the log: the cause and the guest's backtrace, one frame a line.
+//! Describes a stopped guest for the log: the cause and the guest's backtrace, one frame a line, with the lines of its
+//! source where the component has debug information.
 //!
 //! The guest controls every byte of it, so every part is one line of bounded length. A short mangled name can expand to
 //! one that is larger than any memory: demangling stops at the most bytes that a name is shown with, and a name that is
@@ -9,6 +10,8 @@ use std::fmt::{self, Write};
 use parlance_types::text::escape;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
+use super::lines::LineTable;
+
 /// Most bytes of the cause.
 const CAUSE_MAX: usize = 1024;
 /// Most frames, innermost first.
@@ -17,18 +20,32 @@ const FRAMES_MAX: usize = 20;
 const MANGLED_MAX: usize = 1024;
 /// Most bytes of a name as it is shown.
 const NAME_MAX: usize = 160;
+/// Most bytes of a file and its line.
+const PLACE_MAX: usize = 120;
+/// Most bytes of all files and lines. The innermost frames have theirs.
+const PLACES_MAX: usize = 4096;
+/// Most lines of one frame: the innermost ones, and the outermost, which is the function's own.
+const PLACES_PER_FRAME: usize = 6;
 
-/// The cause and the guest's backtrace, less than 5 KiB. Function names come from the component; without them,
-/// frames have function numbers. Offsets are those in the module's file, as `wasm-tools addr2line` takes them.
+/// The error's cause, and the guest's backtrace without the lines of its source.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
+    describe_with(error, &LineTable::default())
+}
+
+/// The cause and the guest's backtrace, less than 10 KiB. Function names come from the component; without them,
+/// frames have function numbers. Offsets are those in the component's file, as `wasm-tools addr2line` takes them.
+pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable) -> String {
     let mut text = single_line(&error.root_cause().to_string(), CAUSE_MAX);
+    let mut left = PLACES_MAX;
     let frames = error
         .downcast_ref::<WasmBacktrace>()
         .map(WasmBacktrace::frames)
         .unwrap_or_default();
     for (number, frame) in frames.iter().take(FRAMES_MAX).enumerate() {
+        let places = places(frame, lines, left);
+        left = left.saturating_sub(places.len());
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n    {number}: {}", Frame(frame));
+        let _ = write!(text, "\n    {number}: {}", Frame(frame, &places));
     }
     if frames.len() > FRAMES_MAX {
         let _ = write!(text, "\n    and {} more", frames.len().saturating_sub(FRAMES_MAX));
@@ -36,7 +53,32 @@ pub(super) fn describe(error: &wasmtime::Error) -> String {
     text
 }
 
-struct Frame<'a>(&'a FrameInfo);
+/// The lines of a frame's source, if they have at most `max` bytes: that of its code, and where that was inlined.
+fn places(frame: &FrameInfo, lines: &LineTable, max: usize) -> String {
+    // A function without a name is none of the component's modules: wasmtime made it to join two components, and counts
+    // its offsets from elsewhere.
+    let (Some(_), Some(offset)) = (frame.func_name(), frame.module_offset()) else {
+        return String::new();
+    };
+    let text = places_at(lines, offset);
+    if text.len() > max { String::new() } else { text }
+}
+
+fn places_at(lines: &LineTable, offset: usize) -> String {
+    let mut places: Vec<String> = lines
+        .at(offset)
+        .map(|(file, line)| single_line(&format!("{file}:{line}"), PLACE_MAX))
+        .collect();
+    // The outermost one stays.
+    let cut = PLACES_PER_FRAME.saturating_sub(1)..places.len().saturating_sub(1);
+    if !cut.is_empty() {
+        places.drain(cut);
+    }
+    places.join(", inlined at ")
+}
+
+/// A frame, and the lines of its source.
+struct Frame<'a>(&'a FrameInfo, &'a str);
 
 impl fmt::Display for Frame<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,9 +86,10 @@ impl fmt::Display for Frame<'_> {
             Some(name) => out.write_str(&demangled(name))?,
             None => write!(out, "function {}", self.0.func_index())?,
         }
-        match self.0.module_offset() {
-            Some(offset) => write!(out, " at {offset:#x}"),
-            None => Ok(()),
+        match (self.0.module_offset(), self.1) {
+            (Some(offset), "") => write!(out, " at {offset:#x}"),
+            (Some(offset), places) => write!(out, " at {places} ({offset:#x})"),
+            (None, _) => Ok(()),
         }
     }
 }

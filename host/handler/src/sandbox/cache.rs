@@ -18,11 +18,14 @@ use wasmtime::Engine;
 
 pub use directory::CacheError;
 
+use super::artefact::{self, Artefact};
 use super::load::hex;
 use super::trusted_code::TrustedCode;
 
 /// The file extension of an entry.
 const EXTENSION: &str = "code";
+/// The version of what an entry has: the parts of an artefact, and the form of its table of source lines.
+const FORMAT: u32 = 2;
 /// The first bytes of everything that is signed, so that the key serves no other purpose.
 const PURPOSE: &[u8] = b"parlance compiled component 1";
 /// Bytes of an HMAC-SHA256.
@@ -35,8 +38,8 @@ impl CacheKey {
     pub(super) fn of(engine: &Engine, component: &[u8; 32]) -> Self {
         let mut digest = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut digest);
-        // The engine's hash does not cover this, but another release links and refuses differently.
-        env!("CARGO_PKG_VERSION").hash(&mut digest);
+        // The engine's hash does not cover these, but another release links and refuses differently.
+        (env!("CARGO_PKG_VERSION"), FORMAT).hash(&mut digest);
         component.hash(&mut digest);
         Self(digest.0.finalize().into())
     }
@@ -70,8 +73,8 @@ impl CodeCache {
         })
     }
 
-    /// The cached code of a key, if there is an entry and its HMAC is right.
-    pub(super) fn get(&self, key: &CacheKey) -> Option<TrustedCode> {
+    /// The cached component of a key, if there is an entry and its HMAC is right.
+    pub(super) fn get(&self, key: &CacheKey) -> Option<Artefact> {
         let path = self.path(key);
         let bytes = match directory::read(&path, self.entry_max) {
             Ok(bytes) => bytes?,
@@ -81,26 +84,34 @@ impl CodeCache {
                 return None;
             }
         };
-        let (tag, code) = bytes.split_at_checked(TAG_BYTES).unwrap_or((&[], &bytes));
-        if aws_lc_rs::constant_time::verify_slices_are_equal(self.sign(key, code).as_ref(), tag).is_err() {
+        let (tag, content) = bytes.split_at_checked(TAG_BYTES).unwrap_or((&[], &bytes));
+        let expected = self.sign(key, &[content]);
+        let is_ours = aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), tag).is_ok();
+        let Some((code, lines)) = artefact::split(content).filter(|_| is_ours) else {
             tracing::warn!(path = %path.display(), "a cached component is damaged or not from this server; compiling it again");
             self.remove(key);
             return None;
-        }
-        let code = code.to_vec();
+        };
         // The modification time is the time of last use. If setting it fails, the entry is only evicted earlier.
         let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        Some(TrustedCode::assume_trusted(code))
+        Some(Artefact {
+            code: TrustedCode::assume_trusted(code.to_vec()),
+            lines: lines.to_vec(),
+        })
     }
 
-    /// Stores code. Evicts the least recently used entries when the cache is too large.
-    pub(super) fn put(&self, key: &CacheKey, code: &TrustedCode) {
+    /// Stores a compiled component. Evicts the least recently used entries when the cache is too large.
+    pub(super) fn put(&self, key: &CacheKey, artefact: &Artefact) {
+        let code = artefact.code.bytes();
+        let parts = [&artefact::header(code)[..], code, &artefact.lines];
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::Builder::new()
                 .prefix(directory::TEMPORARY_PREFIX)
                 .tempfile_in(&self.directory)?;
-            file.write_all(self.sign(key, code.bytes()).as_ref())?;
-            file.write_all(code.bytes())?;
+            file.write_all(self.sign(key, &parts).as_ref())?;
+            for part in parts {
+                file.write_all(part)?;
+            }
             file.persist(self.path(key)).map_err(|error| error.error)?;
             directory::evict(&self.directory, EXTENSION, self.max)
         };
@@ -119,9 +130,10 @@ impl CodeCache {
         self.directory.join(format!("{}.{EXTENSION}", hex(&key.0)))
     }
 
-    fn sign(&self, key: &CacheKey, code: &[u8]) -> hmac::Tag {
+    /// The HMAC of an entry whose content is these parts, one after the other.
+    fn sign(&self, key: &CacheKey, content: &[&[u8]]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.key);
-        for part in [PURPOSE, key.0.as_slice(), code] {
+        for part in [PURPOSE, key.0.as_slice()].iter().chain(content) {
             context.update(part);
         }
         context.sign()

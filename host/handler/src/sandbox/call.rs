@@ -15,6 +15,7 @@ use super::classify;
 use super::http::OutgoingHttp;
 use super::input::HandlerInput;
 use super::interface::Interface;
+use super::lines::LineTable;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
@@ -175,7 +176,7 @@ impl Handler {
         // A trap costs processor time too, mostly for its backtrace and for freeing memory, so that is charged as well.
         let teardown = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {
-            Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data())),
+            Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data(), &self.compiled.lines)),
             Err(_) => Err(Trap {
                 kind: timeout_kind(pooled.guest.store.data(), &timer, limits),
                 detail: format!(
@@ -430,11 +431,11 @@ fn check_reply(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
 }
 
 /// The trap for an error: its kind, and the details for the log.
-pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
+pub(super) fn trap(error: &wasmtime::Error, state: &CallState, lines: &LineTable) -> Trap {
     let kind = classify::trap_kind(error, &state.meter);
     Trap {
         kind,
-        detail: backtrace::describe(error),
+        detail: backtrace::describe_with(error, lines),
     }
 }
 

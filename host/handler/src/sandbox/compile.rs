@@ -18,8 +18,10 @@ pub use child::{ChildError, compile_component};
 pub(super) use compile_queue::CompileQueue;
 pub(super) use negative_cache::NegativeCache;
 
+use super::artefact::Artefact;
 use super::backtrace::single_line;
 use super::engine::EngineLimits;
+use super::lines;
 use super::load::LoadError;
 use super::trusted_code::TrustedCode;
 
@@ -38,7 +40,8 @@ pub enum Compiler {
     Child(PathBuf),
 }
 
-/// Compiles a component whose header has been checked, to at most `code_max` bytes.
+/// Compiles a component whose header has been checked, to at most `code_max` bytes. Its source lines are left out if they
+/// cannot be read.
 ///
 /// # Errors
 /// When it does not compile, or not within the limits.
@@ -48,20 +51,30 @@ pub(super) fn compile(
     limits: &EngineLimits,
     code_max: usize,
     bytes: &[u8],
-) -> Result<TrustedCode, LoadError> {
-    let code = match compiler {
+) -> Result<Artefact, LoadError> {
+    let (code, lines) = match compiler {
         Compiler::InProcess => {
             component_limits::check(bytes).map_err(|error| error.into_load_error())?;
-            engine
+            let code = engine
                 .precompile_component(bytes)
-                .map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?
+                .map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;
+            let lines = lines::of_component(bytes).inspect_err(|error| no_lines(&error.to_string()));
+            (code, lines.unwrap_or_default())
         }
         Compiler::Child(program) => {
             let compiled = child::compile(program, limits, code_max, bytes);
             super::block_on::block_on(compiled).map_err(LoadError::Compiler)??
         }
     };
-    Ok(TrustedCode::assume_trusted(code))
+    Ok(Artefact {
+        code: TrustedCode::assume_trusted(code),
+        lines,
+    })
+}
+
+/// Says why a component's debug information is not used. The log line about the component follows.
+fn no_lines(why: &str) {
+    tracing::warn!(why, "backtraces of the next component have no source lines");
 }
 
 /// Whether a component keeps the limits on its parts.

@@ -8,8 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::JoinError;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, WasmBacktraceDetails,
+};
 
+use super::artefact::BESIDES_CODE_MAX;
 use super::bindings;
 use super::cache::{CacheError, CodeCache};
 use super::call::CallState;
@@ -180,7 +183,7 @@ impl Sandbox {
     /// # Errors
     /// When another user owns or may access the directory or its key.
     pub fn open_cache(&mut self, directory: &Path) -> Result<(), CacheError> {
-        let max = compiled_max(self.component_size);
+        let max = compiled_max(self.component_size).saturating_add(BESIDES_CODE_MAX);
         self.cache = Some(CodeCache::open(directory, self.limits.cache_size, max)?);
         Ok(())
     }
@@ -239,6 +242,8 @@ fn config(pool: Option<PoolingAllocationConfig>) -> Config {
         // as long; the code of the shipped handlers, which have none, keeps its size.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
+        // wasmtime would read a tenant's debug information in this process; `lines` has read it where it was compiled.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .native_unwind_info(false);
     if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

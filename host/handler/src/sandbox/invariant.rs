@@ -41,7 +41,10 @@ impl Handler {
         });
         match tokio::time::timeout(limits.wall_time, run).await {
             Ok(Ok(checked)) => checked,
-            Ok(Err(error)) => Err(format!("the check was stopped: {}", trap(&error, store.data()).detail)),
+            Ok(Err(error)) => {
+                let trap = trap(&error, store.data(), &self.compiled.lines);
+                Err(format!("the check was stopped: {}", trap.detail))
+            }
             Err(_) => Err("the check took longer than sandbox.wall_time".to_owned()),
         }
     }

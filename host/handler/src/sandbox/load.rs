@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
+use super::artefact::Artefact;
 use super::backtrace::describe;
 use super::bindings::exports::parlance::chat as exports;
 use super::cache::{CacheKey, CodeCache};
@@ -22,8 +23,8 @@ use super::compile::{Compiler, compile, compiled_max};
 use super::engine::Sandbox;
 use super::http::HttpClient;
 use super::interface::Interface;
+use super::lines::LineTable;
 use super::meter::GuestLimits;
-use super::trusted_code::TrustedCode;
 use super::warm::WarmPool;
 use crate::capability::{HandlerInfo, Isolation};
 pub(super) use check::check_header;
@@ -47,6 +48,8 @@ pub(super) struct ExportIndices {
 pub(super) struct Compiled {
     pub(super) pre: InstancePre<CallState>,
     pub(super) exports: ExportIndices,
+    /// For backtraces.
+    pub(super) lines: LineTable,
     /// Whether it imports outgoing HTTP.
     sends_http: bool,
     sha256: [u8; 32],
@@ -278,9 +281,9 @@ impl Sandbox {
         let compiled = self
             .compile_new(compiler, bytes, sha256, may_import_http)
             .inspect_err(|error| self.negative_cache.insert(sha256, error, Instant::now()));
-        let (compiled, code) = compiled?;
+        let (compiled, artefact) = compiled?;
         if let Some((cache, key)) = &cache {
-            cache.put(key, &code);
+            cache.put(key, &artefact);
         }
         Ok(self.intern(compiled))
     }
@@ -291,9 +294,9 @@ impl Sandbox {
         bytes: &[u8],
         sha256: [u8; 32],
         may_import_http: bool,
-    ) -> Result<(Compiled, TrustedCode), LoadError> {
+    ) -> Result<(Compiled, Artefact), LoadError> {
         let begun = Instant::now();
-        let code = compile(
+        let artefact = compile(
             &self.engine,
             compiler,
             &self.limits,
@@ -302,25 +305,26 @@ impl Sandbox {
         )?;
         // The code comes from this server's compiler, for an engine with the same settings, so an error is the
         // component's fault.
-        let component = code.load(&self.engine).map_err(|error| {
+        let component = artefact.code.load(&self.engine).map_err(|error| {
             if is_host_exhausted(&error) {
                 LoadError::Host(describe(&error))
             } else {
                 LoadError::ExceedsPool(describe(&error))
             }
         })?;
-        let compiled = self.link(&component, sha256, may_import_http)?;
+        let compiled = self.link(&component, &artefact.lines, sha256, may_import_http)?;
         if !compiled.interfaces.iter().any(|interface| interface.is_routed()) {
             return Err(LoadError::NoExports);
         }
         tracing::info!(
             sha256 = hex(&sha256),
             component_bytes = bytes.len(),
-            code_bytes = code.bytes().len(),
+            code_bytes = artefact.code.bytes().len(),
+            line_bytes = artefact.lines.len(),
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             "component compiled"
         );
-        Ok((compiled, code))
+        Ok((compiled, artefact))
     }
 
     /// The result for these bytes, if they are in use or were refused lately.
@@ -351,9 +355,13 @@ impl Sandbox {
         sha256: [u8; 32],
         may_import_http: bool,
     ) -> Result<Option<Compiled>, LoadError> {
-        let Some(code) = cache.get(key) else { return Ok(None) };
-        match code.load(&self.engine) {
-            Ok(component) => self.link(&component, sha256, may_import_http).map(Some),
+        let Some(artefact) = cache.get(key) else {
+            return Ok(None);
+        };
+        match artefact.code.load(&self.engine) {
+            Ok(component) => self
+                .link(&component, &artefact.lines, sha256, may_import_http)
+                .map(Some),
             Err(error) => {
                 let why = describe(&error);
                 tracing::warn!(why, "a cached component cannot be loaded; compiling it again");
@@ -363,8 +371,14 @@ impl Sandbox {
         }
     }
 
-    /// Links a component with its imports.
-    fn link(&self, component: &Component, sha256: [u8; 32], may_import_http: bool) -> Result<Compiled, LoadError> {
+    /// Links a component with its imports. `lines` has its source lines.
+    fn link(
+        &self,
+        component: &Component,
+        lines: &[u8],
+        sha256: [u8; 32],
+        may_import_http: bool,
+    ) -> Result<Compiled, LoadError> {
         let (linker, sends_http) = self.linker_for(component);
         // A missing grant is reported first, before other problems.
         if sends_http && !may_import_http {
@@ -388,9 +402,14 @@ impl Sandbox {
             .into_iter()
             .filter(|interface| exports.has(*interface))
             .collect();
+        let lines = LineTable::parse(lines).unwrap_or_else(|| {
+            tracing::warn!("the source lines of a component are damaged; its backtraces have none");
+            LineTable::default()
+        });
         Ok(Compiled {
             pre,
             exports,
+            lines,
             sends_http,
             sha256,
             interfaces,

@@ -4,6 +4,7 @@
 //! component and does there what is needed once for a version. [`Handler::call`] runs one event, in a fresh or a warm
 //! instance, and returns a [`CallOutcome`], whatever the guest does.
 
+mod artefact;
 mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod bindings;
@@ -21,6 +22,7 @@ mod input;
 mod inspect;
 mod interface;
 mod invariant;
+mod lines;
 mod load;
 mod meter;
 mod outcome;

@@ -1,9 +1,12 @@
 //! Tests that need the engine itself.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::{Compiler, EngineLimits, GuestLimits, LoadError, Sandbox};
+use super::engine::compiling_engine;
+use super::lines::tests::{component, sections};
+use super::{Compiler, EngineLimits, GuestLimits, LoadError, Sandbox, artefact};
 
 /// The smallest component: a header alone.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -34,23 +37,73 @@ fn compiled_code_is_never_taken_from_a_file() {
     );
 }
 
-#[test]
-fn a_component_that_exceeded_the_compile_time_is_not_compiled_again_soon() {
-    let directory = tempfile::tempdir().unwrap();
-    let (program, ran) = (directory.path().join("compiler"), directory.path().join("ran"));
-    // Ends as a compiler that runs out of processor time does. Another process writes the script: a file that this
-    // process has open for writing could not be executed, and another test may fork a child that inherits the open file
-    // for a moment.
-    let text = format!("#!/bin/sh\necho once >> '{}'\nkill -s XCPU $$\n", ran.display());
-    let write = r#"printf %s "$0" > "$1" && chmod +x "$1""#;
-    let written = Command::new("sh").args(["-c", write, &text]).arg(&program).status();
+/// A sandbox whose compiler is this script of a shell, in a file of the directory.
+fn compiled_by(directory: &Path, script: &str) -> Arc<Sandbox> {
+    let program = directory.join("compiler");
+    // Another process writes the script: a file that this process has open for writing could not be executed, and another
+    // test may fork a child that inherits the open file for a moment.
+    let write = r#"printf '#!/bin/sh\n%s' "$0" > "$1" && chmod +x "$1""#;
+    let written = Command::new("sh").args(["-c", write, script]).arg(&program).status();
     assert!(written.unwrap().success());
     let limits = EngineLimits {
         instances: 1,
         ..EngineLimits::default()
     };
-    let sandbox = Sandbox::new(limits, &GuestLimits::default());
-    let sandbox = Arc::new(sandbox.unwrap().with_compiler(Compiler::Child(program)));
+    let sandbox = Sandbox::new(limits, &GuestLimits::default()).unwrap();
+    Arc::new(sandbox.with_compiler(Compiler::Child(program)))
+}
+
+#[test]
+fn a_compiler_that_dies_of_debug_information_has_compiled_the_component() {
+    let bytes = component(&sections(4));
+    let code = compiling_engine().unwrap().precompile_component(&bytes).unwrap();
+    let mut output = artefact::header(&code).to_vec();
+    output.extend_from_slice(&code);
+    // The beginning of a table.
+    output.push(7);
+    // Ends as a compiler that runs out of processor time does.
+    let dies = "kill -s XCPU $$";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("output");
+    std::fs::write(&file, &output).unwrap();
+    let sandbox = compiled_by(directory.path(), &format!("cat '{}'; {dies}", file.display()));
+    // It traps, so it was compiled, and has no lines.
+    let error = sandbox
+        .load(Arc::default(), &bytes, &GuestLimits::default())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&error, LoadError::Instantiate(why) if why.contains("0: check at 0x")),
+        "{error}"
+    );
+    // One byte of the code is missing.
+    std::fs::write(&file, &output[..output.len() - 2]).unwrap();
+    let sandbox = compiled_by(directory.path(), &format!("cat '{}'; {dies}", file.display()));
+    let error = sandbox
+        .load(Arc::default(), &bytes, &GuestLimits::default())
+        .err()
+        .unwrap();
+    assert!(matches!(error, LoadError::CompileTime { .. }), "{error}");
+    // The table is no table.
+    std::fs::write(&file, &output).unwrap();
+    let sandbox = compiled_by(directory.path(), &format!("cat '{}'", file.display()));
+    let error = sandbox
+        .load(Arc::default(), &bytes, &GuestLimits::default())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&error, LoadError::Instantiate(why) if why.contains("0: check at 0x")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_component_that_exceeded_the_compile_time_is_not_compiled_again_soon() {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = directory.path().join("ran");
+    // Ends as a compiler that runs out of processor time does.
+    let script = format!("echo once >> '{}'\nkill -s XCPU $$\n", ran.display());
+    let sandbox = compiled_by(directory.path(), &script);
     for _ in 0..3 {
         let loaded = sandbox.load(Arc::default(), EMPTY, &GuestLimits::default());
         assert!(

@@ -13,7 +13,7 @@ use crate::cli::project::Project;
 /// How to get a compiler.
 const RUSTUP: &str = "install rustup (https://rustup.rs)";
 
-pub(super) fn build(project: &Project, notes: &mut impl Write) -> Result<(), Failure> {
+pub(super) fn build(project: &Project, lines: bool, notes: &mut impl Write) -> Result<(), Failure> {
     let directory = project
         .directory
         .canonicalize()
@@ -43,6 +43,7 @@ pub(super) fn build(project: &Project, notes: &mut impl Write) -> Result<(), Fai
         target_dir,
         workspace: directory,
         locked: false,
+        lines,
     })?;
     Ok(())
 }

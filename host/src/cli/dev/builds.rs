@@ -132,7 +132,7 @@ fn build(project: &Project) -> Result<(), NotBuilt> {
 fn run(path: &Path) -> anyhow::Result<(Option<i32>, String)> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let mut child = Command::new(&program)
-        .arg("build")
+        .args(["build", "--lines"])
         .arg(path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -25,6 +25,7 @@ fn guests(workspace: &str) -> PathBuf {
         target_dir: target.join("guests"),
         out_dir: out_dir.clone(),
         locked: true,
+        lines: false,
     })
     .unwrap();
     out_dir

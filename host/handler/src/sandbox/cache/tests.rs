@@ -14,14 +14,17 @@ fn key(n: u8) -> CacheKey {
     CacheKey::of(&compiling_engine().unwrap(), &[n; 32])
 }
 
-fn code(bytes: &[u8]) -> TrustedCode {
-    TrustedCode::assume_trusted(bytes.to_vec())
+fn compiled(code: &[u8], lines: &[u8]) -> Artefact {
+    Artefact {
+        code: TrustedCode::assume_trusted(code.to_vec()),
+        lines: lines.to_vec(),
+    }
 }
 
 /// A cache with one entry, and the entry's file.
 fn filled(home: &tempfile::TempDir) -> (CodeCache, PathBuf) {
     let cache = CodeCache::open(&home.path().join("cache"), MIB, MIB).unwrap();
-    cache.put(&key(1), &code(b"compiled"));
+    cache.put(&key(1), &compiled(b"compiled", b"lines"));
     let path = cache.path(&key(1));
     assert!(path.exists());
     (cache, path)
@@ -31,10 +34,15 @@ fn filled(home: &tempfile::TempDir) -> (CodeCache, PathBuf) {
 fn an_entry_is_found_again_also_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
     let (cache, _) = filled(&home);
-    assert_eq!(cache.get(&key(1)).unwrap().bytes(), b"compiled");
+    let found = |cache: &CodeCache| {
+        let artefact = cache.get(&key(1)).unwrap();
+        (artefact.code.bytes().to_vec(), artefact.lines)
+    };
+    let expected = (b"compiled".to_vec(), b"lines".to_vec());
+    assert_eq!(found(&cache), expected);
     assert!(cache.get(&key(2)).is_none());
     let next = CodeCache::open(&home.path().join("cache"), MIB, MIB).unwrap();
-    assert_eq!(next.get(&key(1)).unwrap().bytes(), b"compiled");
+    assert_eq!(found(&next), expected);
 }
 
 #[test]
@@ -127,11 +135,11 @@ fn the_least_recently_used_entry_is_evicted() {
             .unwrap();
     };
     for n in 1..=3 {
-        cache.put(&key(n), &code(&[n; 100]));
+        cache.put(&key(n), &compiled(&[n; 60], &[n; 32]));
         old(n, 100 - u64::from(n));
     }
     assert!(cache.get(&key(1)).is_some(), "used just now");
-    cache.put(&key(4), &code(&[4; 100]));
+    cache.put(&key(4), &compiled(&[4; 60], &[4; 32]));
     let left: Vec<bool> = (1..=4).map(|n| cache.path(&key(n)).exists()).collect();
     assert_eq!(left, [true, false, true, true]);
 }

@@ -9,8 +9,10 @@ use rlimit::{Resource, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::{component_limits, confinement, message};
+use super::{component_limits, confinement, message, no_lines};
+use crate::sandbox::artefact;
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
+use crate::sandbox::lines;
 use crate::sandbox::load::LoadError;
 
 /// Wall-clock seconds for each second of processor time: on a busy machine the child waits for a processor, since its
@@ -25,13 +27,17 @@ const SIGABRT: i32 = 6;
 /// Messages on standard error after a failed allocation.
 const OUT_OF_MEMORY_TEXTS: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
 
-/// Runs the child to its end. Dropping the future kills it.
+/// Prefix of the child's line on standard error about debug information that it does not use.
+const NO_LINES_PREFIX: &str = "source lines: ";
+
+/// Runs the child to its end. Dropping the future kills it. Returns the component's code, of at most `code_max` bytes, and
+/// its source lines.
 pub(super) async fn compile(
     program: &Path,
     limits: &EngineLimits,
-    output_max: usize,
+    code_max: usize,
     bytes: &[u8],
-) -> Result<Vec<u8>, LoadError> {
+) -> Result<(Vec<u8>, Vec<u8>), LoadError> {
     let seconds = limits.compile_time.as_secs_f64().ceil();
     let mut command = Command::new(program);
     command
@@ -55,34 +61,45 @@ pub(super) async fn compile(
             }
             Ok(())
         };
-        let (code, messages, ()) = tokio::try_join!(read_stdout(stdout, output_max), read_stderr(stderr), give)?;
+        let (output, messages, ()) = tokio::try_join!(read_stdout(stdout, code_max), read_stderr(stderr), give)?;
         let status = child.wait().await.map_err(failed)?;
-        Ok((code, messages, status))
+        Ok((output, messages, status))
     };
     let clock = limits.compile_time.saturating_mul(WALL_CLOCK_FACTOR);
     let talked = tokio::time::timeout(clock, talk).await;
-    let (code, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
-    if status.success() {
-        for problem in confinement::problems(&messages) {
-            tracing::warn!("the compiling process is not fully confined: {problem}");
-        }
-        Ok(code)
-    } else {
-        Err(failure(limits, status, &messages))
+    let (output, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
+    let Some((code, lines)) = artefact::take_apart(output) else {
+        return Err(failure(limits, status, &messages));
+    };
+    if code.len() > code_max {
+        return Err(LoadError::CompiledTooLarge { max: code_max });
     }
+    for problem in confinement::problems(&messages) {
+        tracing::warn!("the compiling process is not fully confined: {problem}");
+    }
+    if let Some(why) = messages.lines().find_map(|line| line.strip_prefix(NO_LINES_PREFIX)) {
+        no_lines(&message(why));
+    }
+    if status.success() {
+        return Ok((code, lines));
+    }
+    // It has compiled the component, and died of its debug information.
+    no_lines(&failure(limits, status, &messages).to_string());
+    Ok((code, Vec::new()))
 }
 
-async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>, max: usize) -> Result<Vec<u8>, LoadError> {
-    let mut code = Vec::new();
+async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>, code_max: usize) -> Result<Vec<u8>, LoadError> {
+    let mut output = Vec::new();
+    let max = code_max.saturating_add(artefact::BESIDES_CODE_MAX);
     if let Some(stdout) = stdout {
         let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         // An error ends the output too. The exit status tells why.
-        let _ = stdout.take(limit).read_to_end(&mut code).await;
+        let _ = stdout.take(limit).read_to_end(&mut output).await;
     }
-    if code.len() > max {
-        return Err(LoadError::CompiledTooLarge { max });
+    if output.len() > max {
+        return Err(LoadError::CompiledTooLarge { max: code_max });
     }
-    Ok(code)
+    Ok(output)
 }
 
 async fn read_stderr(stderr: Option<impl AsyncRead + Unpin>) -> Result<String, LoadError> {
@@ -134,8 +151,8 @@ pub enum ChildError {
     Compile(String),
 }
 
-/// The child's main function: limits and confines the process, lowers its priority, reads a component, writes its code.
-/// `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so the process must
+/// The child's main function: limits and confines the process, lowers its priority, reads a component, writes its code and
+/// then its source lines. `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so the process must
 /// do nothing else.
 ///
 /// # Errors
@@ -167,5 +184,16 @@ pub fn compile_component(
     let code = engine
         .precompile_component(&bytes)
         .map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    output.write_all(&code).map_err(ChildError::Pipe)
+    output.write_all(&artefact::header(&code)).map_err(ChildError::Pipe)?;
+    output.write_all(&code).map_err(ChildError::Pipe)?;
+    // From here on the parent has all that it needs, whatever becomes of this process.
+    output.flush().map_err(ChildError::Pipe)?;
+    drop((engine, code));
+    match lines::of_component(&bytes) {
+        Ok(lines) => output.write_all(&lines).map_err(ChildError::Pipe),
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "{NO_LINES_PREFIX}{why}");
+            Ok(())
+        }
+    }
 }

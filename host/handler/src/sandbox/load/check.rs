@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{Compiled, LoadError};
 use crate::sandbox::block_on::block_on;
-use crate::sandbox::call::{CallState, trap};
+use crate::sandbox::call::trap;
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
-use crate::sandbox::outcome::TrapKind;
+use crate::sandbox::outcome::{Trap, TrapKind};
 use parlance_scheduler::{CpuTimer, Quantum};
 
 /// Instantiates the component once within its tenant's limits and checks the exports' types, so that a component which
@@ -38,7 +38,7 @@ pub(super) async fn instantiate_once(
     let instantiate = timer.time(compiled.pre.instantiate_async(&mut store));
     let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
         Ok(Ok(instance)) => instance,
-        Ok(Err(error)) => return Err(refusal(&error, store.data(), limits)),
+        Ok(Err(error)) => return Err(refusal(trap(&error, store.data(), &compiled.lines), limits)),
         Err(_) => return Err(time("sandbox.wall_time", limits.wall_time)),
     };
     compiled.exports.check_types(&mut store, &instance)
@@ -49,8 +49,7 @@ fn time(limit: &'static str, max: Duration) -> LoadError {
 }
 
 /// The error for a failed instantiation. It names the limit that was exceeded, if there is one.
-fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> LoadError {
-    let trap = trap(error, state);
+fn refusal(trap: Trap, limits: &GuestLimits) -> LoadError {
     match trap.kind {
         TrapKind::GuestTime => time("sandbox.guest_time", limits.guest_time),
         TrapKind::Memory => LoadError::InstantiationMemory { max: limits.memory },
