@@ -114,11 +114,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     ensure!(listed.status.success(), "git does not list the sources");
     for name in String::from_utf8(listed.stdout)?.split_terminator('\0') {
         let (source, copy) = (from.join(name), to.join(name));
+        std::fs::create_dir_all(copy.parent().context("a directory")?)?;
+        // The crates refer to files of the repository by links.
+        if let Ok(target) = std::fs::read_link(&source) {
+            let _ = std::fs::remove_file(&copy);
+            std::os::unix::fs::symlink(target, &copy)?;
+            continue;
+        }
         let Ok(bytes) = std::fs::read(&source) else { continue };
         if std::fs::read(&copy).is_ok_and(|old| old == bytes) {
             continue;
         }
-        std::fs::create_dir_all(copy.parent().context("a directory")?)?;
         // The permissions are copied too, since some files are scripts.
         std::fs::copy(&source, &copy)?;
     }
@@ -180,5 +186,12 @@ mod tests {
         let names: BTreeSet<&String> = mutants.iter().map(|mutant| &mutant.name).collect();
         assert_eq!(names.len(), mutants.len());
         assert!(names.len() >= 20, "{}", names.len());
+    }
+
+    #[test]
+    fn a_copy_has_the_files_that_crates_refer_to_by_links() {
+        let tree = tempfile::tempdir().unwrap();
+        copy(&repository(), tree.path()).unwrap();
+        assert!(tree.path().join("host/handler/wit/types.wit").is_file());
     }
 }
