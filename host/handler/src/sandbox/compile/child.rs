@@ -152,8 +152,8 @@ pub enum ChildError {
 }
 
 /// The child's main function: limits and confines the process, lowers its priority, reads a component, writes its code and
-/// then its source lines. `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so the process must
-/// do nothing else.
+/// then its source lines. `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so
+/// the process must do nothing else.
 ///
 /// # Errors
 /// When the component does not compile.
