@@ -40,7 +40,7 @@ async fn recorded_rollbacks(node: &Node) -> usize {
     all.iter().filter(|entry| entry.action == "handler.rollback").count()
 }
 
-/// Who made the two newest entries of the audit log, and a value of each.
+/// The actors of the two newest entries of the audit log, each with one field of its details.
 async fn newest_two(node: &Node, field: &str) -> Vec<(String, serde_json::Value)> {
     let entries = node.control.audit(None, None, 2).await.unwrap();
     let of = |entry: &AuditView| (entry.actor.clone(), entry.detail[field].clone());

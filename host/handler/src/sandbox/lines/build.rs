@@ -40,7 +40,7 @@ pub(in crate::sandbox) fn of_component(component: &[u8]) -> Result<Vec<u8>, NoLi
     Ok(bytes)
 }
 
-/// What is left of the steps.
+/// The steps that reading may still take.
 #[derive(Debug)]
 pub(super) struct Allowance(u64);
 

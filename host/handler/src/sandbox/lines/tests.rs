@@ -12,7 +12,8 @@ use proptest::prelude::*;
 
 use super::build::NoLines;
 use super::{LineTable, of_component};
-use crate::sandbox::{EngineLimits, GuestLimits, LoadError, Sandbox};
+use crate::sandbox::LoadError;
+use crate::sandbox::tests::{refused, small_sandbox};
 
 type Section = (&'static str, Vec<u8>);
 
@@ -167,17 +168,10 @@ fn a_component_without_debug_information_has_an_empty_table() {
 
 #[test]
 fn a_backtrace_names_files_and_lines() {
-    let limits = EngineLimits {
-        instances: 1,
-        ..EngineLimits::default()
-    };
-    let sandbox = Arc::new(Sandbox::new(limits, &GuestLimits::default()).unwrap());
-    let stopped = |component: &[u8]| {
-        let loaded = sandbox.load(Arc::default(), component, &GuestLimits::default());
-        match loaded.map(|_| ()).unwrap_err() {
-            LoadError::Instantiate(why) => why,
-            other => format!("{other:?}"),
-        }
+    let sandbox = Arc::new(small_sandbox());
+    let stopped = |component: &[u8]| match refused(&sandbox, component) {
+        LoadError::Instantiate(why) => why,
+        other => format!("{other:?}"),
     };
     let bytes = component(&sections(4));
     let start = code_start(&bytes);
@@ -250,9 +244,11 @@ fn abbreviation(code: u8, tag: gimli::DwTag, children: bool, attributes: &[(giml
     bytes
 }
 
-/// A line table without rows, whose header has what `files` says. Its length is right, unless it is given.
-fn line_table(version: u8, files: &[u8], length: Option<u32>, program: &[u8]) -> Vec<u8> {
-    let mut header = vec![1, 1, 1, 0, 1, 1];
+/// A line table whose header has these numbers of the standard opcodes' operands, and what `files` says. Its length is
+/// right, unless it is given.
+fn line_table(version: u8, operands: &[u8], files: &[u8], length: Option<u32>, program: &[u8]) -> Vec<u8> {
+    let mut header = vec![1, 1, 1, 0, 1, u8::try_from(operands.len()).unwrap() + 1];
+    header.extend(operands);
     header.extend(files);
     let mut rest = vec![version, 0];
     if version >= 5 {
@@ -285,11 +281,11 @@ fn counts_and_lengths_beyond_what_is_there_are_harmless() {
     let many = leb(u64::MAX);
     let files = |format: &[u8]| [format, &many].concat();
     for table in [
-        line_table(5, &files(&[0]), None, &[]),
-        line_table(5, &files(&[1, 1, 8]), None, &[]),
-        line_table(5, &[&[0, 0], &files(&[1, 1, 8])[..]].concat(), None, &[]),
-        line_table(4, &[0, 0], Some(u32::MAX - 16), &[]),
-        line_table(4, &[0, 0], Some(3), &[]),
+        line_table(5, &[], &files(&[0]), None, &[]),
+        line_table(5, &[], &files(&[1, 1, 8]), None, &[]),
+        line_table(5, &[], &[&[0, 0], &files(&[1, 1, 8])[..]].concat(), None, &[]),
+        line_table(4, &[], &[0, 0], Some(u32::MAX - 16), &[]),
+        line_table(4, &[], &[0, 0], Some(3), &[]),
     ] {
         let info = unit(&[1, 0, 0, 0, 0]);
         let lines = outcome(abbreviations.clone(), info, &[(".debug_line", table)]);
@@ -304,7 +300,7 @@ fn what_is_read_again_and_again_has_an_end() {
     const MANY: usize = 20_000;
     // Each unit names one and the same line table, of a hundred thousand rows.
     let abbreviations = abbreviation(1, gimli::DW_TAG_compile_unit, false, &[STMT_LIST]);
-    let table = line_table(4, b"\0a\0\0\0\0\0", None, &[0xff; 100_000]);
+    let table = line_table(4, &[], b"\0a\0\0\0\0\0", None, &[0xff; 100_000]);
     let units = unit(&[1, 0, 0, 0, 0]).repeat(MANY);
     let lines = outcome(abbreviations, units, &[(".debug_line", table)]);
     assert_eq!(lines, Err(NoLines::TooMuch));
@@ -359,14 +355,8 @@ fn functions_inlined_in_each_other_without_end_do_not_exhaust_the_stack() {
     };
     // Rows from address 6 to 12 of the file "a".
     let program = [0, 5, 2, 6, 0, 0, 0, 1, 2, 6, 0, 1, 1];
-    let mut header = vec![1, 1, 1, 0, 1, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1];
-    header.extend(b"\0a\0\0\0\0\0");
-    let mut table = vec![4, 0];
-    table.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
-    table.extend(header);
-    table.extend(program);
-    let mut line = u32::try_from(table.len()).unwrap().to_le_bytes().to_vec();
-    line.extend(table);
+    let operands = [0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1];
+    let line = line_table(4, &operands, b"\0a\0\0\0\0\0", None, &program);
     let sections = |info| {
         vec![
             (".debug_abbrev", abbreviations.clone()),

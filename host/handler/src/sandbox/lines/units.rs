@@ -1,7 +1,7 @@
 //! Reads DWARF: the compilation units of a core module, their line tables and the functions that were inlined.
 //!
-//! What is looked at takes one step of the allowance, and what is kept eight. So each byte is paid for as often as it is
-//! read, although a few bytes can refer to any number of others.
+//! Reading an entry, an attribute or a range costs one step of the allowance; keeping something of it costs eight. A few
+//! bytes can refer to any number of others, so bytes are paid for each time that they are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
