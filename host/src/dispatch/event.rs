@@ -11,19 +11,20 @@ use serde_json::value::RawValue;
 
 use parlance_handler::capability::ClientLimits;
 use parlance_handler::capability::Status;
+use parlance_store::PastRange;
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{RoomId, check_client_id};
 use parlance_types::text::json;
-use request::{KnownFields, Object};
+use request::{KnownFields, Object, PastRequest};
 
-pub(super) use request::{HistoryRequest, PastRequest};
+pub(super) use request::HistoryRequest;
 
 /// An event of a client.
 #[derive(Debug)]
 pub(super) enum Event {
     Join {
         room: String,
-        past: PastRequest,
+        past: PastRange,
     },
     Leave {
         room: String,
@@ -182,7 +183,7 @@ impl<'de> Visitor<'de> for &EventVisitor<'_> {
                 past: items
                     .next_element::<Option<Object<PastRequest>>>()?
                     .flatten()
-                    .map(|options| self.fields(options))
+                    .map(|options| self.fields(options).into())
                     .unwrap_or_default(),
             },
             "leave-room" => Event::Leave {
@@ -323,7 +324,7 @@ mod tests {
         assert!(matches!(
             parse(r#"["join-room","r",{"after":3,"last":5}]"#),
             Ok(Event::Join {
-                past: PastRequest {
+                past: PastRange {
                     after: Some(3),
                     last: Some(5)
                 },
@@ -333,7 +334,7 @@ mod tests {
         assert!(matches!(
             parse(r#"["join-room","r"]"#),
             Ok(Event::Join {
-                past: PastRequest {
+                past: PastRange {
                     after: None,
                     last: None
                 },
@@ -343,7 +344,7 @@ mod tests {
         assert!(matches!(
             parse(r#"["join-room","r",null]"#),
             Ok(Event::Join {
-                past: PastRequest {
+                past: PastRange {
                     after: None,
                     last: None
                 },

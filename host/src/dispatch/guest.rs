@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::deduplication::DedupLookup;
-use super::event::{Event, PastRequest};
+use super::event::Event;
 use super::handler_log::{log_lines, trap_error};
 use super::session::Session;
 use super::{Decision, EventContext, complete, fail, host, lifecycle, submit};
@@ -15,7 +15,7 @@ use crate::tenant::RouteKey;
 use parlance_handler::capability::{Call, Effect, Effects, Isolation, Logs};
 use parlance_handler::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
 use parlance_hub::{Outgoing, Reply, join_reply};
-use parlance_store::{ClientRef, Page, read_past};
+use parlance_store::{ClientRef, Page, PastRange, read_past};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
 
@@ -109,7 +109,7 @@ fn custom_reply(returned: HandlerReply) -> Reply {
 
 /// Runs the handler of a `join-room`, then sends the messages that the client has missed in the acknowledgement, and
 /// newer ones after it, without a gap or a repeat between them.
-pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: String, past: PastRequest) {
+pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: String, past: PastRange) {
     let (effects, data) = match run_handler(session, &context, HandlerInput::Join { room: &room }, None).await {
         Ok((effects, returned)) => (effects, returned.into_data()),
         Err(error) => return fail(session, context, error).await,
@@ -155,7 +155,7 @@ async fn release_join(
     session: &Arc<Session>,
     responder: &parlance_hub::Responder,
     room: RoomId,
-    asked: PastRequest,
+    asked: PastRange,
     data: Option<String>,
     already: bool,
 ) {
@@ -196,10 +196,10 @@ async fn release_join(
 }
 
 /// Reads the page of history that the client asked for, and logs a failure.
-async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRequest) -> Option<(u64, Page)> {
+async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRange) -> Option<(u64, Page)> {
     let (store, tenant) = (&*session.tenant.store, session.tenant.id());
     let most = session.tenant.settings().limits.call.client.history_page_max;
-    let read = read_past(store, tenant, room, (asked.after, asked.last), most).await;
+    let read = read_past(store, tenant, room, asked, most).await;
     // The join and the handler's other effects are done, so a failed read does not fail the event.
     host::record_read(session, &read);
     read.ok()

@@ -36,7 +36,7 @@ mod write_set;
 pub use error::StoreError;
 pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
 pub use outage_log::OutageLog;
-pub use past::{PAGE_BYTES, read_past};
+pub use past::{PAGE_BYTES, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
 pub use write_set::{KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
 

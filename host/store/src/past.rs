@@ -8,9 +8,26 @@ use super::{End, Page, Range, Reader, StoreError};
 /// read, and a client may ask for many.
 pub const PAGE_BYTES: usize = 256 * 1024;
 
-/// Reads the `seq` of the room's last message, and the page that a joining client asks for: the messages after the `seq`
-/// `after`, or the newest `last` ones, or with both the newest `last` ones after `after`; at most `most`. A client that
-/// asks for neither gets an empty page.
+/// The part of a room's past that a joining client asks for: the messages after the `seq` `after`, or the newest `last`
+/// ones, or with both the newest `last` ones after `after`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PastRange {
+    /// Only messages after this `seq`.
+    pub after: Option<u64>,
+    /// At most this many messages, the newest ones.
+    pub last: Option<u32>,
+}
+
+impl PastRange {
+    /// Whether the client asks for any messages.
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self.after.is_some() || self.last.is_some()
+    }
+}
+
+/// Reads the `seq` of the room's last message, and the page that a joining client asks for, of at most `most` messages. A
+/// client that asks for nothing gets an empty page.
 ///
 /// # Errors
 /// When the store cannot serve.
@@ -18,13 +35,12 @@ pub async fn read_past(
     store: &dyn Reader,
     tenant: &TenantId,
     room: &RoomId,
-    (after, last): (Option<u64>, Option<u32>),
+    asked: PastRange,
     most: u32,
 ) -> Result<(u64, Page), StoreError> {
     let last_seq = store.last_seq(tenant, room).await?;
-    let is_asked = after.is_some() || last.is_some();
-    let after = after.unwrap_or(0);
-    if !is_asked || after >= last_seq {
+    let after = asked.after.unwrap_or(0);
+    if !asked.is_any() || after >= last_seq {
         let nothing = Page {
             messages: Vec::new(),
             complete: true,
@@ -35,7 +51,7 @@ pub async fn read_past(
         after,
         // Later messages than the last one of now are delivered to the client anyway.
         before: last_seq.checked_add(1),
-        limit: last.map_or(most, |last| last.min(most)),
+        limit: asked.last.map_or(most, |last| last.min(most)),
         from: End::Newest,
     };
     let page = store.history(tenant, room, range).await?;

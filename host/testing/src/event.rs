@@ -4,6 +4,7 @@ use parlance_handler::capability::Status;
 use parlance_handler::recording::{Blob, Input, PresenceChange};
 use parlance_handler::sandbox::{Change, HandlerReply};
 use parlance_hub::Reply;
+use parlance_store::PastRange;
 use serde_json::Value;
 
 /// The user who causes an event if the test does not name one.
@@ -22,8 +23,8 @@ pub(crate) const DISCONNECTED: Input = Input::Presence {
 pub struct Event {
     pub(crate) user: String,
     pub(crate) input: Input,
-    /// The messages that a `join-room` asks for: those after a `seq`, at most so many of the newest.
-    pub(crate) past: (Option<u64>, Option<u32>),
+    /// The messages that a `join-room` asks for.
+    pub(crate) past: PastRange,
 }
 
 impl Event {
@@ -31,7 +32,7 @@ impl Event {
         Self {
             user: DEFAULT_USER.to_owned(),
             input,
-            past: (None, None),
+            past: PastRange::default(),
         }
     }
 
@@ -170,7 +171,7 @@ impl Event {
     #[track_caller]
     pub fn after(mut self, seq: u64) -> Self {
         match &self.input {
-            Input::Join { .. } => self.past.0 = Some(seq),
+            Input::Join { .. } => self.past.after = Some(seq),
             other => panic!("only a join asks for messages; this is {other:?}"),
         }
         self
@@ -184,7 +185,7 @@ impl Event {
     #[track_caller]
     pub fn last(mut self, count: u32) -> Self {
         match &self.input {
-            Input::Join { .. } => self.past.1 = Some(count).filter(|count| *count > 0),
+            Input::Join { .. } => self.past.last = Some(count).filter(|count| *count > 0),
             other => panic!("only a join asks for messages; this is {other:?}"),
         }
         self

@@ -15,7 +15,7 @@ use parlance_hub::{
     self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
 };
 use parlance_scheduler::Quantum;
-use parlance_store::{ClientRef, Reader as _, read_past};
+use parlance_store::{ClientRef, PastRange, Reader as _, read_past};
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -447,7 +447,7 @@ impl TestServer {
         &self,
         client: &ConnectedUser,
         room: &str,
-        asked: (Option<u64>, Option<u32>),
+        asked: PastRange,
         most: u32,
         data: Option<&str>,
     ) -> Result<Value> {

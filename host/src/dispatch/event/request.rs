@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 
+use parlance_store::PastRange;
 use parlance_types::text::number::{whole, whole_u32};
 
 /// The most unknown keys that a reply names.
@@ -43,15 +44,14 @@ impl KnownFields for HistoryRequest {
     const KEYS: &'static [&'static str] = &["roomId", "after", "before", "limit"];
 }
 
-/// The part of a room's history that a joining client asks for.
+/// The second argument of `join-room`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(in crate::dispatch) struct PastRequest {
-    /// Only messages after this `seq`.
+pub(super) struct PastRequest {
     #[serde(default, deserialize_with = "whole")]
-    pub(in crate::dispatch) after: Option<u64>,
-    /// At most this many messages, the newest ones. Zero counts as absent.
+    after: Option<u64>,
+    /// Zero counts as absent.
     #[serde(default, deserialize_with = "positive")]
-    pub(in crate::dispatch) last: Option<u32>,
+    last: Option<u32>,
 }
 
 /// Reads a count, and zero as absent.
@@ -59,10 +59,9 @@ fn positive<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, 
     Ok(whole_u32(reader)?.filter(|count| *count > 0))
 }
 
-impl PastRequest {
-    /// Whether the client asks for any history.
-    pub(in crate::dispatch) fn is_any(self) -> bool {
-        self.after.is_some() || self.last.is_some()
+impl From<PastRequest> for PastRange {
+    fn from(PastRequest { after, last }: PastRequest) -> Self {
+        Self { after, last }
     }
 }
 
