@@ -148,6 +148,14 @@ impl AdapterCodec {
         }
     }
 
+    /// Whether a channel is for responses to this node only.
+    pub(super) fn is_own(&self, channel: &str) -> bool {
+        let name = channel
+            .strip_suffix('#')
+            .and_then(|rest| rest.strip_suffix(self.node.as_str()));
+        name.is_some_and(|rest| rest.ends_with('#'))
+    }
+
     /// Decodes a message of a channel of this namespace. `None` when this node has sent it, or when it does not matter
     /// here.
     pub(super) fn read(&self, channel: Channel<'_>, payload: Bytes) -> Result<Option<AdapterMessage>, CodecError> {
@@ -159,5 +167,27 @@ impl AdapterCodec {
             (Adapter::Sharded, Channel::Broadcast(namespace)) => sharded::read(payload, own, namespace),
             _ => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_for_this_node_s_responses_is_told_from_others() {
+        let codec = AdapterCodec::new(
+            Adapter::Sharded,
+            Channels::new("socket.io"),
+            NodeId::new("abcdef"),
+            1000,
+        );
+        let [all, own] = [
+            codec.subscriptions("/acme").remove(0),
+            codec.subscriptions("/acme").remove(1),
+        ];
+        assert!(codec.is_own(&own));
+        assert!(!codec.is_own(&all));
+        assert!(!codec.is_own(&codec.channels.one("/acme", "of-abcdef")));
     }
 }

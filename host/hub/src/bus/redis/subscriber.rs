@@ -177,7 +177,7 @@ impl Subscriber {
             return;
         }
         count(&self.shared.counts.received);
-        self.route(connection, message.get_channel_name(), Bytes::copy_from_slice(payload));
+        self.route(connection, message.get_channel_name(), payload);
     }
 
     /// Starts to change the subscriptions to channels of rooms, as rooms have come and gone.
@@ -225,16 +225,17 @@ impl Subscriber {
         }
     }
 
-    fn route(&mut self, connection: &mut ConnectionState, channel: &str, payload: Bytes) {
+    fn route(&mut self, connection: &mut ConnectionState, channel: &str, payload: &[u8]) {
         let shared = self.shared.clone();
         let malformed = || count(&shared.counts.malformed);
+        let copied = || Bytes::copy_from_slice(payload);
         match shared.codec.channels.read(channel) {
-            Some(Channel::Nodes) => match node_message::read(payload) {
+            Some(Channel::Nodes) => match node_message::read(copied()) {
                 Ok(Some((node, n, message))) => self.receive_node_message(connection, node, n, message),
                 Ok(None) => {}
                 Err(_) => malformed(),
             },
-            Some(Channel::Invalidations) => match read_invalidation(payload) {
+            Some(Channel::Invalidations) => match read_invalidation(copied()) {
                 Some((node, topic)) if node != shared.node.as_str() => {
                     let _ = shared.invalidations.send(Invalidation::Topic(topic));
                 }
@@ -246,9 +247,15 @@ impl Subscriber {
             {
                 count(&shared.counts.unknown_namespaces);
             }
+            // Decoding would cost more than all else that is done with a message that cannot be delivered.
+            Some(Channel::Broadcast(namespace))
+                if !shared.codec.is_own(channel) && shared.subscriptions.is_full(namespace) =>
+            {
+                count(&shared.counts.overflowed);
+            }
             Some(
                 channel @ (Channel::Broadcast(namespace) | Channel::Request(namespace) | Channel::Response(namespace)),
-            ) => match shared.codec.read(channel, payload) {
+            ) => match shared.codec.read(channel, copied()) {
                 Ok(Some(message)) => super::incoming_requests::dispatch(&shared, namespace, message),
                 Ok(None) => {}
                 Err(_) => malformed(),

@@ -52,6 +52,13 @@ impl Subscriptions {
         self.hubs.lock().get(namespace).is_some_and(|hub| hub.connected)
     }
 
+    /// Whether a hub has lost a message and its inbox still has no room.
+    pub(super) fn is_full(&self, namespace: &str) -> bool {
+        let hubs = self.hubs.lock();
+        hubs.get(namespace)
+            .is_some_and(|hub| hub.connected && hub.lost && hub.inbox.capacity() == 0)
+    }
+
     /// Delivers a message from Redis to a hub that is connected. Returns `true` when the hub had lost messages and was
     /// told so just now, before this one.
     pub(super) fn deliver(&self, namespace: &str, inbound: Inbound, counts: &Counts) -> bool {
@@ -150,9 +157,11 @@ mod tests {
         hubs.deliver("/", node_left(), &counts);
         hubs.deliver("/", node_left(), &counts);
         assert!(hubs.report_losses().is_empty(), "no room yet");
+        assert!(hubs.is_full("/"));
         assert!(matches!(inbox.try_recv(), Ok(Inbound::Connected)));
         assert!(matches!(inbox.try_recv(), Ok(Inbound::NodeLeft { .. })));
         assert!(inbox.try_recv().is_err(), "the second did not fit");
+        assert!(!hubs.is_full("/"), "the next message tells the hub of the loss");
         assert!(hubs.deliver("/", node_left(), &counts));
         assert!(matches!(inbox.try_recv(), Ok(Inbound::Connected)));
         assert!(matches!(inbox.try_recv(), Ok(Inbound::NodeLeft { .. })));
