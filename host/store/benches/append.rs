@@ -1,0 +1,104 @@
+//! Measures what a message costs in a SQLite database on a real disk: processor time and elapsed time, for batches of
+//! several sizes, in few and many rooms, in a new database and in one that has messages.
+//!
+//! `cargo bench -p parlance-store --features sqlite --bench append -- [DIRECTORY]`
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints its figures and may fail loudly"
+)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parlance_store::sqlite::SqliteStore;
+use parlance_store::{ClientRef, Draft, RequestDigest, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
+
+/// Messages of one measurement.
+const MESSAGES: u64 = 40_000;
+
+struct Messages {
+    tenant: TenantId,
+    rooms: Vec<RoomId>,
+    sender: UserId,
+    username: Arc<str>,
+    /// How many there were so far.
+    count: u64,
+}
+
+impl Messages {
+    fn next(&mut self) -> WriteSet {
+        self.count += 1;
+        let room = &self.rooms[usize::try_from(self.count).expect("few") % self.rooms.len()];
+        let content = format!("{:0100}", self.count);
+        // As ids of messages with a client's id: a digest, so without order.
+        let digest = RequestDigest::of(room.as_str(), &content, None);
+        WriteSet {
+            tenant: self.tenant.clone(),
+            writes: vec![Arc::new(Write::Append(Draft {
+                id: MessageId::from_bytes(digest.to_bytes()),
+                room: room.clone(),
+                sender: self.sender.clone(),
+                username: self.username.clone(),
+                content,
+                metadata: None,
+                sent_at: 1_700_000_000_000,
+                client: Some(ClientRef {
+                    id: format!("client-{}", self.count).into(),
+                    request: digest,
+                }),
+                reject_repeated: true,
+            }))],
+            quota: StorageQuota::UNLIMITED,
+        }
+    }
+
+    async fn append(&mut self, store: &SqliteStore, messages: u64, batch: u64) {
+        for _ in 0..messages / batch {
+            let write_sets = (0..batch).map(|_| self.next()).collect();
+            let results = store.commit(write_sets).await.expect("it commits");
+            assert!(results.iter().all(Result::is_ok), "a message was rejected");
+        }
+    }
+}
+
+/// Processor time of this process.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let directory = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let directory = directory.map_or_else(std::env::temp_dir, PathBuf::from);
+    let temporary = tempfile::tempdir_in(directory).expect("a directory");
+    println!("| rooms | stored before | batch | processor time a message, µs | elapsed, µs |");
+    println!("| --- | --- | --- | --- | --- |");
+    for (rooms, stored) in [(20, 0), (100, 0), (100, 400_000)] {
+        let path = temporary.path().join(format!("{rooms}-{stored}.db"));
+        let store = SqliteStore::open(&path, Duration::ZERO).expect("it opens");
+        let mut messages = Messages {
+            tenant: TenantId::for_tests("default").expect("a valid id"),
+            rooms: (0..rooms).map(|n| RoomId::new(&format!("room-{n}")).expect("a valid id")).collect(),
+            sender: UserId::new("alice").expect("a valid id"),
+            username: "Alice".into(),
+            count: 0,
+        };
+        messages.append(&store, stored, 2000).await;
+        for batch in [10, 40, 160] {
+            let (began, before) = (Instant::now(), processor_time());
+            messages.append(&store, MESSAGES, batch).await;
+            let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(u32::try_from(MESSAGES).expect("few"));
+            let (used, elapsed) = (each(processor_time().saturating_sub(before)), each(began.elapsed()));
+            println!("| {rooms} | {stored} | {batch} | {used:.1} | {elapsed:.1} |");
+        }
+        store.close().await;
+    }
+}
