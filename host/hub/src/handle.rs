@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -127,7 +128,7 @@ impl HubHandle {
         };
         let task = async move {
             let life = driver::run(tenant, shared.clone(), fleet, contention, receiver);
-            shared.cpu.time(life).await;
+            shared.cpu.time(pin!(life)).await;
         };
         parlance_types::critical::spawn_critical("hub", task);
         hub

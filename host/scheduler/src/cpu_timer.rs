@@ -2,7 +2,7 @@
 //! machine runs other threads, for which no handler is at fault.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ impl CpuTimer {
         TimerGuard(self)
     }
 
-    /// Counts the processor time of each poll of the future.
-    pub async fn time<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
+    /// Counts the processor time of each poll of the future. Takes it pinned, because a future that is passed by value has
+    /// its size twice in the caller's.
+    pub async fn time<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
         poll_fn(|context| {
             let _run = self.start();
             future.as_mut().poll(context)
@@ -100,7 +100,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
         let began = Instant::now();
-        timer.time(compute).await;
+        timer.time(std::pin::pin!(compute)).await;
         let used = timer.total();
         assert!(
             used >= BUSY && used < began.elapsed() - Duration::from_millis(40),

@@ -20,6 +20,9 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::{Contention, Quantum};
 
+/// The most bytes of a task's future. Spawning copies them, so a large one costs more than the event that it is for.
+const TASK_BYTES_MAX: usize = 8 * 1024;
+
 /// Schedules one tenant's tasks.
 pub struct FairScheduler {
     foreground: TaskGroups,
@@ -92,7 +95,13 @@ impl FairScheduler {
             competitor.record_turn();
         }
         let quantum = Quantum::new();
-        let future = AssertUnwindSafe(task(quantum.clone())).catch_unwind().map(drop).boxed();
+        let task = task(quantum.clone());
+        debug_assert!(
+            size_of_val(&task) <= TASK_BYTES_MAX,
+            "a task has {} bytes: put its large and rare parts into boxes",
+            size_of_val(&task)
+        );
+        let future = AssertUnwindSafe(task).catch_unwind().map(drop).boxed();
         let task = Task {
             future,
             quantum,

@@ -94,7 +94,8 @@ pub(super) async fn end_typing_in_left_rooms(session: &Arc<Session>, context: &E
         if let Effect::Leave(room) = effect
             && session.stop_typing(room.as_str())
         {
-            end_typing(session, &context.quantum, room.as_str()).await;
+            // In a box, since it is rare and runs a handler of its own.
+            Box::pin(end_typing(session, &context.quantum, room.as_str())).await;
         }
     }
 }

@@ -21,6 +21,7 @@ mod session;
 mod session_event;
 mod typing;
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -106,9 +107,9 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
         return fail(session, context, EventError::new(Code::Denied, why)).await;
     }
     match event {
-        Event::GetPresence(users) => charge_cpu(session, host::get_presence(session, context, &users)).await,
-        Event::History(request) => charge_cpu(session, host::history(session, context, request)).await,
-        Event::RefreshToken(token) => charge_cpu(session, host::refresh_token(session, context, &token)).await,
+        Event::GetPresence(users) => charge_cpu(session, pin!(host::get_presence(session, context, &users))).await,
+        Event::History(request) => charge_cpu(session, pin!(host::history(session, context, request))).await,
+        Event::RefreshToken(token) => charge_cpu(session, pin!(host::refresh_token(session, context, &token))).await,
         Event::Join { room, past } => guest::join(session, context, room, past).await,
         Event::Typing { ref room, typing } => {
             lifecycle::update_typing(session, quantum, room, typing).await;
@@ -121,7 +122,7 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
 }
 
 /// Runs a future that answers an event without a handler, and charges the tenant for its processor time.
-async fn charge_cpu(session: &Session, answering: impl Future<Output = ()>) {
+async fn charge_cpu(session: &Session, answering: Pin<&mut impl Future<Output = ()>>) {
     let timer = CpuTimer::default();
     timer.time(answering).await;
     session.tenant.charge_cpu(timer.total());

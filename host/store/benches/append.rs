@@ -86,7 +86,9 @@ async fn main() {
         let store = SqliteStore::open(&path, Duration::ZERO).expect("it opens");
         let mut messages = Messages {
             tenant: TenantId::for_tests("default").expect("a valid id"),
-            rooms: (0..rooms).map(|n| RoomId::new(&format!("room-{n}")).expect("a valid id")).collect(),
+            rooms: (0..rooms)
+                .map(|n| RoomId::new(&format!("room-{n}")).expect("a valid id"))
+                .collect(),
             sender: UserId::new("alice").expect("a valid id"),
             username: "Alice".into(),
             count: 0,

@@ -1,6 +1,7 @@
 //! Runs one event in one instance: a fresh one, or, for a handler with `isolation = "warm"`, one that has handled
 //! others.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -170,9 +171,11 @@ impl Handler {
 
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
-        let run = timer.time(self.run(&mut pooled.guest, input, call, outgoing));
-        // The ticker bounds the guest's processor time; the timeout also bounds its waiting.
-        let ended = tokio::time::timeout(limits.wall_time, run).await;
+        let ended = {
+            let run = pin!(self.run(&mut pooled.guest, input, call, outgoing));
+            // The ticker bounds the guest's processor time; the timeout also bounds its waiting.
+            tokio::time::timeout(limits.wall_time, timer.time(run)).await
+        };
         // A trap costs processor time too, mostly for its backtrace and for freeing memory, so that is charged as well.
         let teardown = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {

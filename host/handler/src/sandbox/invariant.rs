@@ -32,14 +32,16 @@ impl Handler {
         let timer = Arc::new(CpuTimer::default());
         let meter = &mut store.data_mut().meter;
         meter.begin_event(limits, timer.clone(), Arc::default(), Quantum::new());
-        let run = timer.time(async {
+        let mut run = Box::pin(async {
             let instance = self.compiled.pre.instantiate_async(&mut store).await?;
             store.data_mut().begin(call, None);
             let check = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, &check)?;
             let (checked,) = check.call_async(&mut store, ()).await?;
             wasmtime::Result::Ok(checked)
         });
-        match tokio::time::timeout(limits.wall_time, run).await {
+        let ended = tokio::time::timeout(limits.wall_time, timer.time(run.as_mut())).await;
+        drop(run);
+        match ended {
             Ok(Ok(checked)) => checked,
             Ok(Err(error)) => {
                 let trap = trap(&error, store.data(), &self.compiled.lines);

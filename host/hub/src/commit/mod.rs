@@ -36,7 +36,8 @@ const YIELDS: usize = 8;
 /// How often the committer yields when only one tenant has work. Such a yield is short: it lasts until the runtime has
 /// polled for I/O once.
 const YIELDS_UNCONTENDED: usize = 64;
-/// How many of those yields may bring no job. A packet that has just arrived takes several polls to become a job.
+/// How many of those yields may bring no job. A packet that has just arrived takes several polls to become a job. Less
+/// often after a batch that had fewer jobs: an event that is alone does not wait for others that do not come.
 const EMPTY_YIELDS_UNCONTENDED: usize = 8;
 
 /// An event that becomes visible in its hub once its writes are durable.
@@ -93,6 +94,8 @@ async fn run(
     let mut pending = PendingJobs::default();
     let mut jobs = Vec::with_capacity(batch);
     let mut outage = OutageLog::of_transactions();
+    // The jobs of the last batch.
+    let mut last = 0;
     loop {
         if pending.is_empty() {
             match incoming.recv().await {
@@ -100,8 +103,9 @@ async fn run(
                 None => return,
             }
         }
-        gather(&mut incoming, &mut pending, batch, &contention).await;
+        gather(&mut incoming, &mut pending, batch, last, &contention).await;
         pending.fill(&mut jobs, batch);
+        last = jobs.len();
         let results = write(&*store, &metrics, &mut outage, &jobs).await;
         for (hub, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
             if hub.deliver(deliveries).is_err() {
@@ -115,16 +119,18 @@ async fn run(
 /// many jobs are in it.
 ///
 /// On an idle server no task is ready, and this adds no delay. With a single active tenant, packets that have only just
-/// arrived get into the batch too, which makes it several times as large.
+/// arrived get into the batch too, which makes it several times as large. `last` is the number of jobs of the last
+/// batch.
 async fn gather(
     incoming: &mut mpsc::UnboundedReceiver<CommitJob>,
     pending: &mut PendingJobs,
     batch: usize,
+    last: usize,
     contention: &Contention,
 ) {
     let uncontended = !contention.is_contended();
     let (yields, mut empty_yields) = if uncontended {
-        (YIELDS_UNCONTENDED, EMPTY_YIELDS_UNCONTENDED)
+        (YIELDS_UNCONTENDED, last.clamp(1, EMPTY_YIELDS_UNCONTENDED))
     } else {
         (YIELDS, 1)
     };

@@ -35,8 +35,10 @@ pub(super) async fn instantiate_once(
     let timer = Arc::new(CpuTimer::default());
     let meter = &mut store.data_mut().meter;
     meter.begin_event(limits, timer.clone(), Arc::default(), Quantum::new());
-    let instantiate = timer.time(compiled.pre.instantiate_async(&mut store));
-    let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
+    let mut instantiate = Box::pin(compiled.pre.instantiate_async(&mut store));
+    let ended = tokio::time::timeout(limits.wall_time, timer.time(instantiate.as_mut())).await;
+    drop(instantiate);
+    let instance = match ended {
         Ok(Ok(instance)) => instance,
         Ok(Err(error)) => return Err(refusal(trap(&error, store.data(), &compiled.lines), limits)),
         Err(_) => return Err(time("sandbox.wall_time", limits.wall_time)),
