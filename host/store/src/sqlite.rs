@@ -8,8 +8,9 @@
 //! the disk.
 //!
 //! # Tables
-//! `migrations/sqlite/` has the schema. `tenants` and `rooms` give each name a row number. `messages` is one tree in the
-//! order of (room, seq), with a unique index on (tenant, id). `receipts` is in the order of (room, seq, user), `kv` in
+//! `migrations/sqlite/` has the schema. `tenants` and `rooms` give each name a row number. A commit appends its messages
+//! to `recent_messages`. The writer merges them later ([`merge`]) into `messages`, a tree in the order of (room, seq),
+//! and `message_ids`, one in the order of (tenant, id); until then they are in memory too ([`recent`]). `receipts` is in the order of (room, seq, user), `kv` in
 //! that of (tenant, handler, key). A room's last `seq` is the greatest of its messages and is stored nowhere else, so
 //! that it cannot disagree with them; the writer caches it. A job that deletes old messages must therefore leave each
 //! room its last one.
@@ -33,14 +34,18 @@ use super::{
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use reader::ReaderCommand;
+use recent::SharedRecent;
 use writer::{WriterCommand, WriterThread};
 
 mod backup;
 mod catalog;
 mod error;
 mod integrity;
+mod kv;
+mod merge;
 mod open;
 mod reader;
+mod recent;
 mod removal;
 mod row_cache;
 #[cfg(test)]
@@ -62,6 +67,7 @@ const QUEUE: usize = 256;
 pub struct SqliteStore {
     writer: mpsc::Sender<WriterCommand>,
     readers: mpsc::Sender<ReaderCommand>,
+    recent: SharedRecent,
     /// Emptied by [`SqliteStore::close`].
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -96,7 +102,9 @@ impl SqliteStore {
             );
         }
         let (writer, commands) = mpsc::channel(QUEUE);
-        let run = move || WriterThread::new(opened.writer, lock).run(commands);
+        let recent = SharedRecent::default();
+        let thread = WriterThread::new(opened.writer, recent.clone(), lock);
+        let run = move || thread.run(commands);
         threads.push(
             thread::Builder::new()
                 .name("store-write".to_owned())
@@ -106,6 +114,7 @@ impl SqliteStore {
         Ok(Self {
             writer,
             readers,
+            recent,
             threads: Mutex::new(threads),
         })
     }
@@ -181,19 +190,23 @@ async fn received<T>(answer: oneshot::Receiver<rusqlite::Result<T>>) -> Result<T
 #[async_trait::async_trait]
 impl Reader for SqliteStore {
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        let tenant = tenant.clone();
-        self.read(move |db| reader::message(db, &tenant, id)).await
+        let (tenant, recent) = (tenant.clone(), self.recent.clone());
+        self.read(move |db| reader::message(db, &recent, &tenant, id)).await
     }
 
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
-        let (tenant, room) = (tenant.clone(), room.clone());
-        self.read(move |db| reader::history(db, &tenant, &room, range)).await
+        let (tenant, room, recent) = (tenant.clone(), room.clone(), self.recent.clone());
+        self.read(move |db| reader::history(db, &recent, &tenant, &room, range))
+            .await
     }
 
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        let (tenant, rooms) = (tenant.clone(), rooms.to_vec());
-        self.read(move |db| rooms.iter().map(|room| reader::last_seq(db, &tenant, room)).collect())
-            .await
+        let (tenant, rooms, recent) = (tenant.clone(), rooms.to_vec(), self.recent.clone());
+        self.read(move |db| {
+            let last = |room| reader::last_seq(db, &recent, &tenant, room);
+            rooms.iter().map(last).collect()
+        })
+        .await
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {

@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::integrity::{self, Integrity};
+use super::merge;
 
 mod embedded {
     refinery::embed_migrations!("src/migrations/sqlite");
@@ -25,7 +26,7 @@ const CHECKPOINT_PAGES: i32 = 2_000;
 /// Bytes to which the file of the write-ahead log is cut after a burst.
 const LOG_BYTES: i32 = 64 * 1024 * 1024;
 /// The writer's page cache, in KiB.
-const WRITER_CACHE_KIB: i32 = 32 * 1024;
+const WRITER_CACHE_KIB: i32 = 8 * 1024;
 /// Each reader's page cache, in KiB.
 const READER_CACHE_KIB: i32 = 8 * 1024;
 /// Bytes of the smallest SQLite database: one page of the smallest size.
@@ -161,6 +162,7 @@ pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenErro
     configure(path, &writer)?;
     check_integrity(path, &mut writer, &real, check_time)?;
     migrate(path, &mut writer)?;
+    merge::merge_all(&writer).map_err(|error| failed(path, error))?;
     Ok(Opened {
         writer,
         path: real,
@@ -370,6 +372,21 @@ fn configure(path: &Path, db: &Connection) -> Result<(), OpenError> {
         db.pragma_update(None, "journal_size_limit", LOG_BYTES)
     };
     set().map_err(|error| failed(path, error))
+}
+
+/// Makes a database as the release with this version of the schema made it.
+#[cfg(test)]
+pub(super) fn create_version(path: &Path, version: i32) -> Connection {
+    let mut db = Connection::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let migrated = db
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| {
+            let runner = embedded::migrations::runner().set_target(refinery::Target::Version(version));
+            runner.run(&mut db).map_err(anyhow::Error::from)
+        });
+    migrated.unwrap_or_else(|error| panic!("{error}"));
+    db
 }
 
 fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {

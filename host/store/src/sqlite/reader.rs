@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::open::Lock;
+use super::recent::SharedRecent;
 use crate::{ClientRef, End, KvKey, Message, Page, Range, RequestDigest};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -38,11 +39,24 @@ pub(super) fn run(db: Connection, commands: &Mutex<mpsc::Receiver<ReaderCommand>
     }
 }
 
-pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
+pub(super) fn message(
+    db: &Connection,
+    recent: &SharedRecent,
+    tenant: &TenantId,
+    id: MessageId,
+) -> Result<Option<Message>> {
+    if let Some(message) = recent.read().message(tenant, id) {
+        return Ok(Some(Message::clone(message)));
+    }
+    merged_message(db, tenant, id)
+}
+
+/// A message that is not recent.
+pub(super) fn merged_message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
     db.prepare_cached(
         "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request, r.name
-         FROM messages m JOIN rooms r ON r.id = m.room_id
-         WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND m.id = ?2",
+         FROM message_ids i JOIN messages m ON m.room_id = i.room_id AND m.seq = i.seq JOIN rooms r ON r.id = i.room_id
+         WHERE i.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND i.id = ?2",
     )?
     .query_row(params![tenant.as_str(), id.to_bytes()], |row| {
         let room = RoomId::new(row.get_ref(9)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
@@ -58,19 +72,51 @@ macro_rules! history {
     };
 }
 
-pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page> {
-    let Some(row) = room_row(db, tenant, room)? else {
-        return Ok(Page {
-            messages: Vec::new(),
+pub(super) fn history(
+    db: &Connection,
+    recent: &SharedRecent,
+    tenant: &TenantId,
+    room: &RoomId,
+    range: Range,
+) -> Result<Page> {
+    let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+    // One message more than the limit tells whether the page is complete.
+    let most = limit.saturating_add(1);
+    loop {
+        let page = recent.read().page(tenant, room, range, most);
+        let newest: Vec<Message> = page.messages.iter().map(|message| Message::clone(message)).collect();
+        let mut messages = Vec::new();
+        if range.from == End::Oldest || newest.len() < most {
+            let before = match (range.before, page.first) {
+                (Some(before), Some(first)) => Some(before.min(first)),
+                (before, first) => before.or(first),
+            };
+            messages = merged_history(db, tenant, room, Range { before, ..range })?;
+        }
+        // Otherwise the room may have got so many messages meanwhile that a merge of them has begun, of which this read
+        // has seen a part.
+        if page.first.is_none() && recent.read().merges() != page.merges {
+            continue;
+        }
+        messages.extend(newest);
+        let found = Page {
+            messages,
             complete: true,
-        });
+        };
+        return Ok(found.truncate(range.from, limit));
+    }
+}
+
+/// The messages of the range that are not recent, and one more than its limit.
+fn merged_history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Vec<Message>> {
+    let Some(row) = room_row(db, tenant, room)? else {
+        return Ok(Vec::new());
     };
     // SQLite's integers hold every `seq`, so clamping the bounds changes no answer.
     let after = i64::try_from(range.after).unwrap_or(i64::MAX);
     let before = range
         .before
         .map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    // One message more than the limit tells whether the page is complete.
     let limit = i64::from(range.limit).saturating_add(1);
     let mut statement = db.prepare_cached(match range.from {
         End::Newest => concat!(history!(), " DESC LIMIT ?4"),
@@ -84,14 +130,13 @@ pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: 
     if range.from == End::Newest {
         messages.reverse();
     }
-    let found = Page {
-        messages,
-        complete: true,
-    };
-    Ok(found.truncate(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
+    Ok(messages)
 }
 
-pub(super) fn last_seq(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<u64> {
+pub(super) fn last_seq(db: &Connection, recent: &SharedRecent, tenant: &TenantId, room: &RoomId) -> Result<u64> {
+    if let Some(last) = recent.read().last_seq(tenant, room) {
+        return Ok(last);
+    }
     let Some(row) = room_row(db, tenant, room)? else {
         return Ok(0);
     };

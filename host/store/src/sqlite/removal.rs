@@ -13,6 +13,10 @@ pub(super) fn step(writer: &mut WriterThread, tenant: &TenantId) -> Result<bool>
     let Some(row) = writer.rows.find_tenant(&writer.db, tenant)? else {
         return Ok(false);
     };
+    if writer.has_recent(tenant) {
+        writer.merge_now()?;
+        return Ok(true);
+    }
     // The caches would be wrong about the rooms and the usage from now on.
     writer.rows.forget_tenant(tenant);
     writer.usages.clear();
@@ -24,9 +28,11 @@ fn delete_some(db: &Connection, tenant: i64) -> Result<bool> {
     let mut removed = 0;
     for statement in [
         "DELETE FROM receipts WHERE (room_id, seq) IN
-         (SELECT room_id, seq FROM messages WHERE tenant_id = ?1 LIMIT ?2)",
+         (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM messages WHERE (room_id, seq) IN
-         (SELECT room_id, seq FROM messages WHERE tenant_id = ?1 LIMIT ?2)",
+         (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
+        "DELETE FROM message_ids WHERE (tenant_id, id) IN
+         (SELECT tenant_id, id FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM kv WHERE (tenant_id, handler, key) IN
          (SELECT tenant_id, handler, key FROM kv WHERE tenant_id = ?1 LIMIT ?2)",
     ] {

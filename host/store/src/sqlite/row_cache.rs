@@ -43,8 +43,15 @@ pub(super) struct RowCache {
 }
 
 impl RowCache {
-    /// The room's row, created if there is none, like that of its tenant. The caller advances `last_seq`.
-    pub(super) fn room(&mut self, db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<&mut RoomRow> {
+    /// The room's row, created if there is none, like that of its tenant. The caller advances `last_seq`. `recent` gives
+    /// the `seq` of the room's last message if that one is not merged.
+    pub(super) fn room(
+        &mut self,
+        db: &Connection,
+        tenant: &TenantId,
+        room: &RoomId,
+        recent: impl FnOnce() -> Option<u64>,
+    ) -> Result<&mut RoomRow> {
         let cached = self
             .tenants
             .get(tenant)
@@ -60,7 +67,7 @@ impl RowCache {
         match cached.rooms.entry(room.clone()) {
             Entry::Occupied(room) => Ok(room.into_mut()),
             Entry::Vacant(vacant) => {
-                let room = load_room(db, row, room)?;
+                let room = load_room(db, row, room, recent())?;
                 self.rooms += 1;
                 Ok(vacant.insert(room))
             }
@@ -108,7 +115,7 @@ impl RowCache {
     }
 }
 
-fn load_room(db: &Connection, tenant: i64, name: &RoomId) -> Result<RoomRow> {
+fn load_room(db: &Connection, tenant: i64, name: &RoomId, recent: Option<u64>) -> Result<RoomRow> {
     let row: Option<i64> = db
         .prepare_cached("SELECT id FROM rooms WHERE tenant_id = ?1 AND name = ?2")?
         .query_row(params![tenant, name.as_str()], |row| row.get(0))
@@ -123,6 +130,10 @@ fn load_room(db: &Connection, tenant: i64, name: &RoomId) -> Result<RoomRow> {
             last_seq: 0,
         });
     };
+    if let Some(last) = recent {
+        let last_seq = last.cast_signed();
+        return Ok(RoomRow { tenant, row, last_seq });
+    }
     let last_seq = db
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
         .query_row([row], |row| row.get(0))?;
@@ -143,13 +154,14 @@ mod tests {
         let mut rows = RowCache::default();
         for n in 0..MAX_CACHED_ROOMS {
             let of = if n == 0 { tenant("small") } else { tenant("large") };
-            rows.room(&db, &of, &RoomId::new(&format!("r{n}")).unwrap()).unwrap();
+            rows.room(&db, &of, &RoomId::new(&format!("r{n}")).unwrap(), || None)
+                .unwrap();
         }
         assert_eq!(rows.rooms, MAX_CACHED_ROOMS);
         rows.forget_tenant(&tenant("small"));
         assert_eq!(rows.rooms, MAX_CACHED_ROOMS - 1);
         for n in 0..2 {
-            rows.room(&db, &tenant("small"), &RoomId::new(&format!("r{n}")).unwrap())
+            rows.room(&db, &tenant("small"), &RoomId::new(&format!("r{n}")).unwrap(), || None)
                 .unwrap();
         }
         assert_eq!(rows.rooms, 1, "one room too many empties the cache first");

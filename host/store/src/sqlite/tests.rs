@@ -20,6 +20,7 @@ use crate::{Draft, End, StorageQuota, Write, Written};
 use parlance_types::id::UserId;
 
 mod backup;
+mod merges;
 mod paths;
 
 /// A directory and the path of a database in it.
@@ -289,6 +290,9 @@ async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
     let (_dir, path) = home();
     let store = open(&path).unwrap();
     store.commit(vec![append(1, "x")]).await.unwrap();
+    // From the database, not from memory.
+    store.close().await;
+    let store = open(&path).unwrap();
     store
         .inspect(|db| db.execute("UPDATE messages SET sender = ''", []))
         .await
@@ -431,7 +435,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 3,
+                known: 4,
                 ..
             }
         ),

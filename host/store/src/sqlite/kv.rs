@@ -1,0 +1,107 @@
+//! Writes of keys, and the removal of expired ones.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::reader::live;
+use super::usage_cache::UsageCache;
+use super::writer::WriteError;
+use crate::{KvKey, Usage, WriteSet, Written, counter};
+
+/// The most expired keys that one sweep removes, so that no batch waits long for it.
+const SWEEP_KEYS: i64 = 200;
+/// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
+/// machine's clock, and must not remove a key that an event in flight may still see.
+const SWEEP_GRACE: Duration = Duration::from_secs(60);
+
+fn set(db: &Connection, tenant: i64, key: &KvKey, value: &[u8], expires_at: Option<i64>) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO kv (tenant_id, handler, key, value, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at",
+    )?
+    .execute(params![tenant, &*key.handler, key.key, value, expires_at])?;
+    Ok(())
+}
+
+/// Bytes that a key and its value count for; 0 for an absent key.
+pub(super) fn size(db: &Connection, tenant: i64, key: &KvKey) -> rusqlite::Result<u64> {
+    let value: Option<i64> = db
+        .prepare_cached("SELECT octet_length(value) FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
+        .query_row(params![tenant, &*key.handler, key.key], |row| row.get(0))
+        .optional()?;
+    Ok(value.map_or(0, |bytes| bytes.cast_unsigned() + key.key.len() as u64))
+}
+
+/// Sets a key and counts the difference in bytes.
+pub(super) fn replace(
+    db: &Connection,
+    usages: &mut UsageCache,
+    tenant: i64,
+    write_set: &WriteSet,
+    key: &KvKey,
+    value: &[u8],
+    expires_at: Option<i64>,
+) -> Result<(), WriteError> {
+    let (before, after) = (size(db, tenant, key)?, (key.key.len() + value.len()) as u64);
+    match after.checked_sub(before) {
+        Some(more) => {
+            let more = Usage {
+                kv_bytes: more,
+                ..Usage::default()
+            };
+            usages.add(db, tenant, more, write_set.quota)??;
+        }
+        None => usages.remove_kv(db, tenant, before - after)?,
+    }
+    Ok(set(db, tenant, key, value, expires_at)?)
+}
+
+pub(super) fn increment(
+    db: &Connection,
+    usages: &mut UsageCache,
+    tenant: i64,
+    write_set: &WriteSet,
+    key: &KvKey,
+    by: i64,
+    at: u64,
+) -> Result<Written, WriteError> {
+    let current: Option<(Vec<u8>, Option<i64>)> = db
+        .prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
+        .query_row(params![tenant, &*key.handler, key.key], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let current = current.filter(|(_, expires_at)| live(*expires_at, at));
+    let sum = counter::add(current.as_ref().map(|(value, _)| value.as_slice()), by)?;
+    let expires_at = current.and_then(|(_, expires_at)| expires_at);
+    replace(
+        db,
+        usages,
+        tenant,
+        write_set,
+        key,
+        sum.to_string().as_bytes(),
+        expires_at,
+    )?;
+    Ok(Written::Done)
+}
+
+/// Removes some of the keys that expired more than [`SWEEP_GRACE`] ago.
+pub(super) fn sweep(db: &Connection, usages: &mut UsageCache) -> rusqlite::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
+    // From 0, because times beyond 2^63 are stored as negative numbers and lie far in the future.
+    let removed: Vec<(i64, i64)> = db
+        .prepare_cached(
+            "DELETE FROM kv WHERE (tenant_id, handler, key) IN
+             (SELECT tenant_id, handler, key FROM kv WHERE expires_at BETWEEN 0 AND ?1 LIMIT ?2)
+             RETURNING tenant_id, octet_length(key) + octet_length(value)",
+        )?
+        .query_map([until, SWEEP_KEYS], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (tenant, bytes) in removed {
+        usages.remove_kv(db, tenant, bytes.cast_unsigned())?;
+    }
+    Ok(())
+}
