@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
+use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use reader::ReaderCommand;
 use recent::SharedRecent;
@@ -41,6 +42,7 @@ mod backup;
 mod catalog;
 mod error;
 mod integrity;
+mod known_ids;
 mod kv;
 mod merge;
 mod open;
@@ -68,6 +70,7 @@ pub struct SqliteStore {
     writer: mpsc::Sender<WriterCommand>,
     readers: mpsc::Sender<ReaderCommand>,
     recent: SharedRecent,
+    known_ids: Arc<KnownIds>,
     /// Emptied by [`SqliteStore::close`].
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -103,7 +106,8 @@ impl SqliteStore {
         }
         let (writer, commands) = mpsc::channel(QUEUE);
         let recent = SharedRecent::default();
-        let thread = WriterThread::new(opened.writer, recent.clone(), lock);
+        let known_ids = KnownIds::new(opened.messages);
+        let thread = WriterThread::new(opened.writer, recent.clone(), known_ids.clone(), lock.clone());
         let run = move || thread.run(commands);
         threads.push(
             thread::Builder::new()
@@ -111,10 +115,14 @@ impl SqliteStore {
                 .spawn(run)
                 .map_err(spawn_failed)?,
         );
+        let known = known_ids.clone();
+        // The queue is empty, so it has room.
+        let _ = readers.try_send(ReaderCommand::Run(Box::new(move |db| known.read(db))));
         Ok(Self {
             writer,
             readers,
             recent,
+            known_ids,
             threads: Mutex::new(threads),
         })
     }
@@ -125,6 +133,7 @@ impl SqliteStore {
     /// A process that ends without closing loses nothing, but its next start has the log to read, and the database may
     /// still be locked for a moment.
     pub async fn close(&self) {
+        self.known_ids.stop();
         for _ in 0..READERS {
             // Sending and waiting fail only when the threads have ended.
             let (reply, closed) = oneshot::channel();
@@ -190,8 +199,14 @@ async fn received<T>(answer: oneshot::Receiver<rusqlite::Result<T>>) -> Result<T
 #[async_trait::async_trait]
 impl Reader for SqliteStore {
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        let (tenant, recent) = (tenant.clone(), self.recent.clone());
-        self.read(move |db| reader::message(db, &recent, &tenant, id)).await
+        if let Some(message) = self.recent.read().message(tenant, id) {
+            return Ok(Some(Message::clone(message)));
+        }
+        if !self.known_ids.may_have(id) {
+            return Ok(None);
+        }
+        let tenant = tenant.clone();
+        self.read(move |db| reader::message(db, &tenant, id)).await
     }
 
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::integrity::{self, Integrity};
 use super::merge;
+use crate::quota::MESSAGE_OVERHEAD;
 
 mod embedded {
     refinery::embed_migrations!("src/migrations/sqlite");
@@ -147,6 +148,8 @@ pub(super) struct Opened {
     pub(super) writer: Connection,
     /// The path without links.
     pub(super) path: PathBuf,
+    /// About how many messages there are: no fewer, unless some were deleted.
+    pub(super) messages: u64,
     pub(super) lock: Lock,
 }
 
@@ -163,11 +166,21 @@ pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenErro
     check_integrity(path, &mut writer, &real, check_time)?;
     migrate(path, &mut writer)?;
     merge::merge_all(&writer).map_err(|error| failed(path, error))?;
+    let messages = count_messages(&writer).map_err(|error| failed(path, error))?;
     Ok(Opened {
         writer,
         path: real,
+        messages,
         lock,
     })
+}
+
+/// About how many messages there are, from what the tenants' usage says, without a look at each of them.
+fn count_messages(db: &Connection) -> rusqlite::Result<u64> {
+    let bytes: i64 = db.query_row("SELECT coalesce(sum(message_bytes), 0) FROM usage", [], |row| {
+        row.get(0)
+    })?;
+    Ok(bytes.cast_unsigned() / MESSAGE_OVERHEAD)
 }
 
 /// Connects a reader thread to a database that is open.

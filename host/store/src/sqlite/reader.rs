@@ -39,20 +39,8 @@ pub(super) fn run(db: Connection, commands: &Mutex<mpsc::Receiver<ReaderCommand>
     }
 }
 
-pub(super) fn message(
-    db: &Connection,
-    recent: &SharedRecent,
-    tenant: &TenantId,
-    id: MessageId,
-) -> Result<Option<Message>> {
-    if let Some(message) = recent.read().message(tenant, id) {
-        return Ok(Some(Message::clone(message)));
-    }
-    merged_message(db, tenant, id)
-}
-
 /// A message that is not recent.
-pub(super) fn merged_message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
+pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
     db.prepare_cached(
         "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request, r.name
          FROM message_ids i JOIN messages m ON m.room_id = i.room_id AND m.seq = i.seq JOIN rooms r ON r.id = i.room_id

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::known_ids::KnownIds;
 use super::kv;
 use super::merge::{self, Merger, RecentRow};
 use super::open::Lock;
@@ -54,6 +55,7 @@ pub(super) struct WriterThread {
     pub(super) rows: RowCache,
     pub(super) usages: UsageCache,
     recent: SharedRecent,
+    known_ids: Arc<KnownIds>,
     merger: Merger,
     swept: Option<Instant>,
     /// Fields are dropped in this order, so the lock is held until the connection is closed.
@@ -61,12 +63,13 @@ pub(super) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(super) fn new(db: Connection, recent: SharedRecent, lock: Arc<Lock>) -> Self {
+    pub(super) fn new(db: Connection, recent: SharedRecent, known_ids: Arc<KnownIds>, lock: Arc<Lock>) -> Self {
         Self {
             db,
             rows: RowCache::default(),
             usages: UsageCache::default(),
             recent,
+            known_ids,
             merger: Merger::default(),
             swept: None,
             _lock: lock,
@@ -100,6 +103,7 @@ impl WriterThread {
         let mut recent = self.recent.write();
         for row in &appended {
             recent.push(&row.tenant, row.message.clone());
+            self.known_ids.insert(row.message.id);
         }
         self.merger.add(appended);
         self.merger.committed(&mut recent);
@@ -305,7 +309,7 @@ impl Batch<'_> {
             return Ok(draft.resolve_duplicate(first.request(), (&**first).into())?);
         }
         if self.place(tenant, draft.id)?.is_some() {
-            let first = reader::merged_message(self.db, tenant, draft.id)?;
+            let first = reader::message(self.db, tenant, draft.id)?;
             let first = first.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             return Ok(draft.resolve_duplicate(first.request(), (&first).into())?);
         }

@@ -291,3 +291,39 @@ async fn a_database_of_an_earlier_release_keeps_its_messages_and_receipts() {
     assert_eq!(seq(&results[1..2]), 2, "a repetition");
     assert_eq!(seq(&results[2..]), 3);
 }
+
+#[tokio::test]
+async fn a_look_up_of_a_new_id_or_a_recent_one_waits_for_no_reader() {
+    let (_dir, path) = home();
+    let store = Arc::new(open(&path).unwrap());
+    store.commit(vec![append(1, "x")]).await.unwrap();
+    let (started, starts) = std::sync::mpsc::channel();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(parking_lot::Mutex::new(held));
+    let busy: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (store, started, held) = (store.clone(), started.clone(), held.clone());
+            tokio::spawn(async move {
+                let wait = move |_: &Connection| {
+                    started.send(()).unwrap();
+                    let _ = held.lock().recv();
+                    Ok(())
+                };
+                store.read(wait).await.unwrap();
+            })
+        })
+        .collect();
+    // The reader that reads the ids takes its command after that.
+    let all_started = tokio::task::spawn_blocking(move || (0..READERS).for_each(|_| starts.recv().unwrap()));
+    all_started.await.unwrap();
+    let found = store
+        .message(&acme(), MessageId::from_bytes(1_u128.to_be_bytes()))
+        .await
+        .unwrap();
+    assert_eq!(found.unwrap().content, "x");
+    assert_eq!(store.message(&acme(), id(7)).await.unwrap(), None);
+    drop(release);
+    for task in busy {
+        task.await.unwrap();
+    }
+}
