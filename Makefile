@@ -52,9 +52,9 @@ conformance: setup ## run the official suites of Socket.IO against the server (c
 clients: setup ## run clients of other languages, Rust and Java, against the server (needs a JDK and Maven)
 	tests/clients/run.sh
 
-bench: setup ## measure Parlance beside the usual Node server
+bench: setup ## measure Parlance beside two Node servers and a native one (BENCH=--short: in three minutes)
 	cargo build --release --package parlance --package parlance-bench $(LOCKED)
-	tests/bench/run.sh
+	tests/bench/run.sh $(BENCH)
 
 measure: setup ## measure swaps under load, attacks, the start of many tenants, and several nodes
 	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)

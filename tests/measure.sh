@@ -12,6 +12,7 @@ export PARLANCE_SHIPPED=$TARGET/components
     --out "$PARLANCE_SHIPPED"
 "$TARGET/release/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
     --out "$PARLANCE_TEST_GUESTS"
+tests/bench/packages.sh
 # measure NAME [COMMAND…]: runs a measurement, with the command as a prefix if there is one.
 measure() {
     local name=$1

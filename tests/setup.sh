@@ -150,7 +150,7 @@ all)
     cpp_compiler
     node_and_npm
     browser
-    for directory in examples/web-chat tests/e2e tests/bench/node; do
+    for directory in examples/web-chat tests/e2e; do
         npm_packages "$directory"
     done
     python_packages tests/requirements.txt

@@ -1,6 +1,7 @@
 #!/bin/sh
-# `make bench`: compares Parlance with the usual Node server. Arguments go to the load generator; try --help. Needs
-# release builds of `parlance` and `parlance-bench`, Node 18 or later with npm, and `taskset` of util-linux.
+# `make bench`: compares Parlance with other chat servers. Arguments go to the load generator; try --help. Needs release
+# builds of the packages `parlance` and `parlance-bench`, Node 20 or later with npm, and `taskset` of util-linux. System
+# calls are counted if `perf` is there.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -13,9 +14,5 @@ bench="${CARGO_TARGET_DIR:-target}/release/parlance-bench"
 for tool in node npm taskset; do
     command -v "$tool" >/dev/null || { echo "bench: $tool is not installed" >&2; exit 1; }
 done
-# npm writes the inner lock file last, so it also shows that an installation is complete.
-if ! [ tests/bench/node/node_modules/.package-lock.json -nt tests/bench/node/package-lock.json ]; then
-    echo "bench: installing the packages of the Node server" >&2
-    npm ci --prefix tests/bench/node --no-audit --no-fund --silent
-fi
+tests/bench/packages.sh
 exec "$bench" "$@"

@@ -1,16 +1,15 @@
-// The usual Node chat server: socket.io, jsonwebtoken, messages in memory. It handles Parlance's client events as such
-// a server is commonly written, with every library at its defaults, so that `make bench` compares with what people
-// would otherwise run.
+// The usual Node chat server: socket.io, jsonwebtoken, messages in memory or in SQLite. It handles Parlance's client
+// events as such a server is commonly written, with every library at its defaults, so that `make bench` compares with
+// what people would otherwise run.
 //
-// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose), REDIS_URL (absent: a single
-// node).
+// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose), SQLITE_FILE (absent:
+// messages in memory), REDIS_URL (absent: a single node).
 
-import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import jwt from "jsonwebtoken";
 import { Server } from "socket.io";
 
-const { JWT_SECRET, PORT = "3000", REDIS_URL } = process.env;
+const { JWT_SECRET, PORT = "3000", REDIS_URL, SQLITE_FILE } = process.env;
 if (!JWT_SECRET) {
   console.error("JWT_SECRET is not set");
   process.exit(1);
@@ -19,10 +18,8 @@ if (!JWT_SECRET) {
 const MAX_CONTENT = 16 * 1024;
 const PAGE = 50;
 
-/** The messages of each room, oldest first; `seq` is the index plus one. */
-const rooms = new Map();
-/** The room of each message id. */
-const roomOf = new Map();
+const { open } = await import(SQLITE_FILE ? "./sqlite.mjs" : "./memory.mjs");
+const store = open(SQLITE_FILE);
 
 const http = createServer((request, response) => {
   response.statusCode = request.url === "/readyz" ? 200 : 404;
@@ -63,13 +60,12 @@ io.on("connection", (socket) => {
       handle(args, ack, (code, message) => refuse(event, ack, code, message));
     });
 
-  on("join-room", ([roomId, { after } = {}], ack, fail) => {
+  on("join-room", ([roomId, { after = 0, last = PAGE } = {}], ack, fail) => {
     if (typeof roomId !== "string" || !roomId) return fail("invalid", "roomId is missing");
     socket.join(roomId);
-    const messages = rooms.get(roomId) ?? [];
-    const missed = after === undefined ? messages.slice(-PAGE) : messages.slice(after, after + PAGE);
-    const complete = missed.length === messages.length - (after ?? 0);
-    ack?.({ ok: true, lastSeq: messages.length, messages: missed, complete });
+    const lastSeq = store.lastSeq(roomId);
+    const messages = store.page(roomId, after, Infinity, Math.min(last, PAGE));
+    ack?.({ ok: true, lastSeq, messages, complete: messages.length >= lastSeq - after });
   });
 
   on("leave-room", ([roomId], ack) => {
@@ -78,27 +74,16 @@ io.on("connection", (socket) => {
   });
 
   on("send-message", ([body], ack, fail) => {
-    const { roomId, content, metadata } = body ?? {};
+    const { roomId, content, metadata, clientId } = body ?? {};
     if (typeof content !== "string" || !content) return fail("invalid", "content is missing");
     if (content.length > MAX_CONTENT) return fail("too-large", "content is too long");
     if (!socket.rooms.has(roomId)) return fail("denied", "join the room first");
 
-    if (!rooms.has(roomId)) rooms.set(roomId, []);
-    const messages = rooms.get(roomId);
-    const message = {
-      id: randomUUID(),
-      seq: messages.length + 1,
-      roomId,
-      userId: user.id,
-      content,
-      metadata,
-      sentAt: new Date().toISOString(),
-    };
-    messages.push(message);
-    roomOf.set(message.id, roomId);
-
-    io.to(roomId).emit("new-message", message);
-    ack?.({ ok: true, message: { id: message.id, seq: message.seq, sentAt: message.sentAt } });
+    store.append({ roomId, userId: user.id, content, metadata, clientId }, (error, message, isNew) => {
+      if (error) return fail("unavailable", "the message could not be stored");
+      if (isNew) io.to(roomId).emit("new-message", message);
+      ack?.({ ok: true, message: { id: message.id, seq: message.seq, sentAt: message.sentAt } });
+    });
   });
 
   on("typing", ([roomId, typing = true], ack, fail) => {
@@ -108,23 +93,28 @@ io.on("connection", (socket) => {
   });
 
   on("read-message", ([messageId], ack, fail) => {
-    const roomId = roomOf.get(messageId);
+    const roomId = store.roomOf(messageId);
     if (!roomId || !socket.rooms.has(roomId)) return fail("not-found", "no such message");
-    const readAt = new Date().toISOString();
-    io.to(roomId).emit("message-read", { messageId, roomId, userId: user.id, readAt });
-    ack?.({ ok: true });
+    store.markRead(messageId, user.id, (error, readAt, isNew) => {
+      if (error) return fail("unavailable", "the receipt could not be stored");
+      if (isNew) io.to(roomId).emit("message-read", { messageId, roomId, userId: user.id, readAt });
+      ack?.({ ok: true });
+    });
   });
 
-  on("history", ([{ roomId, before, limit = PAGE } = {}], ack, fail) => {
+  on("history", ([{ roomId, after = 0, before = Infinity, limit = PAGE } = {}], ack, fail) => {
     if (!socket.rooms.has(roomId)) return fail("denied", "join the room first");
-    const messages = rooms.get(roomId) ?? [];
-    const end = before === undefined ? messages.length : before - 1;
-    const start = Math.max(0, end - limit);
-    ack?.({ ok: true, messages: messages.slice(start, end), complete: start === 0 });
+    const messages = store.page(roomId, after, before, Math.min(limit, PAGE));
+    ack?.({ ok: true, messages, complete: messages.length === 0 || messages[0].seq === after + 1 });
   });
 });
 
-process.on("SIGTERM", () => io.close(() => process.exit(0)));
+process.on("SIGTERM", () =>
+  io.close(() => {
+    store.close();
+    process.exit(0);
+  }),
+);
 
 http.listen(Number(PORT), "127.0.0.1", () => {
   console.log(`listening on http://127.0.0.1:${http.address().port}`);

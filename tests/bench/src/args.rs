@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::scenario::Scenario;
 
-/// Compares Parlance with the usual Node chat server: servers on one core, load on another.
+/// Compares Parlance with other chat servers: servers on one core, load on another.
 #[derive(Debug, Clone, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -20,21 +20,25 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_delimiter = ',')]
     scenario: Vec<Scenario>,
 
-    /// Measures only this server.
-    #[arg(long, value_enum)]
-    pub(crate) only: Option<Subject>,
+    /// Servers to measure, separated by commas [default: all].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<Subject>,
 
-    /// Length of the measured window, in seconds.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=300))]
-    pub(crate) seconds: u64,
+    /// Measures Parlance and the usual Node server in less than three minutes: one round with short windows.
+    #[arg(long)]
+    short: bool,
 
-    /// Load before the measured window, in seconds.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=60))]
-    pub(crate) warm_up: u64,
+    /// Length of the measured window, in seconds [default: 8, or 2 with --short].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: Option<u64>,
 
-    /// Rounds per scenario and server; the table shows medians.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
-    pub(crate) rounds: u32,
+    /// Load before the measured window, in seconds [default: 3, or 1 with --short].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=60))]
+    warm_up: Option<u64>,
+
+    /// Rounds per scenario and server; the table shows medians [default: 3, or 1 with --short].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: Option<u32>,
 
     /// The Parlance binary [default: the one next to this program].
     #[arg(long, value_name = "FILE")]
@@ -44,7 +48,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIRECTORY", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Directory of the Node server.
+    /// The native server's binary [default: the one next to this program].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) native: Option<PathBuf>,
+
+    /// Directory of the Node servers.
     #[arg(long, value_name = "DIRECTORY", default_value = "tests/bench/node")]
     pub(crate) node_dir: PathBuf,
 
@@ -104,8 +112,12 @@ pub(crate) struct AttacksArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Subject {
-    /// The usual Node server in `tests/bench/node`.
+    /// The usual Node server in `tests/bench/node`, with messages in memory.
     Node,
+    /// The same Node server with messages in SQLite, which makes the promises that Parlance makes.
+    Durable,
+    /// A server in Rust on socketioxide, with messages in memory.
+    Native,
     /// `parlance serve` with the shipped handlers, fresh instances and durable SQLite.
     Parlance,
     /// A server that is already running (`--server`).
@@ -117,9 +129,24 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Node => "Node",
+            Self::Durable => "Node, durable",
+            Self::Native => "native",
             Self::Parlance => "Parlance",
             Self::Given => "given",
         })
+    }
+}
+
+impl Subject {
+    /// The subject in names of files.
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Durable => "durable",
+            Self::Native => "native",
+            Self::Parlance => "parlance",
+            Self::Given => "given",
+        }
     }
 }
 
@@ -142,11 +169,49 @@ impl Args {
         }
     }
 
+    /// The servers to start and measure, in order.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        if !self.only.is_empty() {
+            self.only.clone()
+        } else if self.short {
+            vec![Subject::Node, Subject::Parlance]
+        } else {
+            vec![Subject::Node, Subject::Durable, Subject::Native, Subject::Parlance]
+        }
+    }
+
+    /// Rounds of each scenario.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.short { 1 } else { 3 })
+    }
+
     /// The lengths of warm-up and window.
     pub(crate) fn timing(&self) -> Timing {
+        let (warm_up, window) = if self.short { (1, 2) } else { (3, 8) };
         Timing {
-            warm_up: Duration::from_secs(self.warm_up),
-            window: Duration::from_secs(self.seconds),
+            warm_up: Duration::from_secs(self.warm_up.unwrap_or(warm_up)),
+            window: Duration::from_secs(self.seconds.unwrap_or(window)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &[&str]) -> Args {
+        Args::try_parse_from([&["parlance-bench"], line].concat()).expect("arguments are valid")
+    }
+
+    #[test]
+    fn a_short_run_has_one_round_of_two_servers_unless_told_otherwise() {
+        let short = args(&["--short"]);
+        assert_eq!(short.rounds(), 1);
+        assert_eq!(short.subjects(), [Subject::Node, Subject::Parlance]);
+        let chosen = args(&["--short", "--rounds", "2", "--only", "native,parlance"]);
+        assert_eq!(chosen.rounds(), 2);
+        assert_eq!(chosen.subjects(), [Subject::Native, Subject::Parlance]);
+        assert_eq!(args(&[]).rounds(), 3);
+        assert_eq!(args(&[]).subjects().len(), 4);
     }
 }

@@ -9,8 +9,8 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::packet::{self, Incoming};
@@ -73,20 +73,25 @@ pub(crate) async fn connect(address: SocketAddr, namespace: &str, token: &str) -
 /// Joins a room and waits for the acknowledgement.
 pub(crate) async fn join(socket: &mut Socket, namespace: &str, room: &str) -> Result<()> {
     socket.send(Message::text(packet::join(namespace, room))).await?;
-    expect(socket, "43").await.with_context(|| format!("join-room {room}"))
+    let joined = expect(socket, "43").await;
+    joined.map(drop).with_context(|| format!("join-room {room}"))
 }
 
 /// Posts a message in a tenant's namespace and waits for the acknowledgement.
 pub(crate) async fn post(socket: &mut Socket, namespace: &str, room: &str, content: &str) -> Result<()> {
     let message = serde_json::json!(["send-message", { "roomId": room, "content": content }]);
-    socket.send(Message::text(format!("42{namespace},0{message}"))).await?;
-    expect(socket, "43")
-        .await
-        .with_context(|| format!("send-message to {room}"))
+    let posted = ask(socket, format!("42{namespace},0{message}")).await;
+    posted.map(drop).with_context(|| format!("send-message to {room}"))
+}
+
+/// Sends an event and returns the packet of its acknowledgement. The connection must wait for no other one.
+pub(crate) async fn ask(socket: &mut Socket, event: String) -> Result<Utf8Bytes> {
+    socket.send(Message::text(event)).await?;
+    expect(socket, "43").await
 }
 
 /// Waits for a packet that begins with `prefix`, and answers pings meanwhile.
-async fn expect(socket: &mut Socket, prefix: &str) -> Result<()> {
+async fn expect(socket: &mut Socket, prefix: &str) -> Result<Utf8Bytes> {
     loop {
         let next = timeout(STEP, socket.next()).await.context("no answer")?;
         let message = next.context("the server closed the connection")??;
@@ -94,7 +99,7 @@ async fn expect(socket: &mut Socket, prefix: &str) -> Result<()> {
         match packet::read(&text) {
             Incoming::Ping => socket.send(Message::text(packet::PONG)).await?,
             Incoming::Refused(packet) => bail!("refused: {packet}"),
-            _ if text.starts_with(prefix) => return Ok(()),
+            _ if text.starts_with(prefix) => return Ok(text),
             // For example the presence of users who join.
             _ => {}
         }

@@ -14,7 +14,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::Socket;
 use crate::packet::{self, Incoming};
+use crate::scenario::EventKind;
 
+/// Set in what a tally adds for typing, and never in a stamp.
+const TYPING: u64 = 1 << 63;
 /// Bits of a stamp for the nanoseconds since the scenario began: enough for 78 hours. The sender's number is above
 /// them.
 const TIME_BITS: u32 = 48;
@@ -27,11 +30,11 @@ pub(crate) struct Shared {
     began: Instant,
     /// While set, each acknowledgement triggers the next message.
     pub(crate) sending: Cell<bool>,
-    /// Messages sent.
+    /// Events sent.
     pub(crate) sent: Cell<u64>,
-    /// Messages acknowledged as ok.
+    /// Events acknowledged as ok.
     pub(crate) accepted: Cell<u64>,
-    /// Expected deliveries: each message to every member of its room.
+    /// Expected deliveries: each event to every member of its room, typing only to the others.
     pub(crate) due: Cell<u64>,
     /// Deliveries received.
     pub(crate) delivered: Cell<u64>,
@@ -45,27 +48,29 @@ pub(crate) struct Latency {
     pub(crate) histogram: Histogram<u64>,
 }
 
-/// A room of the load. Sums of hashed stamps show whether every member got exactly the messages of its room, in any
-/// order, without storing them.
+/// A room of the load. Sums of hashed stamps show whether every member got exactly the events of its room, in any order,
+/// without storing them.
 pub(crate) struct Room {
     pub(crate) name: String,
     pub(crate) members: u64,
     sent: Cell<Tally>,
 }
 
-/// A number of messages and the sum of their hashed stamps.
+/// A number of events and the sum of what tells them apart, hashed: a message's stamp, the user who types, or the reader
+/// and the message's id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
     count: u64,
     sum: u64,
 }
 
-/// Tells a client to send one message, whose latency counts from the given moment.
+/// Tells a client to send one event, whose latency counts from the given moment.
 pub(crate) struct SendOrder {
     pub(crate) intended: Instant,
+    pub(crate) kind: EventKind,
 }
 
-/// The task of one client: reads packets and sends due messages.
+/// The task of one client: reads packets and sends due events.
 pub(crate) struct Client {
     socket: Socket,
     number: u16,
@@ -75,6 +80,12 @@ pub(crate) struct Client {
     next_ack: u32,
     last_stamp: u64,
     received: Tally,
+    /// Its own typing, which only others receive.
+    typed: Tally,
+    /// The id of the newest message of another user that it has not marked as read.
+    unread: Option<String>,
+    /// Whether it sends receipts, so that it must note ids.
+    reads: bool,
 }
 
 impl Shared {
@@ -100,7 +111,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether every message has been acknowledged and delivered.
+    /// The time since the scenario began.
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Records the time since `began` as a latency, if latencies are recorded and were so at `began`.
+    pub(crate) fn record_time_since(&self, began: Duration) {
+        if let Some(latency) = self.latency.borrow_mut().as_mut() {
+            latency.record_since(began, self.now());
+        }
+    }
+
+    /// Whether every event has been acknowledged and delivered.
     pub(crate) fn is_drained(&self) -> bool {
         self.accepted.get() == self.sent.get() && self.delivered.get() == self.due.get()
     }
@@ -117,6 +140,26 @@ impl Room {
 }
 
 impl Tally {
+    fn add_typing(&mut self, user: u16) {
+        self.add(TYPING | u64::from(user));
+    }
+
+    fn add_receipt(&mut self, message: &str, user: u16) {
+        // FNV-1a.
+        let id = message.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        self.add(id.wrapping_add(u64::from(user)));
+    }
+
+    /// This tally without the events of `part`.
+    fn without(self, part: Self) -> Self {
+        Self {
+            count: self.count - part.count,
+            sum: self.sum.wrapping_sub(part.sum),
+        }
+    }
+
     fn add(&mut self, stamp: u64) {
         self.count += 1;
         // The finaliser of splitmix64, so that sums of similar stamps differ.
@@ -134,8 +177,8 @@ impl Client {
         room: Rc<Room>,
         shared: Rc<Shared>,
         orders: UnboundedReceiver<SendOrder>,
+        reads: bool,
     ) -> Self {
-        let received = Tally::default();
         Self {
             socket,
             number,
@@ -144,23 +187,26 @@ impl Client {
             orders,
             next_ack: 1,
             last_stamp: 0,
-            received,
+            received: Tally::default(),
+            typed: Tally::default(),
+            unread: None,
+            reads,
         }
     }
 
-    /// Runs until its orders end, then checks the received messages and closes.
+    /// Runs until its orders end, then checks the received events and closes.
     ///
     /// # Errors
-    /// When the server refused something, closed the connection, or lost or repeated a message.
+    /// When the server refused something, closed the connection, or lost or repeated an event.
     pub(crate) async fn run(mut self) -> Result<()> {
         std::future::poll_fn(|context| self.poll(context)).await?;
-        let (sent, received) = (self.room.sent.get(), self.received);
-        if sent != received {
+        let (due, received) = (self.room.sent.get().without(self.typed), self.received);
+        if due != received {
             bail!(
-                "client {} got {} messages of the {} in its room, or not the same ones",
+                "client {} got {} events of the {} in its room, or not the same ones",
                 self.number,
                 received.count,
-                sent.count,
+                due.count,
             );
         }
         // The measurement is over, so it is not an error if the server closes first.
@@ -168,12 +214,12 @@ impl Client {
         Ok(())
     }
 
-    /// Does everything that is ready. All messages are sent with one write at the end.
+    /// Does everything that is ready. All events are sent with one write at the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut over = false;
         while let Poll::Ready(order) = self.orders.poll_recv(context) {
             match order {
-                Some(order) => self.send(order.intended)?,
+                Some(order) => self.send(order)?,
                 None => {
                     over = true;
                     break;
@@ -207,11 +253,22 @@ impl Client {
                 if let Some(latency) = self.shared.latency.borrow_mut().as_mut() {
                     latency.record(stamp, self.shared.began.elapsed());
                 }
+                if self.reads && stamp >> TIME_BITS != u64::from(self.number) {
+                    self.unread = packet::message_id(text).map(str::to_owned);
+                }
+            }
+            Incoming::Typing(user) => {
+                self.received.add_typing(user);
+                count(&self.shared.delivered, 1);
+            }
+            Incoming::Receipt(message, user) => {
+                self.received.add_receipt(message, user);
+                count(&self.shared.delivered, 1);
             }
             Incoming::Accepted => {
                 count(&self.shared.accepted, 1);
                 if self.shared.sending.get() {
-                    self.send(Instant::now())?;
+                    self.send(SendOrder::message())?;
                 }
             }
             Incoming::Ping => self.socket.start_send_unpin(Message::text(packet::PONG))?,
@@ -223,27 +280,64 @@ impl Client {
         Ok(())
     }
 
-    fn send(&mut self, intended: Instant) -> Result<()> {
+    /// Sends one event, and counts it among those that the room must get.
+    fn send(&mut self, order: SendOrder) -> Result<()> {
+        let ack = self.next_ack;
+        self.next_ack += 1;
+        let mut sent = self.room.sent.get();
+        let mut receivers = self.room.members;
+        // A receipt needs a message to read; before the first one, the client types.
+        let unread = self.unread.take_if(|_| order.kind == EventKind::Receipt);
+        let packet = match (order.kind, unread) {
+            (EventKind::Message, _) => {
+                let stamp = self.stamp(order.intended)?;
+                sent.add(stamp);
+                packet::send_message(ack, &self.room.name, stamp)
+            }
+            (_, Some(message)) => {
+                sent.add_receipt(&message, self.number);
+                packet::read_message(ack, &message)
+            }
+            (_, None) => {
+                sent.add_typing(self.number);
+                self.typed.add_typing(self.number);
+                receivers -= 1;
+                packet::typing(ack, &self.room.name)
+            }
+        };
+        self.room.sent.set(sent);
+        count(&self.shared.sent, 1);
+        count(&self.shared.due, receivers);
+        self.socket.start_send_unpin(Message::text(packet))?;
+        Ok(())
+    }
+
+    /// A stamp that no other message of the scenario has.
+    fn stamp(&mut self, intended: Instant) -> Result<u64> {
         let time = intended.duration_since(self.shared.began).as_nanos();
         let stamp = (u64::from(self.number) << TIME_BITS) | u64::try_from(time)?;
         // Two messages with the same time are still distinct.
-        let stamp = stamp.max(self.last_stamp + 1);
-        self.last_stamp = stamp;
-        let mut sent = self.room.sent.get();
-        sent.add(stamp);
-        self.room.sent.set(sent);
-        count(&self.shared.sent, 1);
-        count(&self.shared.due, self.room.members);
-        let packet = packet::send_message(self.next_ack, &self.room.name, stamp);
-        self.next_ack += 1;
-        self.socket.start_send_unpin(Message::text(packet))?;
-        Ok(())
+        self.last_stamp = stamp.max(self.last_stamp + 1);
+        Ok(self.last_stamp)
+    }
+}
+
+impl SendOrder {
+    /// A message that is due now.
+    pub(crate) fn message() -> Self {
+        Self {
+            intended: Instant::now(),
+            kind: EventKind::Message,
+        }
     }
 }
 
 impl Latency {
     fn record(&mut self, stamp: u64, now: Duration) {
-        let intended = Duration::from_nanos(stamp & ((1 << TIME_BITS) - 1));
+        self.record_since(Duration::from_nanos(stamp & ((1 << TIME_BITS) - 1)), now);
+    }
+
+    fn record_since(&mut self, intended: Duration, now: Duration) {
         if intended >= self.since {
             let latency = now.saturating_sub(intended).as_micros();
             self.histogram
@@ -252,7 +346,8 @@ impl Latency {
     }
 }
 
-fn count(counter: &Cell<u64>, more: u64) {
+/// Adds to a counter.
+pub(crate) fn count(counter: &Cell<u64>, more: u64) {
     counter.set(counter.get() + more);
 }
 
@@ -279,6 +374,26 @@ mod tests {
         assert_ne!(tally(&[1, 2, 3]), tally(&[1, 3]));
         assert_ne!(tally(&[1, 2, 3]), tally(&[1, 2, 2]));
         assert_ne!(tally(&[1, 2, 3]), tally(&[0, 3, 3]));
+    }
+
+    #[test]
+    fn a_tally_tells_users_and_kinds_of_events_apart() {
+        let of = |add: &dyn Fn(&mut Tally)| {
+            let mut tally = Tally::default();
+            add(&mut tally);
+            tally
+        };
+        let typing = of(&|tally| tally.add_typing(1));
+        assert_ne!(typing, of(&|tally| tally.add_typing(2)));
+        assert_ne!(typing, of(&|tally| tally.add(1)));
+        let receipt = of(&|tally| tally.add_receipt("m", 1));
+        assert_ne!(receipt, of(&|tally| tally.add_receipt("m", 2)));
+        assert_ne!(receipt, of(&|tally| tally.add_receipt("n", 1)));
+    }
+
+    #[test]
+    fn a_tally_without_a_part_is_that_of_the_rest() {
+        assert_eq!(tally(&[1, 2, 3]).without(tally(&[2])), tally(&[1, 3]));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! `make bench`: compares Parlance with the usual Node chat server.
+//! `make bench`: compares Parlance with other chat servers.
 //!
 //! Each scenario starts each server on one core and loads it from another over real WebSockets. It checks that every
-//! member of a room gets every message exactly once, and reads CPU time and memory of both processes from the kernel.
-//! The two servers take turns, several rounds each, so that noise affects both.
+//! member of a room gets every event exactly once, and reads CPU time, context switches and memory of the server from
+//! the kernel. The servers take turns, several rounds each, so that noise affects all of them.
 
 mod args;
 mod attacks;
@@ -12,13 +12,18 @@ mod machine;
 mod process;
 mod server;
 
+mod catchup;
 mod client;
+mod group;
 mod load;
 mod pace;
 mod packet;
 
+mod chart;
 mod measure;
+mod metric;
 mod report;
+mod system_calls;
 
 use std::process::ExitCode;
 
@@ -28,9 +33,10 @@ use clap::Parser as _;
 use crate::args::{Args, Command, Subject};
 use crate::machine::Machine;
 use crate::measure::measure;
+use crate::metric::Metrics;
 use crate::report::Report;
 use crate::scenario::Scenario;
-use crate::server::{Launcher, Target, UNLIMITED_CONFIG};
+use crate::server::{Launcher, UNLIMITED_CONFIG};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -53,14 +59,16 @@ fn run(args: &Args) -> Result<bool> {
     machine::raise_open_files(args.scenarios())?;
     let machine = Machine::prepare(true)?;
     let launcher = Launcher::new(args, &machine)?;
-    let mut report = Report::new(&machine, &launcher, args);
+    let perf = system_calls::check();
+    let counts_system_calls = perf.is_ok();
+    let mut report = Report::new(&machine, &launcher, args, perf.err());
     println!("{}", report.preface());
 
     for &scenario in args.scenarios() {
-        for round in 0..args.rounds {
+        for round in 0..args.rounds() {
             for subject in order(&launcher.subjects(), round) {
-                eprint!("{scenario}, round {} of {}: {subject} … ", round + 1, args.rounds);
-                let outcome = one(&launcher, args, scenario, subject);
+                eprint!("{scenario}, round {} of {}: {subject} … ", round + 1, args.rounds());
+                let outcome = one(&launcher, args, scenario, subject, counts_system_calls);
                 match &outcome {
                     Ok(metrics) => eprintln!("{}", report::one_line(scenario, metrics)),
                     Err(error) => eprintln!("failed: {error:#}"),
@@ -74,11 +82,11 @@ fn run(args: &Args) -> Result<bool> {
     let file = report
         .write(launcher.out_dir())
         .context("the report could not be written")?;
-    println!("Written to {}", file.display());
+    println!("Written to {}, and the chart beside it", file.display());
     Ok(report.all_well())
 }
 
-/// Every other round has the opposite order, so that neither server always runs on a warmer machine.
+/// Every other round has the opposite order, so that no server always runs on a warmer machine.
 fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
     let mut order = subjects.to_vec();
     if round % 2 == 1 {
@@ -88,19 +96,21 @@ fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
 }
 
 /// One scenario against one server: start, load, measure, stop.
-fn one(launcher: &Launcher, args: &Args, scenario: Scenario, subject: Subject) -> Result<measure::Metrics> {
+fn one(
+    launcher: &Launcher,
+    args: &Args,
+    scenario: Scenario,
+    subject: Subject,
+    counts_system_calls: bool,
+) -> Result<Metrics> {
     let server = launcher.start(subject, UNLIMITED_CONFIG)?;
-    let outcome = measure_on(server.target(), args, scenario);
+    // The load runs on this thread alone, so it has the core to itself and its CPU time is that of the process.
+    let outcome = on_this_thread(measure(server.target(), scenario, args.timing(), counts_system_calls));
     match server.stop() {
         Ok(()) => outcome,
         // An error under load says more than the exit status.
         Err(stop) => outcome.and_then(|_| Err(stop)),
     }
-}
-
-/// The load runs on this thread alone, so it has the core to itself and its CPU time is that of the process.
-fn measure_on(target: &Target, args: &Args, scenario: Scenario) -> Result<measure::Metrics> {
-    on_this_thread(measure(target, scenario, args.timing()))
 }
 
 /// Runs the clients of a measurement.

@@ -14,15 +14,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::load::SendOrder;
+use crate::scenario::Mix;
 
-/// Sends orders to the senders in turn, `per_second` a second. A late order keeps its due time, and `lag` records the
-/// longest delay.
+/// Sends orders to the senders in turn, `per_second` a second, of the kinds in `mix`. A late order keeps its due time,
+/// and `lag` records the longest delay.
 ///
 /// Uses the kernel's timer, since the runtime's has a resolution of milliseconds, which is more than the latencies to
 /// measure.
 pub(crate) async fn keep(
     senders: &[UnboundedSender<SendOrder>],
     per_second: u32,
+    mix: Mix,
     lag: &Cell<Duration>,
 ) -> Result<Infallible> {
     let period = Duration::from_secs(1) / per_second;
@@ -49,7 +51,10 @@ pub(crate) async fn keep(
             lag.set(lag.get().max(intended.elapsed()));
             let sender = turn.next().context("an open loop needs senders")?;
             // If the client has ended, its task reports why.
-            let _ = sender.send(SendOrder { intended });
+            let _ = sender.send(SendOrder {
+                intended,
+                kind: mix.kind(ticks),
+            });
         }
     }
 }

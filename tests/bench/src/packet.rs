@@ -1,12 +1,14 @@
 //! The parts of Engine.IO 4 and Socket.IO 5 that the load needs, as text packets.
 //!
 //! Deliveries are not parsed as JSON, since the load would then cost more than the servers. The content of a message
-//! begins with a marker and a stamp, which are found by their bytes.
+//! begins with a marker and a stamp, which are found by their bytes, as are the few fields that the load reads.
 
 use memchr::memmem;
 
 /// The marker at the beginning of every message's content. The stamp follows in 16 hexadecimal digits.
 const MARK: &str = "bench:";
+/// The beginning of every user id. The user's number follows.
+const USER: &str = "bench-";
 /// Number of digits of a stamp.
 const DIGITS: usize = 16;
 /// The rest of the content, which makes it 64 bytes long: a line of chat.
@@ -19,6 +21,10 @@ pub(crate) enum Incoming<'a> {
     Ping,
     /// `new-message` with this stamp.
     Delivery(u64),
+    /// `user-typing` of the user with this number, who begins to type or still does.
+    Typing(u16),
+    /// `message-read` of the message with this id by the user with this number.
+    Receipt(&'a str, u16),
     /// An acknowledgement with `ok: true`.
     Accepted,
     /// Any packet that reports an error.
@@ -44,6 +50,21 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
             Incoming::Refused(packet)
         };
     }
+    if bytes.starts_with(br#"42["user-typing""#) {
+        // The server ends typing that is not repeated, at a time of its own choice.
+        let is_typing = memmem::find(bytes, br#""typing":true"#).is_some();
+        return match user(packet) {
+            Some(user) if is_typing => Incoming::Typing(user),
+            Some(_) => Incoming::Other,
+            None => Incoming::Refused(packet),
+        };
+    }
+    if bytes.starts_with(br#"42["message-read""#) {
+        let receipt = field(packet, "messageId").zip(user(packet));
+        return receipt.map_or(Incoming::Refused(packet), |(message, user)| {
+            Incoming::Receipt(message, user)
+        });
+    }
     if bytes == b"2" {
         return Incoming::Ping;
     }
@@ -65,6 +86,29 @@ fn stamp(delivery: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
+/// The stamps of all messages in a page of history, in its order; `None` if one is not whole.
+pub(crate) fn stamps(page: &str) -> Option<Vec<u64>> {
+    let marks = memmem::find_iter(page.as_bytes(), MARK.as_bytes());
+    marks.map(|at| stamp(page.as_bytes().get(at..)?)).collect()
+}
+
+/// The id of the message in a delivery.
+pub(crate) fn message_id(delivery: &str) -> Option<&str> {
+    field(delivery, "id")
+}
+
+/// The user's number in a packet that names one user.
+fn user(packet: &str) -> Option<u16> {
+    field(packet, "userId")?.strip_prefix(USER)?.parse().ok()
+}
+
+/// The first string field of this name. It must have no escapes.
+fn field<'a>(packet: &'a str, name: &str) -> Option<&'a str> {
+    let key = format!(r#""{name}":""#);
+    let start = memmem::find(packet.as_bytes(), key.as_bytes())? + key.len();
+    packet.get(start..)?.split('"').next()
+}
+
 /// Connects to a namespace with a token.
 pub(crate) fn connect(namespace: &str, token: &str) -> String {
     // The main namespace is not written.
@@ -82,9 +126,31 @@ pub(crate) fn join(namespace: &str, room: &str) -> String {
     }
 }
 
-/// Sends a message of 64 bytes whose content carries `stamp`; acknowledged with number `ack`.
+/// Sends a message of 64 bytes whose content carries `stamp`, with an id of its own by which its sender may repeat it;
+/// acknowledged with number `ack`.
 pub(crate) fn send_message(ack: u32, room: &str, stamp: u64) -> String {
-    format!(r#"42{ack}["send-message",{{"roomId":"{room}","content":"{MARK}{stamp:016x}{LINE}"}}]"#)
+    let id = format!("{stamp:016x}-{ack}");
+    format!(r#"42{ack}["send-message",{{"clientId":"{id}","roomId":"{room}","content":"{MARK}{stamp:016x}{LINE}"}}]"#)
+}
+
+/// Tells the others in the room that the user types; acknowledged with number `ack`.
+pub(crate) fn typing(ack: u32, room: &str) -> String {
+    format!(r#"42{ack}["typing","{room}",true]"#)
+}
+
+/// Marks a message as read; acknowledged with number `ack`.
+pub(crate) fn read_message(ack: u32, message: &str) -> String {
+    format!(r#"42{ack}["read-message","{message}"]"#)
+}
+
+/// Joins a room again and asks for the newest `last` of all its messages; acknowledged with number 0.
+pub(crate) fn rejoin(room: &str, last: u64) -> String {
+    format!(r#"420["join-room","{room}",{{"after":0,"last":{last}}}]"#)
+}
+
+/// Asks for the newest `limit` messages with a lower number than `before`; acknowledged with number 0.
+pub(crate) fn history(room: &str, before: u64, limit: u64) -> String {
+    format!(r#"420["history",{{"roomId":"{room}","before":{before},"limit":{limit}}}]"#)
 }
 
 #[cfg(test)]
@@ -105,6 +171,32 @@ mod tests {
     fn a_delivery_without_a_whole_stamp_is_an_error() {
         let cut = r#"42["new-message",{"content":"bench:00c8"}]"#;
         assert_eq!(read(cut), Incoming::Refused(cut));
+    }
+
+    #[test]
+    fn typing_and_receipts_name_their_user() {
+        let typing = r#"42["user-typing",{"roomId":"r","userId":"bench-17","username":"Bench 17","typing":true}]"#;
+        assert_eq!(read(typing), Incoming::Typing(17));
+        assert_eq!(read(&typing.replace("true", "false")), Incoming::Other);
+        let strange = typing.replace("bench-17", "alice");
+        assert_eq!(read(&strange), Incoming::Refused(&strange));
+        let receipt = r#"42["message-read",{"messageId":"m1","roomId":"r","userId":"bench-3","readAt":1}]"#;
+        assert_eq!(read(receipt), Incoming::Receipt("m1", 3));
+    }
+
+    #[test]
+    fn the_id_of_a_delivery_is_not_that_of_its_room_or_user() {
+        let delivery = r#"42["new-message",{"roomId":"r","userId":"bench-1","id":"m7","seq":1}]"#;
+        assert_eq!(message_id(delivery), Some("m7"));
+    }
+
+    #[test]
+    fn a_page_gives_its_stamps_in_order() {
+        let message = |stamp: u64| format!(r#"{{"content":"{MARK}{stamp:016x}{LINE}"}}"#);
+        let page = format!(r#"430[{{"ok":true,"messages":[{},{}]}}]"#, message(1), message(2));
+        assert_eq!(stamps(&page), Some(vec![1, 2]));
+        assert_eq!(stamps("430[{\"messages\":[]}]"), Some(Vec::new()));
+        assert_eq!(stamps("bench:00c8"), None);
     }
 
     #[test]

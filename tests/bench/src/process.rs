@@ -1,5 +1,6 @@
 //! Reads the resource usage of a process from the kernel.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -25,6 +26,20 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
         .into_iter()
         .filter_map(|map| map.extension.map.get("Rss").copied());
     Ok(fields.sum())
+}
+
+/// Context switches of each thread of the process since the thread's start, voluntary and involuntary, by thread id.
+pub(crate) fn context_switches(pid: u32) -> Result<BTreeMap<i32, u64>> {
+    let tasks = open(pid)?
+        .tasks()
+        .with_context(|| format!("threads of process {pid}"))?;
+    // A thread may end between the listing and the reading.
+    let statuses = tasks.flatten().filter_map(|task| Some((task.tid, task.status().ok()?)));
+    let counts = statuses.map(|(thread, status)| {
+        let voluntary = status.voluntary_ctxt_switches.unwrap_or(0);
+        (thread, voluntary + status.nonvoluntary_ctxt_switches.unwrap_or(0))
+    });
+    Ok(counts.collect())
 }
 
 /// The process, or an error with its id if it has ended.

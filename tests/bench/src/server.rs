@@ -1,5 +1,6 @@
 //! Starts and stops the servers, on the server's core.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
@@ -23,7 +24,7 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(15);
 /// Interval of checks while a server starts or stops.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The text that both servers print before their host and port.
+/// The text that all servers print before their host and port.
 const LISTENING: &str = "listening on http://";
 
 /// A running server's address, and what else the load needs.
@@ -40,13 +41,14 @@ pub(crate) struct Target {
 /// Starts the servers.
 pub(crate) struct Launcher {
     parlance: PathBuf,
+    native: PathBuf,
     node_dir: PathBuf,
     out_dir: PathBuf,
     data_dir: PathBuf,
     core: Option<usize>,
     secret: String,
     given: Option<Target>,
-    only: Option<Subject>,
+    subjects: Vec<Subject>,
 }
 
 impl Launcher {
@@ -60,21 +62,25 @@ impl Launcher {
         let out_dir = profile_dir.parent().unwrap_or(profile_dir).join("bench");
         std::fs::create_dir_all(&out_dir)?;
         let parlance = args.parlance.clone().unwrap_or_else(|| profile_dir.join("parlance"));
+        let native = args.native.clone();
         let launcher = Self {
             // Servers run in other directories, so paths must be absolute.
             parlance: std::path::absolute(parlance)?,
+            native: std::path::absolute(native.unwrap_or_else(|| profile_dir.join("parlance-bench-native")))?,
             node_dir: std::path::absolute(&args.node_dir)?,
             data_dir: args.data_dir.clone().unwrap_or_else(|| out_dir.clone()),
             out_dir,
             core: machine.cores.map(|cores| cores.server),
             secret: random_secret()?,
             given: given(args)?,
-            only: args.only,
+            subjects: args.subjects(),
         };
         for subject in launcher.subjects() {
             let (file, remedy) = match subject {
                 Subject::Parlance => (launcher.parlance.clone(), "cargo build --release"),
+                Subject::Native => (launcher.native.clone(), "cargo build --release"),
                 Subject::Node => (launcher.node_dir.join("node_modules"), "npm ci there"),
+                Subject::Durable => (launcher.node_dir.join("node_modules/better-sqlite3"), "npm ci there"),
                 Subject::Given => continue,
             };
             ensure!(file.exists(), "{} is missing: {remedy}", file.display());
@@ -84,16 +90,16 @@ impl Launcher {
 
     /// The servers to measure, in order.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
-        match (&self.given, self.only) {
-            (Some(_), _) => vec![Subject::Given],
-            (None, Some(subject)) => vec![subject],
-            (None, None) => vec![Subject::Node, Subject::Parlance],
+        match &self.given {
+            Some(_) => vec![Subject::Given],
+            None => self.subjects.clone(),
         }
     }
 
-    /// The output of `node --version`; empty if Node is not measured.
+    /// The output of `node --version`; `None` if Node is not measured.
     pub(crate) fn node_version(&self) -> Option<String> {
-        if !self.subjects().contains(&Subject::Node) {
+        let on_node = [Subject::Node, Subject::Durable];
+        if !self.subjects().iter().any(|subject| on_node.contains(subject)) {
             return None;
         }
         let output = Command::new("node").arg("--version").output().ok()?;
@@ -121,7 +127,7 @@ impl Launcher {
         }
         let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.data_dir)?;
         std::fs::write(data.path().join("bench.toml"), config)?;
-        let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
+        let log = self.out_dir.join(format!("{}.log", subject.slug()));
         let (reader, writer) = std::io::pipe()?;
         let mut command = self.command(subject);
         // The caller's settings must not affect the server, which would also refuse the tests' variables as misspelt.
@@ -138,6 +144,7 @@ impl Launcher {
             )
             // Variables of the shell must not affect the measured server.
             .env_remove("REDIS_URL")
+            .env_remove("SQLITE_FILE")
             .env_remove("FRONTEND_URL")
             .env_remove("RUST_LOG")
             // It is not used, and another server may have the usual port.
@@ -146,6 +153,9 @@ impl Launcher {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
+        if subject == Subject::Durable {
+            command.env("SQLITE_FILE", data.path().join("bench.db"));
+        }
         let child = command
             .spawn()
             .with_context(|| format!("{subject} could not be started"))?;
@@ -171,9 +181,14 @@ impl Launcher {
 
     /// `taskset` executes the server in its own process, so the process id is the server's.
     fn command(&self, subject: Subject) -> Command {
-        let (program, argument) = match subject {
-            Subject::Node => (Path::new("node"), self.node_dir.join("server.mjs")),
-            Subject::Parlance | Subject::Given => (self.parlance.as_path(), "serve".into()),
+        let script = self.node_dir.join("server.mjs").into_os_string();
+        let (program, arguments) = match subject {
+            Subject::Node | Subject::Durable => (Path::new("node"), vec![script]),
+            Subject::Native => (self.native.as_path(), Vec::new()),
+            Subject::Parlance | Subject::Given => (
+                self.parlance.as_path(),
+                ["serve", "--config", "bench.toml"].map(OsString::from).to_vec(),
+            ),
         };
         let mut command = match self.core {
             Some(core) => {
@@ -183,10 +198,7 @@ impl Launcher {
             }
             None => Command::new(program),
         };
-        command.arg(argument);
-        if subject != Subject::Node {
-            command.args(["--config", "bench.toml"]);
-        }
+        command.args(arguments);
         command
     }
 }

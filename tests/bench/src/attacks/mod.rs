@@ -18,10 +18,11 @@ use tokio::time::sleep;
 
 use crate::args::{Args, AttacksArgs, Subject, Timing};
 use crate::client;
+use crate::group::{ClientGroup, Paced};
 use crate::machine::{self, Machine};
-use crate::measure::{ClientGroup, Paced, connect_all};
+use crate::measure::connect_all;
 use crate::on_this_thread;
-use crate::scenario::{Layout, Pace, Scenario};
+use crate::scenario::{Layout, Mix, Pace, Scenario};
 use crate::server::{Launcher, Target};
 use attacker::{Attackers, Plan};
 use report::Report;
@@ -33,7 +34,10 @@ const LAYOUT: Layout = Layout {
     clients: 10,
     rooms: 5,
     senders: 5,
-    pace: Pace::Open { per_second: PER_SECOND },
+    pace: Pace::Open {
+        per_second: PER_SECOND,
+        mix: Mix::MESSAGES,
+    },
 };
 /// Messages before the first window.
 const WARM_UP: Duration = Duration::from_secs(4);
@@ -92,7 +96,7 @@ pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
     machine::raise_open_files(&[Scenario::Fan10])?;
     let machine = Machine::prepare(!args.together)?;
     let mut only_parlance = all.clone();
-    only_parlance.only = Some(Subject::Parlance);
+    only_parlance.only = vec![Subject::Parlance];
     let launcher = Launcher::new(&only_parlance, &machine)?;
     println!("{}", report::preface(&machine, &launcher, args));
     let server = launcher.start(Subject::Parlance, &config)?;
@@ -157,7 +161,6 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
                 window: WARM_UP,
                 ..window
             },
-            PER_SECOND,
         )
         .await?;
     let mut report = Report::default();
@@ -173,10 +176,10 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
                 pace,
             })
             .await?;
-            let quiet = clients.paced(target.pid, window, PER_SECOND).await?;
+            let quiet = clients.paced(target.pid, window).await?;
             report.quiet(quiet)?;
             attackers.begin();
-            let attacked = clients.paced(target.pid, window, PER_SECOND).await;
+            let attacked = clients.paced(target.pid, window).await;
             let answers = attackers.end();
             let attacked: Paced = attacked.with_context(|| format!("during {}", attack.name))?;
             eprintln!(

@@ -9,8 +9,9 @@ use hdrhistogram::Histogram;
 use super::PER_SECOND;
 use super::attacker::Answers;
 use crate::args::AttacksArgs;
+use crate::group::Paced;
 use crate::machine::Machine;
-use crate::measure::{Metric, Paced, milliseconds};
+use crate::metric::{Metric, milliseconds};
 use crate::report::median;
 use crate::server::Launcher;
 
