@@ -114,7 +114,7 @@ pub(crate) struct AttacksArgs {
 pub(crate) enum Subject {
     /// The usual Node server in `tests/bench/node`, with messages in memory.
     Node,
-    /// The same Node server with messages in SQLite, which makes the promises that Parlance makes.
+    /// That server with messages in SQLite, which makes the promises that Parlance makes.
     Durable,
     /// A server in Rust on socketioxide, with messages in memory.
     Native,
