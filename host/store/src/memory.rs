@@ -217,17 +217,7 @@ impl Tenant {
         }
         let messages = self.rooms.entry(draft.room.clone()).or_default();
         let seq = messages.last().map_or(1, |last| last.seq + 1);
-        messages.push(Message {
-            id: draft.id,
-            room: draft.room.clone(),
-            seq,
-            sender: draft.sender.clone(),
-            username: draft.username.clone(),
-            content: draft.content.clone(),
-            metadata: draft.metadata.clone(),
-            sent_at: draft.sent_at,
-            client: draft.client.clone(),
-        });
+        messages.push(draft.message(seq));
         self.ids.insert(draft.id, (draft.room.clone(), seq));
         Ok((
             Written::Appended {

@@ -135,6 +135,21 @@ impl From<&Message> for FirstPost {
 }
 
 impl Draft {
+    /// The message at this place of its room.
+    pub(super) fn message(&self, seq: u64) -> Message {
+        Message {
+            id: self.id,
+            room: self.room.clone(),
+            seq,
+            sender: self.sender.clone(),
+            username: self.username.clone(),
+            content: self.content.clone(),
+            metadata: self.metadata.clone(),
+            sent_at: self.sent_at,
+            client: self.client.clone(),
+        }
+    }
+
     /// The digest of the request that posts this message.
     pub(super) fn request(&self) -> RequestDigest {
         self.client.as_ref().map_or_else(

@@ -41,11 +41,8 @@ impl KnownIds {
     /// The id's word, and its four bits there.
     fn place(&self, id: MessageId) -> Option<(&AtomicU64, u64)> {
         // Ids are digests, or begin with the time: mixed, each bit depends on all.
-        let [mut high, mut low] = [0_u64; 2];
-        for (n, byte) in id.to_bytes().into_iter().enumerate() {
-            let half = if n < 8 { &mut high } else { &mut low };
-            *half = (*half << 8) | u64::from(byte);
-        }
+        let bits = u128::from_be_bytes(id.to_bytes());
+        let [high, low] = [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or_default());
         let mixed = (high ^ low.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         let word = (u128::from(mixed) * self.words.len() as u128) >> 64;

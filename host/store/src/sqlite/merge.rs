@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior, params};
 
 use super::recent::RecentMessages;
-use crate::Message;
+use crate::{End, Message};
 use parlance_types::id::TenantId;
 
 /// Recent messages with which a merge begins. The more there are, the more of them share a page of the trees: of a
@@ -24,6 +24,16 @@ const SLICE: usize = if cfg!(test) { 3 } else { 128 };
 /// How much larger a slice is than a large batch. A merge goes over its messages three times, so with less than three a
 /// merge would take so long that the next one has more messages.
 const SLICE_PER_BATCH: usize = 6;
+
+/// Copies recent messages. What follows says which ones, or in which order.
+macro_rules! insert_recent {
+    () => {
+        "INSERT OR IGNORE INTO messages
+           (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request)
+         SELECT room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request
+         FROM recent_messages"
+    };
+}
 
 /// A recent message, with the numbers of its rows.
 pub(super) struct RecentRow {
@@ -40,15 +50,13 @@ enum Phase {
     Messages,
     Ids,
     Deletion,
-    /// All is done, and remains to be committed.
-    Done,
 }
 
 /// A merge under way.
 struct Merge {
     rows: Vec<RecentRow>,
     phase: Phase,
-    /// Rows of this phase that are done.
+    /// Rows of this phase that are done and committed.
     done: usize,
     /// The greatest `n` among the rows.
     last_n: i64,
@@ -61,10 +69,6 @@ pub(super) struct Merger {
     waiting: Vec<RecentRow>,
     merge: Option<Merge>,
 }
-
-/// Where a merge has got to.
-#[derive(Clone, Copy)]
-pub(super) struct Position(Option<(Phase, usize)>);
 
 impl Merger {
     /// Adds messages that have been committed, in their order.
@@ -90,28 +94,18 @@ impl Merger {
         });
     }
 
-    /// Where the merge under way has got to, for [`Merger::restore`].
-    pub(super) fn position(&self) -> Position {
-        Position(self.merge.as_ref().map(|merge| (merge.phase, merge.done)))
-    }
-
-    /// Does the next slice of the merge under way, in the current transaction, which has `batch`
-    /// messages.
-    pub(super) fn slice(&mut self, db: &Connection, batch: usize) -> Result<()> {
-        let Some(merge) = &mut self.merge else {
-            return Ok(());
+    /// Does the next slice of the merge under way, in the current transaction, which has `batch` messages. Returns how
+    /// many rows of the phase are done with it, for [`Merger::committed`].
+    pub(super) fn slice(&self, db: &Connection, batch: usize) -> Result<usize> {
+        let Some(merge) = &self.merge else {
+            return Ok(0);
         };
         let most = SLICE.max(SLICE_PER_BATCH * batch);
         let end = merge.rows.len().min(merge.done.saturating_add(most));
         let slice = merge.rows.get(merge.done..end).unwrap_or_default();
         match merge.phase {
             Phase::Messages => {
-                let mut insert = db.prepare_cached(
-                    "INSERT OR IGNORE INTO messages
-                       (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request)
-                     SELECT room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request
-                     FROM recent_messages WHERE n = ?1",
-                )?;
+                let mut insert = db.prepare_cached(concat!(insert_recent!(), " WHERE n = ?1"))?;
                 for row in slice {
                     insert.execute([row.n])?;
                 }
@@ -132,43 +126,34 @@ impl Merger {
                 )?
                 .execute(params![merge.last_n, i64::try_from(most).unwrap_or(i64::MAX)])?;
             }
-            Phase::Done => {}
         }
-        merge.done = end;
-        if end == merge.rows.len() {
-            merge.done = 0;
-            merge.phase = match merge.phase {
-                Phase::Messages => {
-                    merge
-                        .rows
-                        .sort_unstable_by_key(|row| (row.tenant_row, row.message.id.to_bytes()));
-                    Phase::Ids
-                }
-                Phase::Ids => Phase::Deletion,
-                Phase::Deletion | Phase::Done => Phase::Done,
-            };
-        }
-        Ok(())
+        Ok(end)
     }
 
-    /// Goes back to where the merge was before a transaction that has failed.
-    pub(super) fn restore(&mut self, position: Position) {
-        if let (Some(merge), Some((phase, done))) = (&mut self.merge, position.0) {
-            if phase == Phase::Messages && merge.phase != phase {
-                merge.rows.sort_unstable_by_key(|row| (row.room_row, row.message.seq));
-            }
-            (merge.phase, merge.done) = (phase, done);
-        }
-    }
-
-    /// Ends the merge if its last slice is committed: its messages are not recent any more.
-    pub(super) fn committed(&mut self, recent: &mut RecentMessages) {
-        let Some(mut merge) = self.merge.take_if(|merge| merge.phase == Phase::Done) else {
+    /// Goes on to what follows the slice that was just committed. After the last one, the messages are not recent any
+    /// more.
+    pub(super) fn committed(&mut self, done: usize, recent: &mut RecentMessages) {
+        let Some(merge) = &mut self.merge else {
             return;
         };
-        merge.rows.sort_unstable_by_key(|row| (row.room_row, row.message.seq));
-        for row in merge.rows {
-            recent.remove_first(&row.tenant, &row.message);
+        merge.done = done;
+        if done < merge.rows.len() {
+            return;
+        }
+        merge.done = 0;
+        match merge.phase {
+            Phase::Messages => {
+                merge
+                    .rows
+                    .sort_unstable_by_key(|row| (row.tenant_row, row.message.id.to_bytes()));
+                merge.phase = Phase::Ids;
+            }
+            Phase::Ids => merge.phase = Phase::Deletion,
+            Phase::Deletion => {
+                for row in self.merge.take().into_iter().flat_map(|merge| merge.rows) {
+                    recent.remove(&row.tenant, &row.message, End::Oldest);
+                }
+            }
         }
     }
 }
@@ -182,14 +167,12 @@ pub(super) fn merge_all(db: &Connection) -> Result<()> {
         return Ok(());
     }
     let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
-    transaction.execute_batch(
-        "INSERT OR IGNORE INTO messages
-           (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request)
-         SELECT room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request
-         FROM recent_messages ORDER BY room_id, seq;
+    transaction.execute_batch(concat!(
+        insert_recent!(),
+        " ORDER BY room_id, seq;
          INSERT OR IGNORE INTO message_ids (tenant_id, id, room_id, seq)
          SELECT tenant_id, id, room_id, seq FROM recent_messages ORDER BY tenant_id, id;
          DELETE FROM recent_messages;",
-    )?;
+    ))?;
     transaction.commit()
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{Message, Range};
+use crate::{End, Message, Range};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// Shared by the writer, which alone changes it, and the readers.
@@ -61,22 +61,9 @@ impl RecentMessages {
         }
     }
 
-    /// Removes a room's last message, which was not committed.
-    pub(super) fn remove_last(&mut self, tenant: &TenantId, message: &Message) {
-        self.remove(tenant, message, VecDeque::pop_back);
-    }
-
-    /// Removes a room's first message, which is merged.
-    pub(super) fn remove_first(&mut self, tenant: &TenantId, message: &Message) {
-        self.remove(tenant, message, VecDeque::pop_front);
-    }
-
-    fn remove(
-        &mut self,
-        tenant: &TenantId,
-        message: &Message,
-        pop: impl Fn(&mut VecDeque<Arc<Message>>) -> Option<Arc<Message>>,
-    ) {
+    /// Removes a message: the newest of its room, which was not committed, or one of the oldest, which are merged. Those
+    /// may be removed in any order, since all of them go before the next read.
+    pub(super) fn remove(&mut self, tenant: &TenantId, message: &Message, from: End) {
         let Some(messages) = self.tenants.get_mut(tenant) else {
             return;
         };
@@ -85,7 +72,10 @@ impl RecentMessages {
         }
         self.bytes = self.bytes.saturating_sub(weight(message));
         if let Some(room) = messages.rooms.get_mut(&message.room) {
-            pop(room);
+            match from {
+                End::Newest => room.pop_back(),
+                End::Oldest => room.pop_front(),
+            };
             if room.is_empty() {
                 messages.rooms.remove(&message.room);
             }
@@ -130,8 +120,8 @@ impl RecentMessages {
             .flatten()
             .filter(|message| message.seq > range.after && range.before.is_none_or(|before| message.seq < before));
         let messages = match range.from {
-            crate::End::Oldest => in_range.take(most).cloned().collect(),
-            crate::End::Newest => {
+            End::Oldest => in_range.take(most).cloned().collect(),
+            End::Newest => {
                 let mut newest: Vec<_> = in_range.rev().take(most).cloned().collect();
                 newest.reverse();
                 newest

@@ -15,7 +15,7 @@ use super::recent::{RecentMessages, SharedRecent};
 use super::row_cache::{RoomRow, RowCache};
 use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
-use crate::{Draft, Message, Rejected, Usage, Write, WriteSet, WriteSetResult, Written};
+use crate::{Draft, End, Message, Rejected, Usage, Write, WriteSet, WriteSetResult, Written};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// How often a batch also removes expired keys, at most.
@@ -93,12 +93,14 @@ impl WriterThread {
 
     /// Commits a batch as one transaction.
     pub(super) fn commit(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<WriteSetResult>> {
-        let position = self.merger.position();
-        let (results, appended) = self.transact(write_sets).inspect_err(|_| {
+        let Applied {
+            results,
+            appended,
+            merged,
+        } = self.transact(write_sets).inspect_err(|_| {
             // The caches may be ahead of the database now.
             self.rows.clear();
             self.usages.clear();
-            self.merger.restore(position);
         })?;
         let mut recent = self.recent.write();
         for row in &appended {
@@ -106,12 +108,12 @@ impl WriterThread {
             self.known_ids.insert(row.message.id);
         }
         self.merger.add(appended);
-        self.merger.committed(&mut recent);
+        self.merger.committed(merged, &mut recent);
         self.merger.begin(&mut recent, false);
         Ok(results)
     }
 
-    fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<(Vec<WriteSetResult>, Vec<RecentRow>)> {
+    fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Applied> {
         // Dropping the transaction before its commit rolls it back. SQLite itself rolls back on some errors, such as a
         // full disk, so nothing may be executed after an error: `?` leaves at once.
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
@@ -134,10 +136,14 @@ impl WriterThread {
         }
         let appended = batch.appended;
         self.usages.write(&transaction)?;
-        self.merger.slice(&transaction, appended.len())?;
+        let merged = self.merger.slice(&transaction, appended.len())?;
         drop(recent);
         transaction.commit()?;
-        Ok((results, appended))
+        Ok(Applied {
+            results,
+            appended,
+            merged,
+        })
     }
 
     /// Whether messages of the tenant are not merged yet.
@@ -168,6 +174,15 @@ impl WriterThread {
             tracing::warn!(%error, "could not checkpoint the write-ahead log on closing");
         }
     }
+}
+
+/// What a transaction has committed.
+struct Applied {
+    results: Vec<WriteSetResult>,
+    /// The messages, in order.
+    appended: Vec<RecentRow>,
+    /// How far the merge under way has come, for [`Merger::committed`].
+    merged: usize,
 }
 
 /// A transaction under way.
@@ -230,7 +245,7 @@ impl Batch<'_> {
         self.db.prepare_cached("ROLLBACK TO write_set")?.execute([])?;
         self.db.prepare_cached("RELEASE write_set")?.execute([])?;
         for row in self.appended.drain(appended..).rev() {
-            self.pending.remove_last(&row.tenant, &row.message);
+            self.pending.remove(&row.tenant, &row.message, End::Newest);
         }
         self.rows.forget_tenant(&write_set.tenant);
         match (before, created) {
@@ -292,6 +307,11 @@ impl Batch<'_> {
         if let Some((room, seq)) = recent {
             return Ok(Some((self.room(tenant, &room)?.row, seq.cast_signed())));
         }
+        self.merged_place(tenant, id)
+    }
+
+    /// The row and `seq` of the message with this id, if there is one that is merged.
+    fn merged_place(&mut self, tenant: &TenantId, id: MessageId) -> rusqlite::Result<Option<(i64, i64)>> {
         let Some(row) = self.rows.find_tenant(self.db, tenant)? else {
             return Ok(None);
         };
@@ -308,7 +328,7 @@ impl Batch<'_> {
         if let Some(first) = self.recent_message(tenant, draft.id) {
             return Ok(draft.resolve_duplicate(first.request(), (&**first).into())?);
         }
-        if self.place(tenant, draft.id)?.is_some() {
+        if self.merged_place(tenant, draft.id)?.is_some() {
             let first = reader::message(self.db, tenant, draft.id)?;
             let first = first.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             return Ok(draft.resolve_duplicate(first.request(), (&first).into())?);
@@ -337,17 +357,7 @@ impl Batch<'_> {
                 client.map(|client| client.request.to_bytes()),
             ])?;
         let seq = room.last_seq.cast_unsigned();
-        let message = Arc::new(Message {
-            id: draft.id,
-            room: draft.room.clone(),
-            seq,
-            sender: draft.sender.clone(),
-            username: draft.username.clone(),
-            content: draft.content.clone(),
-            metadata: draft.metadata.clone(),
-            sent_at: draft.sent_at,
-            client: draft.client.clone(),
-        });
+        let message = Arc::new(draft.message(seq));
         self.pending.push(tenant, message.clone());
         self.appended.push(RecentRow {
             n: self.db.last_insert_rowid(),
