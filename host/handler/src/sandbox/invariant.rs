@@ -1,5 +1,6 @@
 //! A component's own check of what it keeps (`parlance:testing/invariant`), for tests.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use wasmtime::component::ComponentExportIndex;
@@ -32,15 +33,17 @@ impl Handler {
         let timer = Arc::new(CpuTimer::default());
         let meter = &mut store.data_mut().meter;
         meter.begin_event(limits, timer.clone(), Arc::default(), Quantum::new());
-        let mut run = Box::pin(async {
+        let run = async {
             let instance = self.compiled.pre.instantiate_async(&mut store).await?;
             store.data_mut().begin(call, None);
             let check = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, &check)?;
             let (checked,) = check.call_async(&mut store, ()).await?;
             wasmtime::Result::Ok(checked)
-        });
-        let ended = tokio::time::timeout(limits.wall_time, timer.time(run.as_mut())).await;
-        drop(run);
+        };
+        let ended = {
+            let run = pin!(run);
+            tokio::time::timeout(limits.wall_time, timer.time(run)).await
+        };
         match ended {
             Ok(Ok(checked)) => checked,
             Ok(Err(error)) => {

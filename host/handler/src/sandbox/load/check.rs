@@ -1,5 +1,6 @@
 //! The checks that a component must pass before it may handle events.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +36,10 @@ pub(super) async fn instantiate_once(
     let timer = Arc::new(CpuTimer::default());
     let meter = &mut store.data_mut().meter;
     meter.begin_event(limits, timer.clone(), Arc::default(), Quantum::new());
-    let mut instantiate = Box::pin(compiled.pre.instantiate_async(&mut store));
-    let ended = tokio::time::timeout(limits.wall_time, timer.time(instantiate.as_mut())).await;
-    drop(instantiate);
+    let ended = {
+        let instantiate = pin!(compiled.pre.instantiate_async(&mut store));
+        tokio::time::timeout(limits.wall_time, timer.time(instantiate)).await
+    };
     let instance = match ended {
         Ok(Ok(instance)) => instance,
         Ok(Err(error)) => return Err(refusal(trap(&error, store.data(), &compiled.lines), limits)),
