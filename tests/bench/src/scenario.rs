@@ -41,7 +41,7 @@ pub(crate) enum Pace {
     Open {
         /// Events per second of all senders together.
         per_second: u32,
-        /// What they send.
+        /// The kinds of events that the senders send.
         mix: Mix,
     },
     /// Nobody sends.
@@ -111,35 +111,26 @@ impl Scenario {
     /// The clients of the scenario, and how they send.
     pub(crate) fn layout(self) -> Layout {
         let two = Pace::Closed { in_flight: 2 };
+        let rooms_of_10 = |pace| (200, 20, 200, pace);
         let (clients, rooms, senders, pace) = match self {
-            Self::Fan10 => (200, 20, 200, two),
+            Self::Fan10 => rooms_of_10(two),
             Self::Fan200 => (200, 1, 4, two),
             Self::Nofan => (100, 100, 100, two),
-            Self::Open1k => (200, 20, 200, open(1_000, Mix::MESSAGES)),
-            Self::Typing => (
-                200,
-                20,
-                200,
-                open(
-                    2_000,
-                    Mix {
-                        typing: 100,
-                        receipts: 0,
-                    },
-                ),
-            ),
-            Self::Mixed => (
-                200,
-                20,
-                200,
-                open(
-                    2_000,
-                    Mix {
-                        typing: 70,
-                        receipts: 10,
-                    },
-                ),
-            ),
+            Self::Open1k => rooms_of_10(open(1_000, Mix::MESSAGES)),
+            Self::Typing => rooms_of_10(open(
+                2_000,
+                Mix {
+                    typing: 100,
+                    receipts: 0,
+                },
+            )),
+            Self::Mixed => rooms_of_10(open(
+                2_000,
+                Mix {
+                    typing: 70,
+                    receipts: 10,
+                },
+            )),
             Self::Idle => (5_000, 500, 0, Pace::Silent),
             Self::Storm => (2_000, 200, 200, Pace::Storm),
             Self::Catchup => (20, 1, 0, Pace::Catchup { messages: 1_000 }),
