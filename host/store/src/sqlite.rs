@@ -9,11 +9,11 @@
 //!
 //! # Tables
 //! `migrations/sqlite/` has the schema. `tenants` and `rooms` give each name a row number. A commit appends its messages
-//! to `recent_messages`. The writer merges them later ([`merge`]) into `messages`, a tree in the order of (room, seq),
-//! and `message_ids`, one in the order of (tenant, id); until then they are in memory too ([`recent`]). `receipts` is in the order of (room, seq, user), `kv` in
-//! that of (tenant, handler, key). A room's last `seq` is the greatest of its messages and is stored nowhere else, so
-//! that it cannot disagree with them; the writer caches it. A job that deletes old messages must therefore leave each
-//! room its last one.
+//! to `recent_messages`. The writer merges them later (module `merge`) into `messages`, a tree in the order of (room,
+//! seq), and `message_ids`, one in the order of (tenant, id); until then they are in memory too (module `recent`).
+//! `receipts` is in the order of (room, seq, user), `kv` in that of (tenant, handler, key). A room's last `seq` is the
+//! greatest of its messages and is stored nowhere else, so that it cannot disagree with them; the writer caches it. A job
+//! that deletes old messages must therefore leave each room its last one.
 //!
 //! # Locking
 //! One process at a time opens the database: it holds an advisory lock (`flock`) on the file `<database>.lock` beside
