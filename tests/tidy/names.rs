@@ -10,7 +10,7 @@ use crate::{files, hold};
 const HEADING: &str = "### Where each library is named\n";
 
 /// A library of the host, by the names of its crates, and the only places that name them. The page has the same table.
-const LIBRARIES: [(&[&str], &[&str]); 14] = [
+const LIBRARIES: [(&[&str], &[&str]); 15] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &[
@@ -24,6 +24,7 @@ const LIBRARIES: [(&[&str], &[&str]); 14] = [
         &["host/handler/src/sandbox/"],
     ),
     (&["gimli"], &["host/handler/src/sandbox/lines/"]),
+    (&["wasm_encoder"], &["host/handler/src/sandbox/reset/"]),
     (&["rusqlite"], &["host/store/src/sqlite"]),
     (
         &["tokio_postgres", "deadpool_postgres", "tokio_postgres_rustls"],

@@ -105,7 +105,7 @@ pub trait HostContext: Send + Sync {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Each event gets a new instance.
+    /// Each event gets a new instance, or one that was put back to its first state, which makes no difference to it.
     #[default]
     Fresh,
     /// Events of one tenant and one version use an instance one after another, and its memory with it, until an event

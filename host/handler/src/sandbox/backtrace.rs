@@ -11,6 +11,7 @@ use parlance_types::text::escape;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 use super::lines::LineTable;
+use super::reset::Shifts;
 
 /// Most bytes of the cause.
 const CAUSE_MAX: usize = 1024;
@@ -29,12 +30,12 @@ const PLACES_PER_FRAME: usize = 6;
 
 /// The error's cause, and the guest's backtrace without the lines of its source.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
-    describe_with(error, &LineTable::default())
+    describe_with(error, &LineTable::default(), &Shifts::default())
 }
 
 /// The cause and the guest's backtrace, less than 10 KiB. Function names come from the component; without them,
 /// frames have function numbers. Offsets are those in the component's file, as `wasm-tools addr2line` takes them.
-pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable) -> String {
+pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable, shifts: &Shifts) -> String {
     let mut text = single_line(&error.root_cause().to_string(), CAUSE_MAX);
     let mut left = PLACES_MAX;
     let frames = error
@@ -42,10 +43,11 @@ pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable) -> Strin
         .map(WasmBacktrace::frames)
         .unwrap_or_default();
     for (number, frame) in frames.iter().take(FRAMES_MAX).enumerate() {
-        let places = places(frame, lines, left);
+        let offset = frame.module_offset().map(|offset| shifts.original(offset));
+        let places = places(frame, offset, lines, left);
         left = left.saturating_sub(places.len());
         // Writing to a string cannot fail.
-        let _ = write!(text, "\n    {number}: {}", Frame(frame, &places));
+        let _ = write!(text, "\n    {number}: {}", Frame(frame, offset, &places));
     }
     if frames.len() > FRAMES_MAX {
         let _ = write!(text, "\n    and {} more", frames.len().saturating_sub(FRAMES_MAX));
@@ -54,10 +56,10 @@ pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable) -> Strin
 }
 
 /// The lines of a frame's source, if they have at most `max` bytes: that of its code, and where that was inlined.
-fn places(frame: &FrameInfo, lines: &LineTable, max: usize) -> String {
+fn places(frame: &FrameInfo, offset: Option<usize>, lines: &LineTable, max: usize) -> String {
     // A function without a name is none of the component's modules: wasmtime made it to join two components, and counts
     // its offsets from elsewhere.
-    let (Some(_), Some(offset)) = (frame.func_name(), frame.module_offset()) else {
+    let (Some(_), Some(offset)) = (frame.func_name(), offset) else {
         return String::new();
     };
     let text = places_at(lines, offset);
@@ -77,8 +79,8 @@ fn places_at(lines: &LineTable, offset: usize) -> String {
     places.join(", inlined at ")
 }
 
-/// A frame, and the lines of its source.
-struct Frame<'a>(&'a FrameInfo, &'a str);
+/// A frame, where its code is, and the lines of its source.
+struct Frame<'a>(&'a FrameInfo, Option<usize>, &'a str);
 
 impl fmt::Display for Frame<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +88,7 @@ impl fmt::Display for Frame<'_> {
             Some(name) => out.write_str(&demangled(name))?,
             None => write!(out, "function {}", self.0.func_index())?,
         }
-        match (self.0.module_offset(), self.1) {
+        match (self.1, self.2) {
             (Some(offset), "") => write!(out, " at {offset:#x}"),
             (Some(offset), places) => write!(out, " at {places} ({offset:#x})"),
             (None, _) => Ok(()),

@@ -24,8 +24,9 @@ use super::trusted_code::TrustedCode;
 
 /// The file extension of an entry.
 const EXTENSION: &str = "code";
-/// The version of what an entry has: the parts of an artefact, and the form of its table of source lines.
-const FORMAT: u32 = 2;
+/// The version of what an entry has: the parts of an artefact, the form of its table of source lines, and what is added
+/// to a component before it is compiled.
+const FORMAT: u32 = 3;
 /// The first bytes of everything that is signed, so that the key serves no other purpose.
 const PURPOSE: &[u8] = b"parlance compiled component 1";
 /// Bytes of an HMAC-SHA256.
@@ -87,7 +88,7 @@ impl CodeCache {
         let (tag, content) = bytes.split_at_checked(TAG_BYTES).unwrap_or((&[], &bytes));
         let expected = self.sign(key, &[content]);
         let is_ours = aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref(), tag).is_ok();
-        let Some((code, lines)) = artefact::split(content).filter(|_| is_ours) else {
+        let Some(parts) = artefact::split(content).filter(|_| is_ours) else {
             tracing::warn!(path = %path.display(), "a cached component is damaged or not from this server; compiling it again");
             self.remove(key);
             return None;
@@ -95,15 +96,16 @@ impl CodeCache {
         // The modification time is the time of last use. If setting it fails, the entry is only evicted earlier.
         let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(Artefact {
-            code: TrustedCode::assume_trusted(code.to_vec()),
-            lines: lines.to_vec(),
+            code: TrustedCode::assume_trusted(parts.code.to_vec()),
+            shifts: parts.shifts,
+            lines: parts.lines.to_vec(),
         })
     }
 
     /// Stores a compiled component. Evicts the least recently used entries when the cache is too large.
     pub(super) fn put(&self, key: &CacheKey, artefact: &Artefact) {
         let code = artefact.code.bytes();
-        let parts = [&artefact::header(code)[..], code, &artefact.lines];
+        let parts = [&artefact::header(code, artefact.shifts)[..], code, &artefact.lines];
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::Builder::new()
                 .prefix(directory::TEMPORARY_PREFIX)

@@ -1,27 +1,24 @@
-//! Runs one event in one instance: a fresh one, or, for a handler with `isolation = "warm"`, one that has handled
-//! others.
+//! Runs one event in one instance: a new one, one that was put back to its first state, or, for a handler with
+//! `isolation = "warm"`, one that has handled others.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::Store;
-use wasmtime::component::Instance;
-
 use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::classify;
+use super::guest::{Guest, PooledGuest, set_store_limits};
 use super::http::OutgoingHttp;
 use super::input::HandlerInput;
 use super::interface::Interface;
-use super::lines::LineTable;
-use super::load::Handler;
+use super::load::{Compiled, Handler};
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
+use super::reset::{Reset, ResetExports};
 use super::wasi::{Ambient, Wasi};
-use crate::capability::{Call, Effects, Logs, Packet, SystemRandom};
+use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
 use parlance_types::error::Code;
 
@@ -83,48 +80,6 @@ impl CallState {
     }
 }
 
-/// An instance and its wasmtime store. The instance is dropped after an event that fails in it.
-pub(super) struct Guest {
-    store: Store<CallState>,
-    /// Created by its first event.
-    instance: Option<Instance>,
-    uses: u32,
-}
-
-impl Guest {
-    fn new(store: Store<CallState>) -> Self {
-        Self {
-            store,
-            instance: None,
-            uses: 0,
-        }
-    }
-
-    /// Renews all limits for the next event. The event itself follows with [`CallState::begin`].
-    fn reset(&mut self, limits: &GuestLimits) {
-        self.store.data_mut().meter.reset(limits);
-        self.store.set_hostcall_fuel(limits.transfer);
-        self.store.set_epoch_deadline(1);
-    }
-
-    /// How many events it has handled.
-    pub(super) fn uses(&self) -> u32 {
-        self.uses
-    }
-
-    /// Bytes of all its linear memories.
-    pub(super) fn memory(&self) -> usize {
-        self.store.data().meter.memory()
-    }
-}
-
-/// An instance and the permit for its slot. Fields drop in this order: wasmtime's pool must have room again before
-/// another event gets the permit.
-pub(super) struct PooledGuest {
-    pub(super) guest: Guest,
-    pub(super) slot: OwnedSemaphorePermit,
-}
-
 type HandlerResult = Result<HandlerReply, types::Rejection>;
 
 impl Handler {
@@ -141,15 +96,18 @@ impl Handler {
         limits: &GuestLimits,
         quantum: &Quantum,
     ) -> CallOutcome {
-        let idle = self.warm.as_ref().and_then(|pool| pool.take());
+        let idle = self.idle.as_ref().and_then(|pool| pool.take());
+        // Its memory was within the limits when it was created, which may have changed since.
+        let idle = idle.filter(|pooled| pooled.guest.memory() <= limits.memory);
+        let is_warm = self.info().isolation == Isolation::Warm;
         if self.stats.profile.runs_long() {
             quantum.move_to_background().await;
         }
         let began = Instant::now();
-        let reused = idle.is_some();
+        let reused = is_warm && idle.is_some();
         let mut pooled = match idle {
             Some(mut pooled) => {
-                pooled.guest.reset(limits);
+                pooled.guest.renew_limits(limits);
                 pooled
             }
             None => match self.sandbox.slots.acquire(call.has_reserved_slot).await {
@@ -172,14 +130,14 @@ impl Handler {
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
         let ended = {
-            let run = pin!(self.run(&mut pooled.guest, input, call, outgoing));
+            let run = pin!(self.run(&mut pooled.guest, input, call, outgoing, limits));
             // The ticker bounds the guest's processor time; the timeout also bounds its waiting.
             tokio::time::timeout(limits.wall_time, timer.time(run)).await
         };
         // A trap costs processor time too, mostly for its backtrace and for freeing memory, so that is charged as well.
         let teardown = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {
-            Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data(), &self.compiled.lines)),
+            Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data(), &self.compiled)),
             Err(_) => Err(Trap {
                 kind: timeout_kind(pooled.guest.store.data(), &timer, limits),
                 detail: format!(
@@ -206,12 +164,12 @@ impl Handler {
             Ok(reply) => check_reply(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
-        let (reusable, slot) = match (&self.warm, &handled) {
-            // A rejection is a regular reply. After any other failure the instance may be in any state, so it is
-            // dropped.
-            (Some(pool), Ok(_)) => (Some((pool, pooled)), None),
-            (warm, _) => {
-                usage.retired = warm.as_ref().map(|_| RetireReason::Failed);
+        // A rejection is a regular reply. After any other failure the instance may be in any state, so it is dropped.
+        let is_kept = handled.is_ok() && (is_warm || pooled.guest.put_back().await);
+        let (reusable, slot) = match &self.idle {
+            Some(pool) if is_kept => (Some((pool, pooled)), None),
+            _ => {
+                usage.retired = is_warm.then_some(RetireReason::Failed);
                 let PooledGuest { guest, slot } = pooled;
                 drop(guest);
                 (None, Some(slot))
@@ -224,7 +182,7 @@ impl Handler {
         quantum.return_to_foreground().await;
         drop(slot);
         if let Some((pool, pooled)) = reusable {
-            usage.retired = pool.put_back(pooled, &self.sandbox.limits);
+            usage.retired = pool.put_back(pooled, &self.sandbox.limits, is_warm).filter(|_| is_warm);
         }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
@@ -251,14 +209,27 @@ impl Handler {
         input: HandlerInput<'_>,
         call: Call,
         outgoing: Option<Box<OutgoingHttp>>,
+        limits: &GuestLimits,
     ) -> wasmtime::Result<HandlerResult> {
         // Bindings of aliases of WIT's `string` take `&String`, not `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
-        let Guest { store, instance, uses } = guest;
+        let Guest {
+            store,
+            instance,
+            reset,
+            uses,
+        } = guest;
         store.data_mut().set_ambient(Ambient::of(&call));
         let instance = match instance {
             Some(instance) => *instance,
-            None => *instance.insert(self.compiled.pre.instantiate_async(&mut *store).await?),
+            None => {
+                let created = *instance.insert(self.compiled.pre.instantiate_async(&mut *store).await?);
+                if let Some(exports) = self.reset_exports() {
+                    *reset = Some(Reset::prepare(exports, store, &created).await?);
+                    set_store_limits(store, limits);
+                }
+                created
+            }
         };
         *uses = uses.saturating_add(1);
         store.data_mut().begin(call, outgoing);
@@ -330,6 +301,12 @@ impl Handler {
                 empty_reply(guest.call_handle(store, context, tag, answer).await)
             }
         }
+    }
+
+    /// What puts a new instance of this handler back after its event, if it will be used again then.
+    fn reset_exports(&self) -> Option<&ResetExports> {
+        let exports = self.compiled.reset.as_ref()?;
+        (self.info().isolation == Isolation::Fresh && self.sandbox.slots.has_room_for_idle()).then_some(exports)
     }
 
     /// The event's outgoing HTTP, for a component that imports it.
@@ -434,11 +411,11 @@ fn check_reply(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
 }
 
 /// The trap for an error: its kind, and the details for the log.
-pub(super) fn trap(error: &wasmtime::Error, state: &CallState, lines: &LineTable) -> Trap {
+pub(super) fn trap(error: &wasmtime::Error, state: &CallState, compiled: &Compiled) -> Trap {
     let kind = classify::trap_kind(error, &state.meter);
     Trap {
         kind,
-        detail: backtrace::describe_with(error, lines),
+        detail: backtrace::describe_with(error, &compiled.lines, &compiled.shifts),
     }
 }
 

@@ -18,11 +18,12 @@ pub use child::{ChildError, compile_component};
 pub(super) use compile_queue::CompileQueue;
 pub(super) use negative_cache::NegativeCache;
 
-use super::artefact::Artefact;
+use super::artefact::{Artefact, Parts};
 use super::backtrace::single_line;
 use super::engine::EngineLimits;
 use super::lines;
 use super::load::LoadError;
+use super::reset::{self, Shifts};
 use super::trusted_code::TrustedCode;
 
 /// Most bytes of compiled code, for each byte of `sandbox.component_size`.
@@ -52,14 +53,17 @@ pub(super) fn compile(
     code_max: usize,
     bytes: &[u8],
 ) -> Result<Artefact, LoadError> {
-    let (code, lines) = match compiler {
+    let Parts { code, shifts, lines } = match compiler {
         Compiler::InProcess => {
             component_limits::check(bytes).map_err(|error| error.into_load_error())?;
-            let code = engine
-                .precompile_component(bytes)
-                .map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;
+            let (code, shifts) =
+                precompile(engine, bytes).map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;
             let lines = lines::of_component(bytes).inspect_err(|error| no_lines(&error.to_string()));
-            (code, lines.unwrap_or_default())
+            Parts {
+                code,
+                shifts,
+                lines: lines.unwrap_or_default(),
+            }
         }
         Compiler::Child(program) => {
             let compiled = child::compile(program, limits, code_max, bytes);
@@ -68,8 +72,21 @@ pub(super) fn compile(
     };
     Ok(Artefact {
         code: TrustedCode::assume_trusted(code),
+        shifts,
         lines,
     })
+}
+
+/// Compiles a component with what puts its instances back ([`reset`]), where that is possible. Returns the code, and by how
+/// much the component's parts have moved.
+fn precompile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<(Vec<u8>, Option<Shifts>)> {
+    if let Some(instrumented) = reset::instrument(bytes) {
+        // If this fails, the component is not valid either, and the message should be about its own bytes.
+        if let Ok(code) = engine.precompile_component(&instrumented.bytes) {
+            return Ok((code, Some(instrumented.shifts)));
+        }
+    }
+    Ok((engine.precompile_component(bytes)?, None))
 }
 
 /// Says why a component's debug information is not used. The log line about the component follows.

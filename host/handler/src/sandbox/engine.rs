@@ -20,6 +20,7 @@ use super::compile::{CompileQueue, Compiler, NegativeCache, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
+use super::reset::Pagemap;
 use super::slots::InstanceSlots;
 use super::ticker::Ticker;
 use super::wasi;
@@ -54,7 +55,8 @@ settings! {
         cache: Option<PathBuf> = Some(".parlance/cache".into()), Directory;
         /// Bytes of compiled components in it; those that were not used for longest go first.
         cache_size: usize = 512 * MIB, Size(MIB, 64 * GIB);
-        /// Instances of one handler with `isolation = "warm"` that wait for its next event. More run when more events do.
+        /// Instances of one handler that wait for its next event. More run when more events do. A handler with
+        /// `isolation = "fresh"` has such instances too, where they can be put back to their first state.
         warm_kept: usize = 8, Count(1, 1024);
         /// Events that such an instance handles at most.
         warm_uses: u32 = 10_000, Count(1, 1_000_000_000);
@@ -102,6 +104,8 @@ pub struct Sandbox {
     /// Components that exceeded a limit of the compiler.
     pub(super) negative_cache: NegativeCache,
     loads_in_place: bool,
+    /// What the kernel knows of the memory's pages, for putting instances back. `None` where it does not tell.
+    pub(super) pagemap: Option<Arc<Pagemap>>,
 }
 
 impl Sandbox {
@@ -145,6 +149,7 @@ impl Sandbox {
             compile_queue: CompileQueue::default(),
             negative_cache: NegativeCache::default(),
             loads_in_place: false,
+            pagemap: Pagemap::open().map(Arc::new),
         })
     }
 

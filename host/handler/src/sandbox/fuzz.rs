@@ -1,12 +1,25 @@
 //! What reads a component besides the compiler: the checks before it is compiled, and its debug information. The fuzz
 //! targets in `tests/fuzz` call it.
 
-use super::{compile, lines, load};
+use wasmparser::Parser;
 
-/// Whether the bytes pass the checks and would be compiled.
+use super::{compile, lines, load, reset};
+
+/// Whether the bytes pass the checks and would be compiled. What is added to a component before that must keep it readable.
+///
+/// # Panics
+/// When what was added is not read again.
 #[must_use]
 pub fn is_compiled(bytes: &[u8]) -> bool {
-    load::check_header(bytes).is_ok() && compile::keeps_limits(bytes)
+    let passes = load::check_header(bytes).is_ok() && compile::keeps_limits(bytes);
+    if let Some(instrumented) = passes.then(|| reset::instrument(bytes)).flatten() {
+        assert!(
+            Parser::new(0)
+                .parse_all(&instrumented.bytes)
+                .all(|payload| payload.is_ok())
+        );
+    }
+    passes
 }
 
 /// Reads a component's debug information. The bytes of its table that the server reads.

@@ -47,7 +47,7 @@ impl Handler {
         match ended {
             Ok(Ok(checked)) => checked,
             Ok(Err(error)) => {
-                let trap = trap(&error, store.data(), &self.compiled.lines);
+                let trap = trap(&error, store.data(), &self.compiled);
                 Err(format!("the check was stopped: {}", trap.detail))
             }
             Err(_) => Err("the check took longer than sandbox.wall_time".to_owned()),

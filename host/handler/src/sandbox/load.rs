@@ -25,6 +25,7 @@ use super::http::HttpClient;
 use super::interface::Interface;
 use super::lines::LineTable;
 use super::meter::GuestLimits;
+use super::reset::{ResetExports, Shifts};
 use super::warm::WarmPool;
 use crate::capability::{HandlerInfo, Isolation};
 pub(super) use check::check_header;
@@ -48,8 +49,12 @@ pub(super) struct ExportIndices {
 pub(super) struct Compiled {
     pub(super) pre: InstancePre<CallState>,
     pub(super) exports: ExportIndices,
+    /// Present if its instances can be put back to their first state.
+    pub(super) reset: Option<ResetExports>,
     /// For backtraces.
     pub(super) lines: LineTable,
+    /// For backtraces too: where code is in the author's component.
+    pub(super) shifts: Shifts,
     /// Whether it imports outgoing HTTP.
     sends_http: bool,
     sha256: [u8; 32],
@@ -88,8 +93,8 @@ pub struct Handler {
     pub(super) sandbox: Arc<Sandbox>,
     /// Present if the component imports outgoing HTTP and has a grant.
     pub(super) http: Option<HttpClient>,
-    /// Present if its instances are warm.
-    pub(super) warm: Option<Arc<WarmPool>>,
+    /// Present if its instances are used again: they are warm, or can be put back to their first state.
+    pub(super) idle: Option<Arc<WarmPool>>,
     info: Arc<HandlerInfo>,
     /// Its statistics on this node.
     pub stats: HandlerStats,
@@ -111,11 +116,12 @@ impl Handler {
         http: Option<HttpClient>,
         info: Arc<HandlerInfo>,
     ) -> Self {
+        let is_kept = info.isolation == Isolation::Warm || compiled.reset.is_some();
         Self {
             compiled,
             sandbox: sandbox.clone(),
             http,
-            warm: (info.isolation == Isolation::Warm).then(|| WarmPool::open(&sandbox.slots)),
+            idle: is_kept.then(|| WarmPool::open(&sandbox.slots)),
             info,
             stats: HandlerStats::default(),
         }
@@ -312,7 +318,7 @@ impl Sandbox {
                 LoadError::ExceedsPool(describe(&error))
             }
         })?;
-        let compiled = self.link(&component, &artefact.lines, sha256, may_import_http)?;
+        let compiled = self.link(&component, &artefact, sha256, may_import_http)?;
         if !compiled.interfaces.iter().any(|interface| interface.is_routed()) {
             return Err(LoadError::NoExports);
         }
@@ -359,9 +365,7 @@ impl Sandbox {
             return Ok(None);
         };
         match artefact.code.load(&self.engine) {
-            Ok(component) => self
-                .link(&component, &artefact.lines, sha256, may_import_http)
-                .map(Some),
+            Ok(component) => self.link(&component, &artefact, sha256, may_import_http).map(Some),
             Err(error) => {
                 let why = describe(&error);
                 tracing::warn!(why, "a cached component cannot be loaded; compiling it again");
@@ -371,11 +375,11 @@ impl Sandbox {
         }
     }
 
-    /// Links a component with its imports. `lines` has its source lines.
+    /// Links a component, loaded from an artefact, with its imports.
     fn link(
         &self,
         component: &Component,
-        lines: &[u8],
+        artefact: &Artefact,
         sha256: [u8; 32],
         may_import_http: bool,
     ) -> Result<Compiled, LoadError> {
@@ -402,14 +406,19 @@ impl Sandbox {
             .into_iter()
             .filter(|interface| exports.has(*interface))
             .collect();
-        let lines = LineTable::parse(lines).unwrap_or_else(|| {
+        let lines = LineTable::parse(&artefact.lines).unwrap_or_else(|| {
             tracing::warn!("the source lines of a component are damaged; its backtraces have none");
             LineTable::default()
         });
         Ok(Compiled {
+            reset: artefact
+                .shifts
+                .and(self.pagemap.as_ref())
+                .and_then(|pagemap| ResetExports::of(&pre, pagemap)),
             pre,
             exports,
             lines,
+            shifts: artefact.shifts.unwrap_or_default(),
             sends_http,
             sha256,
             interfaces,

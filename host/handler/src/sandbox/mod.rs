@@ -16,6 +16,7 @@ mod compile;
 mod engine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod guest;
 mod host;
 mod http;
 mod input;
@@ -26,6 +27,7 @@ mod lines;
 mod load;
 mod meter;
 mod outcome;
+mod reset;
 mod slots;
 mod stdio;
 #[cfg(test)]

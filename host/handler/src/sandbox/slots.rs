@@ -18,9 +18,11 @@ pub(super) struct InstanceSlots {
     free: Arc<Semaphore>,
     /// Slots reserved for tenants with few events in handlers.
     reserved: Arc<Semaphore>,
+    /// How many there are, whether free or not.
+    total: usize,
     /// How many events wait for a slot.
     waiting: AtomicUsize,
-    /// The pool of each handler with warm instances.
+    /// The pool of each handler whose instances are used again.
     pools: Mutex<Vec<Weak<WarmPool>>>,
 }
 
@@ -30,6 +32,7 @@ impl InstanceSlots {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(instances - reserved)),
             reserved: Arc::new(Semaphore::new(reserved)),
+            total: instances,
             waiting: AtomicUsize::new(0),
             pools: Mutex::default(),
         })
@@ -66,10 +69,24 @@ impl InstanceSlots {
         }
     }
 
+    /// Whether half of the slots are free, so that instances may stay idle that are not warm.
+    pub(super) fn has_room_for_idle(&self) -> bool {
+        self.free().saturating_mul(2) >= self.total
+    }
+
+    /// Whether an instance with this slot may stay idle although it is not warm. A reserved slot must be free again for
+    /// the tenants that it is reserved for.
+    pub(super) fn may_stay_idle(&self, slot: &OwnedSemaphorePermit) -> bool {
+        !Arc::ptr_eq(slot.semaphore(), &self.reserved) && self.has_room_for_idle()
+    }
+
     /// Registers a pool whose idle instances give way to waiting events.
     pub(super) fn add(&self, pool: &Arc<WarmPool>) {
         let mut pools = self.pools.lock();
-        pools.retain(|pool| pool.strong_count() > 0);
+        // Only before the list would grow: a server with thousands of handlers adds thousands.
+        if pools.len() == pools.capacity() {
+            pools.retain(|pool| pool.strong_count() > 0);
+        }
         pools.push(Arc::downgrade(pool));
     }
 

@@ -57,7 +57,7 @@ fn compiled_by(directory: &Path, script: &str) -> Arc<Sandbox> {
 fn a_compiler_that_dies_of_debug_information_has_compiled_the_component() {
     let bytes = component(&sections(4));
     let code = compiling_engine().unwrap().precompile_component(&bytes).unwrap();
-    let mut output = artefact::header(&code).to_vec();
+    let mut output = artefact::header(&code, None);
     output.extend_from_slice(&code);
     // The beginning of a table.
     output.push(7);

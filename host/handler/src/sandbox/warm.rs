@@ -1,16 +1,16 @@
-//! Warm instances: they wait for their next event.
+//! Idle instances, which wait for their handler's next event: warm ones, and ones that were put back to their first state.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::call::PooledGuest;
 use super::engine::EngineLimits;
+use super::guest::PooledGuest;
 use super::outcome::RetireReason;
 use super::slots::InstanceSlots;
 
-/// A warm instance between two events. It keeps its slot.
+/// An instance between two events. It keeps its slot.
 struct IdleGuest {
     pooled: PooledGuest,
     since: Instant,
@@ -38,9 +38,12 @@ impl WarmPool {
     }
 
     /// Takes back an instance whose event succeeded, unless there are enough or it reached a limit. Returns the reason
-    /// if it is not kept.
-    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &EngineLimits) -> Option<RetireReason> {
-        if pooled.guest.uses() >= limits.warm_uses {
+    /// if it is not kept. One that is not warm saves less, so it is kept only while slots are plenty.
+    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &EngineLimits, is_warm: bool) -> Option<RetireReason> {
+        if !is_warm && !self.slots.may_stay_idle(&pooled.slot) {
+            return Some(RetireReason::Full);
+        }
+        if pooled.guest.uses >= limits.warm_uses {
             return Some(RetireReason::Uses);
         }
         if pooled.guest.memory() > limits.warm_memory {

@@ -35,9 +35,14 @@ async fn ok(bare: &Bare, name: &str, count: u32) -> usize {
 async fn a_warm_instance_keeps_its_memory_and_a_fresh_one_does_not() {
     let fresh = Bare::new(four(), Isolation::Fresh);
     let initial = ok(&fresh, "nothing-then-ok", 0).await;
+    assert_eq!(
+        fresh.sandbox.free_instances(),
+        3,
+        "it was put back to its first state, and waits"
+    );
     assert!(ok(&fresh, "grow", MUCH).await > initial);
+    assert_eq!(fresh.sandbox.free_instances(), 4, "one that has grown is dropped");
     assert_eq!(ok(&fresh, "nothing-then-ok", 0).await, initial);
-    assert_eq!(fresh.sandbox.free_instances(), 4);
 
     let warm = warm(four());
     let grown = ok(&warm, "grow", MUCH).await;

@@ -17,6 +17,7 @@ fn key(n: u8) -> CacheKey {
 fn compiled(code: &[u8], lines: &[u8]) -> Artefact {
     Artefact {
         code: TrustedCode::assume_trusted(code.to_vec()),
+        shifts: None,
         lines: lines.to_vec(),
     }
 }
@@ -128,7 +129,7 @@ fn stale_temporary_files_are_removed_and_current_ones_kept() {
 #[test]
 fn the_least_recently_used_entry_is_evicted() {
     let home = tempfile::tempdir().unwrap();
-    let cache = CodeCache::open(&home.path().join("cache"), 3 * (TAG_BYTES + 100), MIB).unwrap();
+    let cache = CodeCache::open(&home.path().join("cache"), 3 * (TAG_BYTES + artefact::HEADER + 92), MIB).unwrap();
     let old = |n: u8, seconds| {
         let file = fs::File::open(cache.path(&key(n))).unwrap();
         file.set_modified(SystemTime::now() - std::time::Duration::from_secs(seconds))

@@ -9,8 +9,8 @@ use rlimit::{Resource, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::{component_limits, confinement, message, no_lines};
-use crate::sandbox::artefact;
+use super::{component_limits, confinement, message, no_lines, precompile};
+use crate::sandbox::artefact::{self, Parts};
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
 use crate::sandbox::lines;
 use crate::sandbox::load::LoadError;
@@ -30,14 +30,14 @@ const OUT_OF_MEMORY_TEXTS: [&str; 2] = ["memory allocation of", "Cannot allocate
 /// Prefix of the child's line on standard error about debug information that it does not use.
 const NO_LINES_PREFIX: &str = "source lines: ";
 
-/// Runs the child to its end. Dropping the future kills it. Returns the component's code, of at most `code_max` bytes, and
-/// its source lines.
+/// Runs the child to its end. Dropping the future kills it. Returns the component's parts, with
+/// code of at most `code_max` bytes.
 pub(super) async fn compile(
     program: &Path,
     limits: &EngineLimits,
     code_max: usize,
     bytes: &[u8],
-) -> Result<(Vec<u8>, Vec<u8>), LoadError> {
+) -> Result<Parts<Vec<u8>>, LoadError> {
     let seconds = limits.compile_time.as_secs_f64().ceil();
     let mut command = Command::new(program);
     command
@@ -68,10 +68,10 @@ pub(super) async fn compile(
     let clock = limits.compile_time.saturating_mul(WALL_CLOCK_FACTOR);
     let talked = tokio::time::timeout(clock, talk).await;
     let (output, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
-    let Some((code, lines)) = artefact::take_apart(output) else {
+    let Some(mut parts) = artefact::take_apart(output) else {
         return Err(failure(limits, status, &messages));
     };
-    if code.len() > code_max {
+    if parts.code.len() > code_max {
         return Err(LoadError::CompiledTooLarge { max: code_max });
     }
     for problem in confinement::problems(&messages) {
@@ -81,11 +81,12 @@ pub(super) async fn compile(
         no_lines(&message(why));
     }
     if status.success() {
-        return Ok((code, lines));
+        return Ok(parts);
     }
     // It has compiled the component, and died of its debug information.
     no_lines(&failure(limits, status, &messages).to_string());
-    Ok((code, Vec::new()))
+    parts.lines.clear();
+    Ok(parts)
 }
 
 async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>, code_max: usize) -> Result<Vec<u8>, LoadError> {
@@ -181,10 +182,10 @@ pub fn compile_component(
     input.read_to_end(&mut bytes).map_err(ChildError::Pipe)?;
     component_limits::check(&bytes).map_err(|error| ChildError::Compile(error.to_string()))?;
     let engine = compiling_engine().map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    let code = engine
-        .precompile_component(&bytes)
-        .map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    output.write_all(&artefact::header(&code)).map_err(ChildError::Pipe)?;
+    let (code, shifts) = precompile(&engine, &bytes).map_err(|error| ChildError::Compile(format!("{error:#}")))?;
+    output
+        .write_all(&artefact::header(&code, shifts))
+        .map_err(ChildError::Pipe)?;
     output.write_all(&code).map_err(ChildError::Pipe)?;
     // From here on the parent has all that it needs, whatever becomes of this process.
     output.flush().map_err(ChildError::Pipe)?;

@@ -42,7 +42,7 @@ pub(super) async fn instantiate_once(
     };
     let instance = match ended {
         Ok(Ok(instance)) => instance,
-        Ok(Err(error)) => return Err(refusal(trap(&error, store.data(), &compiled.lines), limits)),
+        Ok(Err(error)) => return Err(refusal(trap(&error, store.data(), compiled), limits)),
         Err(_) => return Err(time("sandbox.wall_time", limits.wall_time)),
     };
     compiled.exports.check_types(&mut store, &instance)
