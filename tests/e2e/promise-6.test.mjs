@@ -20,7 +20,8 @@ const server = await startServer({
         quota: { outbound_bytes_per_second: '512KiB' },
         limits: { events_per_second: 10_000, event_burst: 10_000 },
       }),
-      victim: configurationOf('victim'),
+      // It posts as fast as it is answered, until the attacker has used up its budget.
+      victim: configurationOf('victim', { limits: { events_per_second: 100_000, event_burst: 100_000 } }),
     },
   },
 });
