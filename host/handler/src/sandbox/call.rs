@@ -225,7 +225,7 @@ impl Handler {
             None => {
                 let created = *instance.insert(self.compiled.pre.instantiate_async(&mut *store).await?);
                 if let Some(exports) = self.reset_exports() {
-                    *reset = Some(Reset::prepare(exports, store, &created).await?);
+                    *reset = Reset::prepare(exports, store, &created).await?;
                     set_store_limits(store, limits);
                 }
                 created

@@ -127,6 +127,7 @@ impl WriterThread {
             rows: &mut self.rows,
             usages: &mut self.usages,
             recent: &recent,
+            known_ids: &self.known_ids,
             pending: RecentMessages::default(),
             appended: Vec::new(),
         };
@@ -192,6 +193,7 @@ struct Batch<'a> {
     usages: &'a mut UsageCache,
     /// Messages of earlier transactions that are not merged.
     recent: &'a RecentMessages,
+    known_ids: &'a KnownIds,
     /// The messages that this transaction has appended so far: to be looked up, and in order.
     pending: RecentMessages,
     appended: Vec<RecentRow>,
@@ -312,6 +314,10 @@ impl Batch<'_> {
 
     /// The row and `seq` of the message with this id, if there is one that is merged.
     fn merged_place(&mut self, tenant: &TenantId, id: MessageId) -> rusqlite::Result<Option<(i64, i64)>> {
+        // Nearly each message is a new one: the filter spares its look-up in the index.
+        if !self.known_ids.may_have(id) {
+            return Ok(None);
+        }
         let Some(row) = self.rows.find_tenant(self.db, tenant)? else {
             return Ok(None);
         };

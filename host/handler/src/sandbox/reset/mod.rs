@@ -54,9 +54,16 @@ pub(super) struct ResetExports {
     /// `save`, `mend`, `aim` and `restore`.
     functions: [ComponentExportIndex; 4],
     pagemap: Arc<Pagemap>,
-    /// The memory of a new instance, up to the last byte that is not zero. It is the same for each: an instance cannot
-    /// call the host before its first event.
-    first_memory: OnceLock<Arc<[u8]>>,
+    first_memory: OnceLock<FirstMemory>,
+}
+
+/// The memory of a new instance. It is the same for each of the same size: an instance cannot call the host before its
+/// first event, and all that it can learn until then is how much memory its tenant may have, by growing.
+struct FirstMemory {
+    /// Bytes of the whole memory.
+    size: usize,
+    /// Its bytes, up to the last one that is not zero.
+    bytes: Bytes,
 }
 
 impl ResetExports {
@@ -93,7 +100,8 @@ pub(super) struct Reset {
 }
 
 impl Reset {
-    /// Keeps the first state of a new instance. Changes the store's limits on time and transfers.
+    /// Keeps the first state of a new instance. Changes the store's limits on time and transfers. `None` if the instance
+    /// differs from the first one of this component.
     ///
     /// # Errors
     /// When the helper cannot be called.
@@ -101,7 +109,7 @@ impl Reset {
         exports: &ResetExports,
         store: &mut Store<CallState>,
         instance: &Instance,
-    ) -> wasmtime::Result<Self> {
+    ) -> wasmtime::Result<Option<Self>> {
         lift_limits(store);
         let [save, mend, aim, restore] = &exports.functions;
         let save = instance.get_typed_func::<(), (WasmList<u8>,)>(&mut *store, save)?;
@@ -116,12 +124,16 @@ impl Reset {
         {
             *place = taken.to_le_bytes();
         }
-        let first_memory = exports
-            .first_memory
-            .get_or_init(|| without_last_zeros(copy.unwrap_or_default()));
-        Ok(Self {
+        let first_memory = exports.first_memory.get_or_init(|| FirstMemory {
+            size: bytes,
+            bytes: without_last_zeros(copy.unwrap_or_default()),
+        });
+        if first_memory.size != bytes {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             pagemap: exports.pagemap.clone(),
-            first_memory: first_memory.clone(),
+            first_memory: first_memory.bytes.clone(),
             address,
             bytes,
             aim: instance.get_typed_func(&mut *store, aim)?,
@@ -129,7 +141,7 @@ impl Reset {
             aimed: Default::default(),
             lists: std::array::from_fn(|_| Bytes::default()),
             runs: Vec::new(),
-        })
+        }))
     }
 
     /// Puts the instance back to its first state, after an event that succeeded. Changes the store's limits on time and

@@ -50,11 +50,20 @@ impl Loaded {
 
     /// `None` if the component traps while it is instantiated.
     async fn try_start(&self) -> Option<Running> {
-        let mut store = self.sandbox.store(&GuestLimits::default());
+        let (store, instance, reset) = self.instantiate(&GuestLimits::default()).await?;
+        Some(Running {
+            store,
+            instance,
+            reset: reset.unwrap(),
+        })
+    }
+
+    async fn instantiate(&self, limits: &GuestLimits) -> Option<(Store<CallState>, Instance, Option<Reset>)> {
+        let mut store = self.sandbox.store(limits);
         store.set_epoch_deadline(super::NO_DEADLINE);
         let instance = self.pre.instantiate_async(&mut store).await.ok()?;
         let reset = Reset::prepare(&self.exports, &mut store, &instance).await.unwrap();
-        Some(Running { store, instance, reset })
+        Some((store, instance, reset))
     }
 
     async fn start(&self) -> Running {
@@ -239,6 +248,23 @@ async fn an_instance_whose_memory_has_grown_or_changed_too_much_is_not_used_agai
         assert!(running.call(function).await);
         assert!(!running.put_back().await, "{function}");
     }
+}
+
+#[tokio::test]
+async fn an_instance_that_began_with_another_size_is_not_used_again() {
+    // Its memory tells how much its tenant may have.
+    let bytes = component_of(
+        "(memory 1) (func $f (i32.store (i32.const 0) (memory.grow (i32.const 20)))) (start $f)",
+        &[],
+    );
+    let loaded = Loaded::new(&sandbox(), &bytes);
+    let small = GuestLimits {
+        memory: 256 * 1024,
+        ..GuestLimits::default()
+    };
+    let is_kept = async |limits| loaded.instantiate(limits).await.unwrap().2.is_some();
+    assert!(is_kept(&small).await && is_kept(&small).await);
+    assert!(!is_kept(&GuestLimits::default()).await);
 }
 
 #[test]

@@ -286,7 +286,7 @@ fn component(generated: &Generated) -> (Vec<u8>, Vec<Probe>) {
             name: &name(number),
         });
         lifted.lift(number, u32::from(matches!(probe, Probe::Read)), []);
-        exports.export(&name(number), ComponentExportKind::Func, number, None);
+        exports.export(name(number).as_str(), ComponentExportKind::Func, number, None);
     }
     component
         .section(&instances)
