@@ -27,9 +27,10 @@ for data in /dev/shm "$TARGET"; do
     "$TARGET/release/parlance-bench" attacks --data-dir "$data" --guests "$PARLANCE_TEST_GUESTS"
 done
 if [ "$(nproc)" -gt 1 ]; then
+    "$TARGET/release/parlance-bench" growth
     measure bombs taskset --cpu-list 1
     measure nodes taskset --cpu-list 1
     measure floods taskset --cpu-list 1
 else
-    echo "measure: bombs, nodes and floods need two cores, one for the servers and one for all else" >&2
+    echo "measure: growth, bombs, nodes and floods need two cores, one for the servers and one for all else" >&2
 fi

@@ -74,6 +74,26 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Measures what one tenant notices of another tenant's attacks.
     Attacks(AttacksArgs),
+    /// Measures what a message costs with more connections, rooms, tenants and stored messages.
+    Growth(GrowthArgs),
+    /// Shows where the processor time of a message goes, in a picture.
+    Profile,
+}
+
+/// Measures the processor time of a message at a fixed rate, while one number grows.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct GrowthArgs {
+    /// Messages a second of all senders.
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub(crate) per_second: u32,
+
+    /// Length of each window, in seconds.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) seconds: u64,
+
+    /// Rounds of each row. The table has medians.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
 }
 
 /// Measures one tenant's latency while another tenant's handler attacks, in turns with quiet windows.
@@ -178,6 +198,11 @@ impl Args {
         } else {
             vec![Subject::Node, Subject::Durable, Subject::Native, Subject::Parlance]
         }
+    }
+
+    /// Whether to show where the time of a message in Parlance goes: in a whole comparison.
+    pub(crate) fn draws_profile(&self) -> bool {
+        !self.short && self.scenario.is_empty() && self.subjects().contains(&Subject::Parlance)
     }
 
     /// Rounds of each scenario.

@@ -23,7 +23,7 @@ pub(crate) async fn start(mut sockets: Vec<Socket>, layout: Layout, messages: u6
         let room = layout.room(number);
         client::join(socket, "/", &room).await?;
         for stamp in 1..=messages {
-            let message = packet::send_message(0, &room, stamp);
+            let message = packet::send_message("/", 0, &room, stamp);
             let posted = client::ask(socket, message).await?;
             ensure!(
                 packet::read(&posted) == Incoming::Accepted,
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn page(stamps: &[u64]) -> String {
-        let messages = stamps.iter().map(|&stamp| packet::send_message(1, "r", stamp));
+        let messages = stamps.iter().map(|&stamp| packet::send_message("/", 1, "r", stamp));
         format!(r#"430[{{"ok":true,"messages":[{}]}}]"#, messages.collect::<String>())
     }
 

@@ -9,16 +9,18 @@ pub(crate) struct Group {
     pub(crate) bars: Vec<Bar>,
 }
 
-/// One server's throughput.
+/// The figure of a server, or of a part of one.
 pub(crate) struct Bar {
-    pub(crate) server: String,
-    /// Of the server, the same in each group: an index into [`COLOURS`].
+    pub(crate) name: String,
+    /// The same in each group: an index into [`COLOURS`].
     pub(crate) colour: usize,
     pub(crate) value: f64,
 }
 
 /// Fill colours that stand out from white and from black.
-const COLOURS: [&str; 5] = ["#6b8e23", "#2f7f79", "#b5701d", "#3b78c9", "#8a6bb8"];
+const COLOURS: [&str; 8] = [
+    "#6b8e23", "#2f7f79", "#b5701d", "#3b78c9", "#8a6bb8", "#b84a5e", "#7a7a3a", "#5a7a8a",
+];
 
 // Sizes in pixels.
 const WIDTH: u32 = 760;
@@ -35,8 +37,8 @@ const MARGIN: u32 = 10;
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1b1b1b}.t{font-weight:600}\
     @media(prefers-color-scheme:dark){text{fill:#e8e8e8}}";
 
-/// Draws the groups below each other, without a background.
-pub(crate) fn svg(groups: &[Group]) -> String {
+/// Draws the groups below each other, without a background. `label` says what is seen, for those who cannot see it.
+pub(crate) fn svg(label: &str, groups: &[Group]) -> String {
     let mut body = String::new();
     let mut y = MARGIN;
     for group in groups {
@@ -60,9 +62,9 @@ pub(crate) fn svg(groups: &[Group]) -> String {
                 body,
                 r#"<text x="{}" y="{baseline}" text-anchor="end">{}</text><rect x="{LEFT}" y="{y}" width="{length:.1}" height="{BAR}" rx="2" fill="{colour}"/><text x="{:.1}" y="{baseline}">{}</text>"#,
                 LEFT - 8,
-                bar.server,
+                bar.name,
                 f64::from(LEFT) + length + 6.0,
-                thousands(bar.value),
+                figure(bar.value),
             );
             y += BAR + BAR_GAP;
         }
@@ -70,8 +72,16 @@ pub(crate) fn svg(groups: &[Group]) -> String {
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" height=\"{y}\" \
-         role=\"img\" aria-label=\"Throughput by scenario and server\">\n<style>{STYLE}</style>\n{body}</svg>\n"
+         role=\"img\" aria-label=\"{label}\">\n<style>{STYLE}</style>\n{body}</svg>\n"
     )
+}
+
+/// A figure with three digits or more.
+fn figure(value: f64) -> String {
+    if value < 100.0 {
+        return format!("{value:.1}");
+    }
+    thousands(value)
 }
 
 /// A whole number with a comma between thousands.
@@ -94,14 +104,17 @@ mod tests {
     #[test]
     fn the_longest_bar_of_a_group_has_the_full_width() {
         let bar = |server: &str, value| Bar {
-            server: server.to_owned(),
+            name: server.to_owned(),
             colour: 0,
             value,
         };
-        let chart = svg(&[Group {
-            title: "fan10, messages/s".to_owned(),
-            bars: vec![bar("Node", 5_000.0), bar("Parlance", 20_000.0)],
-        }]);
+        let chart = svg(
+            "label",
+            &[Group {
+                title: "fan10, messages/s".to_owned(),
+                bars: vec![bar("Node", 5_000.0), bar("Parlance", 20_000.0)],
+            }],
+        );
         assert!(chart.contains(r#"width="540.0""#), "{chart}");
         assert!(chart.contains(r#"width="135.0""#), "{chart}");
         assert!(
@@ -115,12 +128,12 @@ mod tests {
         let group = Group {
             title: String::new(),
             bars: vec![Bar {
-                server: String::new(),
+                name: String::new(),
                 colour: 9,
                 value: 0.0,
             }],
         };
-        assert!(svg(&[group]).contains(r#"width="0.0""#));
+        assert!(svg("label", &[group]).contains(r#"width="0.0""#));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl ClientGroup {
         let placed = (0_u16..).zip(sockets);
         let joined = stream::iter(placed)
             .map(|(number, mut socket)| async move {
-                client::join(&mut socket, "/", &layout.room(number)).await?;
+                client::join(&mut socket, &layout.namespace(number), &layout.room(number)).await?;
                 anyhow::Ok(socket)
             })
             .buffered(OPENING)
@@ -58,7 +58,7 @@ impl ClientGroup {
     pub(crate) fn of_joined(sockets: Vec<Socket>, layout: Layout) -> Self {
         let members = u64::from(layout.clients / layout.rooms);
         let rooms: Vec<_> = (0..layout.rooms)
-            .map(|number| Rc::new(Room::new(layout.room(number), members)))
+            .map(|number| Rc::new(Room::new(layout.namespace(number), layout.room(number), members)))
             .collect();
         let reads = matches!(layout.pace, Pace::Open { mix, .. } if mix.receipts > 0);
         let mut clients = Self::of_tasks(JoinSet::new(), Rc::new(Shared::new()), layout.pace);
@@ -86,6 +86,23 @@ impl ClientGroup {
             senders: Vec::new(),
             listeners: Vec::new(),
         }
+    }
+
+    /// Sends messages, each sender two at a time, until this many are acknowledged.
+    ///
+    /// # Errors
+    /// When a client or the server ends, or a message is not delivered.
+    pub(crate) async fn post(&mut self, messages: u64) -> Result<()> {
+        let shared = Rc::clone(&self.shared);
+        self.start(2);
+        self.while_running(async {
+            while shared.accepted.get() < messages {
+                sleep(SETTLE).await;
+            }
+            Ok(())
+        })
+        .await?;
+        self.drain().await
     }
 
     /// Sends every sender's first messages. Each acknowledgement triggers the next.

@@ -51,6 +51,8 @@ pub(crate) struct Latency {
 /// A room of the load. Sums of hashed stamps show whether every member got exactly the events of its room, in any order,
 /// without storing them.
 pub(crate) struct Room {
+    /// That of its tenant.
+    namespace: String,
     pub(crate) name: String,
     pub(crate) members: u64,
     sent: Cell<Tally>,
@@ -130,8 +132,9 @@ impl Shared {
 }
 
 impl Room {
-    pub(crate) fn new(name: String, members: u64) -> Self {
+    pub(crate) fn new(namespace: String, name: String, members: u64) -> Self {
         Self {
+            namespace,
             name,
             members,
             sent: Cell::default(),
@@ -292,7 +295,7 @@ impl Client {
             (EventKind::Message, _) => {
                 let stamp = self.stamp(order.intended)?;
                 sent.add(stamp);
-                packet::send_message(ack, &self.room.name, stamp)
+                packet::send_message(&self.room.namespace, ack, &self.room.name, stamp)
             }
             (_, Some(message)) => {
                 sent.add_receipt(&message, self.number);

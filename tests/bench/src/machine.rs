@@ -9,8 +9,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
-use crate::scenario::Scenario;
-
 /// Open files besides connections: libraries, pipes, the database, the event queue.
 const OTHER_FILES: u64 = 200;
 
@@ -66,13 +64,8 @@ fn choose_cores() -> Result<Option<Cores>> {
 }
 
 /// Raises the limit of open files to what the largest scenario needs, for this process and the servers that it starts.
-pub(crate) fn raise_open_files(scenarios: &[Scenario]) -> Result<()> {
-    let clients = scenarios
-        .iter()
-        .map(|s| u64::from(s.layout().clients))
-        .max()
-        .unwrap_or(0);
-    let wanted = clients + OTHER_FILES;
+pub(crate) fn raise_open_files(clients: u16) -> Result<()> {
+    let wanted = u64::from(clients) + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());

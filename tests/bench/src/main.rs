@@ -6,6 +6,7 @@
 
 mod args;
 mod attacks;
+mod growth;
 mod scenario;
 
 mod machine;
@@ -22,6 +23,7 @@ mod packet;
 mod chart;
 mod measure;
 mod metric;
+mod profile;
 mod report;
 mod system_calls;
 
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let well = match &args.command {
         Some(Command::Attacks(attacks)) => attacks::run(&args, attacks),
+        Some(Command::Growth(growth)) => growth::run(&args, growth),
+        Some(Command::Profile) => profile::run(&args),
         None => run(&args),
     };
     match well {
@@ -56,7 +60,8 @@ fn main() -> ExitCode {
 
 /// Runs the scenarios; `false` if one failed on some server.
 fn run(args: &Args) -> Result<bool> {
-    machine::raise_open_files(args.scenarios())?;
+    let most = args.scenarios().iter().map(|scenario| scenario.layout().clients).max();
+    machine::raise_open_files(most.unwrap_or(0))?;
     let machine = Machine::prepare(true)?;
     let launcher = Launcher::new(args, &machine)?;
     let perf = system_calls::check();
@@ -79,10 +84,13 @@ fn run(args: &Args) -> Result<bool> {
     }
 
     println!("\n{}", report.table());
+    if counts_system_calls && args.draws_profile() {
+        profile::draw(&launcher, &launcher.out_dir().join("profile.svg"))?;
+    }
     let file = report
         .write(launcher.out_dir())
         .context("the report could not be written")?;
-    println!("Written to {}, and the chart beside it", file.display());
+    println!("Written to {}, and the charts beside it", file.display());
     Ok(report.all_well())
 }
 

@@ -103,8 +103,8 @@ pub(crate) async fn measure(
 pub(crate) async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<Socket>, f64)> {
     let tokens = tokens(target, layout)?;
     let began = Instant::now();
-    let sockets: Vec<_> = stream::iter(&tokens)
-        .map(|token| client::connect(target.address, "/", token))
+    let sockets: Vec<_> = stream::iter((0_u16..).zip(&tokens))
+        .map(|(number, token)| async move { client::connect(target.address, &layout.namespace(number), token).await })
         .buffered(OPENING)
         .try_collect()
         .await?;

@@ -39,8 +39,9 @@ pub(crate) const PONG: &str = "3";
 /// Reads one packet.
 pub(crate) fn read(packet: &str) -> Incoming<'_> {
     let bytes = packet.as_bytes();
-    if bytes.starts_with(br#"42["new-message""#) {
-        return stamp(bytes).map_or(Incoming::Refused(packet), Incoming::Delivery);
+    let event = event(packet).as_bytes();
+    if event.starts_with(br#"["new-message""#) {
+        return stamp(event).map_or(Incoming::Refused(packet), Incoming::Delivery);
     }
     if bytes.starts_with(b"43") {
         let ok = memmem::find(bytes, br#""ok":true"#).is_some();
@@ -50,7 +51,7 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
             Incoming::Refused(packet)
         };
     }
-    if bytes.starts_with(br#"42["user-typing""#) {
+    if event.starts_with(br#"["user-typing""#) {
         // The server ends typing that is not repeated, at a time of its own choice.
         let is_typing = memmem::find(bytes, br#""typing":true"#).is_some();
         return match user(packet) {
@@ -59,7 +60,7 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
             None => Incoming::Refused(packet),
         };
     }
-    if bytes.starts_with(br#"42["message-read""#) {
+    if event.starts_with(br#"["message-read""#) {
         let receipt = field(packet, "messageId").zip(user(packet));
         return receipt.map_or(Incoming::Refused(packet), |(message, user)| {
             Incoming::Receipt(message, user)
@@ -69,13 +70,22 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
         return Incoming::Ping;
     }
     // A disconnect from the namespace, a refused connection, a failed event.
-    let wrong = ["41", "44", r#"42["error-event""#]
-        .iter()
-        .any(|p| packet.starts_with(p));
-    if wrong {
+    let wrong = ["41", "44"].iter().any(|start| packet.starts_with(start));
+    if wrong || event.starts_with(br#"["error-event""#) {
         Incoming::Refused(packet)
     } else {
         Incoming::Other
+    }
+}
+
+/// The array of an event, which follows its namespace; empty for another packet.
+fn event(packet: &str) -> &str {
+    let Some(rest) = packet.strip_prefix("42") else {
+        return "";
+    };
+    match rest.strip_prefix('/') {
+        Some(named) => named.split_once(',').map_or("", |(_, event)| event),
+        None => rest,
     }
 }
 
@@ -111,26 +121,29 @@ fn field<'a>(packet: &'a str, name: &str) -> Option<&'a str> {
 
 /// Connects to a namespace with a token.
 pub(crate) fn connect(namespace: &str, token: &str) -> String {
-    // The main namespace is not written.
-    match namespace {
-        "/" => format!(r#"40{{"token":"{token}"}}"#),
-        other => format!(r#"40{other},{{"token":"{token}"}}"#),
-    }
+    format!(r#"40{}{{"token":"{token}"}}"#, prefix(namespace))
 }
 
 /// Joins a room; acknowledged with number 0.
 pub(crate) fn join(namespace: &str, room: &str) -> String {
+    format!(r#"42{}0["join-room","{room}"]"#, prefix(namespace))
+}
+
+/// The namespace as it begins a packet. The main namespace is not written.
+fn prefix(namespace: &str) -> String {
     match namespace {
-        "/" => format!(r#"420["join-room","{room}"]"#),
-        other => format!(r#"42{other},0["join-room","{room}"]"#),
+        "/" => String::new(),
+        other => format!("{other},"),
     }
 }
 
 /// Sends a message of 64 bytes whose content carries `stamp`, with an id of its own by which its sender may repeat it;
 /// acknowledged with number `ack`.
-pub(crate) fn send_message(ack: u32, room: &str, stamp: u64) -> String {
-    let id = format!("{stamp:016x}-{ack}");
-    format!(r#"42{ack}["send-message",{{"clientId":"{id}","roomId":"{room}","content":"{MARK}{stamp:016x}{LINE}"}}]"#)
+pub(crate) fn send_message(namespace: &str, ack: u32, room: &str, stamp: u64) -> String {
+    let (id, prefix) = (format!("{stamp:016x}-{ack}"), prefix(namespace));
+    format!(
+        r#"42{prefix}{ack}["send-message",{{"clientId":"{id}","roomId":"{room}","content":"{MARK}{stamp:016x}{LINE}"}}]"#
+    )
 }
 
 /// Tells the others in the room that the user types; acknowledged with number `ack`.
@@ -159,12 +172,14 @@ mod tests {
 
     #[test]
     fn a_delivery_gives_back_the_stamp_that_was_sent() {
-        let sent = send_message(7, "room", 0x00c8_1234_5678_9abc);
+        let sent = send_message("/", 7, "room", 0x00c8_1234_5678_9abc);
         let content = sent.split(r#""content":""#).nth(1).and_then(|c| c.split('"').next());
         let content = content.expect("a message has content");
         assert_eq!(content.len(), 64);
         let delivery = format!(r#"42["new-message",{{"id":"x","seq":1,"content":"{content}"}}]"#);
         assert_eq!(read(&delivery), Incoming::Delivery(0x00c8_1234_5678_9abc));
+        let of_a_tenant = delivery.replacen("42", "42/acme,", 1);
+        assert_eq!(read(&of_a_tenant), Incoming::Delivery(0x00c8_1234_5678_9abc));
     }
 
     #[test]

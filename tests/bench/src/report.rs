@@ -184,7 +184,7 @@ impl<'a> Report<'a> {
             let row = rows(scenario).iter().find(|row| row.is_throughput())?;
             let bars = results.iter().filter_map(|(&subject, results)| {
                 Some(Bar {
-                    server: subject.to_string(),
+                    name: subject.to_string(),
                     colour: subject as usize,
                     value: *results.median.get(&row.metric)?,
                 })
@@ -195,7 +195,7 @@ impl<'a> Report<'a> {
                 bars,
             })
         });
-        chart::svg(&groups.collect::<Vec<_>>())
+        chart::svg("Throughput by scenario and server", &groups.collect::<Vec<_>>())
     }
 
     /// Writes `latest.json` and `latest.svg` into the directory, and returns the path of the former.

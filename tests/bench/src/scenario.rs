@@ -97,6 +97,8 @@ pub(crate) struct Layout {
     pub(crate) clients: u16,
     pub(crate) rooms: u16,
     pub(crate) senders: u16,
+    /// Room `i` is one of tenant `i % tenants`.
+    pub(crate) tenants: u16,
     pub(crate) pace: Pace,
 }
 
@@ -104,6 +106,14 @@ impl Layout {
     /// The room of the client with this number.
     pub(crate) fn room(&self, client: u16) -> String {
         format!("bench-{}", client % self.rooms)
+    }
+
+    /// The namespace of that client's tenant.
+    pub(crate) fn namespace(&self, client: u16) -> String {
+        match client % self.rooms % self.tenants {
+            0 => "/".to_owned(),
+            other => format!("/{}", tenant(other)),
+        }
     }
 }
 
@@ -139,6 +149,7 @@ impl Scenario {
             clients,
             rooms,
             senders,
+            tenants: 1,
             pace,
         }
     }
@@ -151,6 +162,11 @@ impl Scenario {
             Self::Fan10 | Self::Fan200 | Self::Nofan | Self::Open1k | Self::Catchup => "message",
         }
     }
+}
+
+/// The name of the tenant with this number, which is not 0.
+pub(crate) fn tenant(number: u16) -> String {
+    format!("tenant-{number}")
 }
 
 fn open(per_second: u32, mix: Mix) -> Pace {

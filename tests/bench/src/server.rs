@@ -88,6 +88,11 @@ impl Launcher {
         Ok(launcher)
     }
 
+    /// The secret of all servers' tokens.
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
     /// The servers to measure, in order.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
         match &self.given {

@@ -22,7 +22,7 @@ use crate::group::{ClientGroup, Paced};
 use crate::machine::{self, Machine};
 use crate::measure::connect_all;
 use crate::on_this_thread;
-use crate::scenario::{Layout, Mix, Pace, Scenario};
+use crate::scenario::{Layout, Mix, Pace};
 use crate::server::{Launcher, Target};
 use attacker::{Attackers, Plan};
 use report::Report;
@@ -34,6 +34,7 @@ const LAYOUT: Layout = Layout {
     clients: 10,
     rooms: 5,
     senders: 5,
+    tenants: 1,
     pace: Pace::Open {
         per_second: PER_SECOND,
         mix: Mix::MESSAGES,
@@ -93,7 +94,7 @@ pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
     let attacks = chosen(&args.attack)?;
     let secret = "of the tenants that attack, longer than 32 bytes";
     let config = config(&attacks, &args.guests, secret)?;
-    machine::raise_open_files(&[Scenario::Fan10])?;
+    machine::raise_open_files(LAYOUT.clients)?;
     let machine = Machine::prepare(!args.together)?;
     let mut only_parlance = all.clone();
     only_parlance.only = vec![Subject::Parlance];
