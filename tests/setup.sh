@@ -88,6 +88,7 @@ programs() {
     postgresql_is_there || install_packages "PostgreSQL" "$(by_manager postgresql postgresql-server)"
     command -v curl >/dev/null || install_packages "curl, for the commands of the guides" curl
     command -v haproxy >/dev/null || install_packages "HAProxy, for the example of a fleet" haproxy
+    command -v valgrind >/dev/null || install_packages "valgrind, which counts instructions" valgrind
     # Tests tie their servers to themselves with setpriv; the benchmark ties processes to cores with taskset.
     { command -v setpriv && command -v taskset; } >/dev/null || install_packages "setpriv and taskset" util-linux
 }

@@ -175,7 +175,7 @@ test('a user who cannot become root gets the command', () => {
 
 test('without a browser, the set-up reports the skipped tests; CI fails', () => {
   const { 'apt-cache': cache, 'apt-get': get } = debian(['chromium-browser']);
-  const there = Object.fromEntries(['c++', 'redis-server', 'postgres', 'curl', 'haproxy', 'docker-registry', 'setpriv', 'taskset'].map((name) => [name, '']));
+  const there = Object.fromEntries(['c++', 'redis-server', 'postgres', 'curl', 'haproxy', 'valgrind', 'docker-registry', 'setpriv', 'taskset'].map((name) => [name, '']));
   const machine = new Machine({ ...there, 'apt-cache': cache, 'apt-get': get });
   // As on Ubuntu: the package has only a script, since the browser is a snap.
   machine.add('chromium-browser', 'exec /snap/bin/chromium "$@"');
