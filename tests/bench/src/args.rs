@@ -84,7 +84,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct GrowthArgs {
     /// Messages a second of all senders.
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     pub(crate) per_second: u32,
 
     /// Length of each window, in seconds.

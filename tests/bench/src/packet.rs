@@ -41,6 +41,10 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
     let bytes = packet.as_bytes();
     let event = event(packet).as_bytes();
     if event.starts_with(br#"["new-message""#) {
+        if memmem::find(event, MARK.as_bytes()).is_none() {
+            // A message of an attacker.
+            return Incoming::Other;
+        }
         return stamp(event).map_or(Incoming::Refused(packet), Incoming::Delivery);
     }
     if bytes.starts_with(b"43") {
@@ -186,6 +190,7 @@ mod tests {
     fn a_delivery_without_a_whole_stamp_is_an_error() {
         let cut = r#"42["new-message",{"content":"bench:00c8"}]"#;
         assert_eq!(read(cut), Incoming::Refused(cut));
+        assert_eq!(read(r#"42/evil,["new-message",{"content":"xx"}]"#), Incoming::Other);
     }
 
     #[test]
