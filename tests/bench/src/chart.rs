@@ -12,7 +12,7 @@ pub(crate) struct Group {
 /// The figure of a server, or of a part of one.
 pub(crate) struct Bar {
     pub(crate) name: String,
-    /// The same in each group: an index into [`COLOURS`].
+    /// An index into [`COLOURS`], equal in all groups for a server.
     pub(crate) colour: usize,
     pub(crate) value: f64,
 }
