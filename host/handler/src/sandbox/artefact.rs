@@ -2,7 +2,8 @@
 //! source lines.
 //!
 //! All are together in what the compiling process writes and in the files of the cache: the length of the code, a byte
-//! that is 1 if the component was instrumented, by how much its parts have moved then, the code, the table. The code comes first, so that it is there whatever becomes of a process that reads debug information.
+//! that is 1 if the component was instrumented, by how much its parts have moved then, the code, the table. The table comes
+//! last, so that the code is there whatever becomes of a process that reads debug information.
 
 use super::lines::TABLE_MAX;
 use super::reset::{SHIFTS_BYTES, Shifts};

@@ -165,7 +165,9 @@ impl Handler {
             rejected => Ok(rejected),
         });
         // A rejection is a regular reply. After any other failure the instance may be in any state, so it is dropped.
-        let is_kept = handled.is_ok() && (is_warm || pooled.guest.put_back().await);
+        // Putting back saves less than a warm instance does, so such instances wait only while slots are plenty.
+        let is_kept = handled.is_ok()
+            && (is_warm || (self.sandbox.slots.may_stay_idle(&pooled.slot) && pooled.guest.put_back().await));
         let (reusable, slot) = match &self.idle {
             Some(pool) if is_kept => (Some((pool, pooled)), None),
             _ => {
@@ -182,7 +184,7 @@ impl Handler {
         quantum.return_to_foreground().await;
         drop(slot);
         if let Some((pool, pooled)) = reusable {
-            usage.retired = pool.put_back(pooled, &self.sandbox.limits, is_warm).filter(|_| is_warm);
+            usage.retired = pool.put_back(pooled, &self.sandbox.limits).filter(|_| is_warm);
         }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),

@@ -38,11 +38,8 @@ impl WarmPool {
     }
 
     /// Takes back an instance whose event succeeded, unless there are enough or it reached a limit. Returns the reason
-    /// if it is not kept. One that is not warm saves less, so it is kept only while slots are plenty.
-    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &EngineLimits, is_warm: bool) -> Option<RetireReason> {
-        if !is_warm && !self.slots.may_stay_idle(&pooled.slot) {
-            return Some(RetireReason::Full);
-        }
+    /// if it is not kept.
+    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &EngineLimits) -> Option<RetireReason> {
         if pooled.guest.uses >= limits.warm_uses {
             return Some(RetireReason::Uses);
         }

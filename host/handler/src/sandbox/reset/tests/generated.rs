@@ -319,7 +319,7 @@ async fn generated_guests_leave_nothing_behind() {
             continue;
         };
         let Ok(instrumented) = Component::from_binary(&sandbox.engine, &instrumented.bytes) else {
-            // What is added is not the reason: the engine does not take everything that is generated.
+            // The engine refuses the module as it was generated, too.
             assert!(Component::from_binary(&sandbox.engine, &bytes).is_err(), "seed {seed}");
             continue;
         };
@@ -343,7 +343,7 @@ async fn generated_guests_leave_nothing_behind() {
                 running = loaded.try_start().await.unwrap();
                 continue;
             }
-            // The same event in an instance that is not put back shows whether there was anything to put back.
+            // Another instance runs the function and is not put back: its state shows whether the function changed anything.
             let mut other = loaded.try_start().await.unwrap();
             assert!(other.call(&name(number)).await, "seed {seed}, function {number}");
             changed += usize::from(state(&mut other, &probes).await != first);
