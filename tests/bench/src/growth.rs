@@ -13,7 +13,8 @@ use crate::group::ClientGroup;
 use crate::machine::{self, Machine};
 use crate::measure::connect_all;
 use crate::metric::{Metric, milliseconds};
-use crate::on_this_thread;
+use crate::on_server;
+use crate::report::median;
 use crate::scenario::{Layout, Mix, Pace, tenant};
 use crate::server::{Launcher, Target, UNLIMITED_CONFIG};
 
@@ -95,9 +96,7 @@ pub(crate) fn run(all: &Args, args: &GrowthArgs) -> Result<bool> {
     let rows = rows();
     machine::raise_open_files(rows.iter().map(|row| row.clients).max().unwrap_or(0))?;
     let machine = Machine::prepare(true)?;
-    let mut only_parlance = all.clone();
-    only_parlance.only = vec![Subject::Parlance];
-    let launcher = Launcher::new(&only_parlance, &machine)?;
+    let launcher = Launcher::of_parlance(all, &machine)?;
     let mut figures: Vec<Vec<Figures>> = rows.iter().map(|_| Vec::new()).collect();
     for round in 1..=args.rounds {
         for (row, figures) in rows.iter().zip(&mut figures) {
@@ -112,11 +111,7 @@ pub(crate) fn run(all: &Args, args: &GrowthArgs) -> Result<bool> {
     println!("\n| what grows | number | processor time a message, µs | p50, ms | p99, ms |");
     println!("| --- | --- | --- | --- | --- |");
     for (row, figures) in rows.iter().zip(&figures) {
-        let median = |value: fn(&Figures) -> f64| {
-            let mut values: Vec<f64> = figures.iter().map(value).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-        };
+        let median = |value: fn(&Figures) -> f64| median(figures.iter().map(value).collect()).unwrap_or(f64::NAN);
         println!(
             "| {} | {} | {:.1} | {:.2} | {:.2} |",
             row.what,
@@ -130,12 +125,10 @@ pub(crate) fn run(all: &Args, args: &GrowthArgs) -> Result<bool> {
 }
 
 fn one(launcher: &Launcher, args: &GrowthArgs, row: &Row) -> Result<Figures> {
-    let server = launcher.start(Subject::Parlance, &config(row, launcher.secret())?)?;
-    let figures = on_this_thread(measure(server.target(), args, row));
-    match server.stop() {
-        Ok(()) => figures,
-        Err(stop) => figures.and_then(|_| Err(stop)),
-    }
+    let config = config(row, launcher.secret())?;
+    on_server(launcher, Subject::Parlance, &config, async |target| {
+        measure(target, args, row).await
+    })
 }
 
 /// All tenants have the same secret.

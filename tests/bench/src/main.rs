@@ -38,7 +38,7 @@ use crate::measure::measure;
 use crate::metric::Metrics;
 use crate::report::Report;
 use crate::scenario::Scenario;
-use crate::server::{Launcher, UNLIMITED_CONFIG};
+use crate::server::{Launcher, Target, UNLIMITED_CONFIG};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -111,9 +111,21 @@ fn one(
     subject: Subject,
     counts_system_calls: bool,
 ) -> Result<Metrics> {
-    let server = launcher.start(subject, UNLIMITED_CONFIG)?;
+    on_server(launcher, subject, UNLIMITED_CONFIG, async |target| {
+        measure(target, scenario, args.timing(), counts_system_calls).await
+    })
+}
+
+/// Starts a server, runs the clients of a measurement, and stops it.
+fn on_server<T>(
+    launcher: &Launcher,
+    subject: Subject,
+    config: &str,
+    clients: impl AsyncFnOnce(&Target) -> Result<T>,
+) -> Result<T> {
+    let server = launcher.start(subject, config)?;
     // The load runs on this thread alone, so it has the core to itself and its CPU time is that of the process.
-    let outcome = on_this_thread(measure(server.target(), scenario, args.timing(), counts_system_calls));
+    let outcome = on_this_thread(clients(server.target()));
     match server.stop() {
         Ok(()) => outcome,
         // An error under load says more than the exit status.

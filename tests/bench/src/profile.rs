@@ -14,9 +14,9 @@ use crate::group::ClientGroup;
 use crate::machine::{self, Machine};
 use crate::measure::connect_all;
 use crate::metric::Metric;
-use crate::on_this_thread;
 use crate::scenario::{Pace, Scenario};
 use crate::server::{Launcher, Target, UNLIMITED_CONFIG};
+use crate::{on_server, on_this_thread};
 
 /// The scenario whose message is looked at: without deliveries to others.
 const SCENARIO: Scenario = Scenario::Nofan;
@@ -59,9 +59,7 @@ const REST: &str = "runtime";
 pub(crate) fn run(all: &Args) -> Result<bool> {
     machine::raise_open_files(SCENARIO.layout().clients)?;
     let machine = Machine::prepare(true)?;
-    let mut only_parlance = all.clone();
-    only_parlance.only = vec![Subject::Parlance];
-    let launcher = Launcher::new(&only_parlance, &machine)?;
+    let launcher = Launcher::of_parlance(all, &machine)?;
     let file = launcher.out_dir().join("profile.svg");
     draw(&launcher, &file)?;
     println!("Written to {}", file.display());
@@ -75,10 +73,9 @@ pub(crate) fn run(all: &Args) -> Result<bool> {
 pub(crate) fn draw(launcher: &Launcher, file: &Path) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let samples = directory.path().join("perf.data");
-    let server = launcher.start(Subject::Parlance, UNLIMITED_CONFIG)?;
-    let micros = on_this_thread(sample(server.target(), &samples));
-    server.stop()?;
-    let micros = micros?;
+    let micros = on_server(launcher, Subject::Parlance, UNLIMITED_CONFIG, async |target| {
+        sample(target, &samples).await
+    })?;
     let parts = parts(&on_this_thread(stacks(&samples))?)?;
     let title = format!("{SCENARIO}: processor time of a message in Parlance, {micros:.1} µs");
     println!("\n{title}");

@@ -101,6 +101,16 @@ impl Launcher {
         }
     }
 
+    /// Finds Parlance alone, whichever servers the arguments name.
+    ///
+    /// # Errors
+    /// As [`Launcher::new`].
+    pub(crate) fn of_parlance(all: &Args, machine: &Machine) -> Result<Self> {
+        let mut args = all.clone();
+        args.only = vec![Subject::Parlance];
+        Self::new(&args, machine)
+    }
+
     /// The output of `node --version`; `None` if Node is not measured.
     pub(crate) fn node_version(&self) -> Option<String> {
         let on_node = [Subject::Node, Subject::Durable];

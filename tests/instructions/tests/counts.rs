@@ -24,7 +24,7 @@ const RECORD: &str = "PARLANCE_UPDATE_COUNTS=1 cargo test --workspace --test cou
 /// A scenario of the program.
 struct Scenario {
     name: &'static str,
-    /// What one repetition is.
+    /// Names one repetition in messages.
     each: &'static str,
     few: u64,
     many: u64,
@@ -95,7 +95,7 @@ impl Scenario {
         total.unwrap().trim().parse().unwrap()
     }
 
-    /// What is wrong with this count.
+    /// The message about a count that is too far from the recorded one; `None` for one that is not.
     fn check(&self, recorded: Option<u64>, measured: u64) -> Option<String> {
         let Self { name, each, .. } = self;
         let Some(recorded) = recorded else {

@@ -96,9 +96,7 @@ pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
     let config = config(&attacks, &args.guests, secret)?;
     machine::raise_open_files(LAYOUT.clients)?;
     let machine = Machine::prepare(!args.together)?;
-    let mut only_parlance = all.clone();
-    only_parlance.only = vec![Subject::Parlance];
-    let launcher = Launcher::new(&only_parlance, &machine)?;
+    let launcher = Launcher::of_parlance(all, &machine)?;
     println!("{}", report::preface(&machine, &launcher, args));
     let server = launcher.start(Subject::Parlance, &config)?;
     let report = on_this_thread(measure(server.target(), args, secret, &attacks));
