@@ -151,6 +151,13 @@ pub struct RecordedResponse {
     pub end: Option<String>,
 }
 
+impl RecordedResponse {
+    /// Whether there is a head or an error.
+    pub(super) fn has_begun(&self) -> bool {
+        self.status.is_some() || self.error.is_some()
+    }
+}
+
 /// The end of a body that was read completely.
 const COMPLETE: &str = "complete";
 

@@ -126,14 +126,20 @@ pub fn differences(event: &Event, replayed: &Replayed, with_content: bool) -> Ve
         &expected.not_joined,
         &actual.not_joined,
     );
+    // A request that the handler dropped before its answer came was sent, or not, by chance.
+    let was_sent = |wanted: u32| replayed.requests.iter().any(|(number, _)| *number == wanted);
     let requests = event.answers.iter().filter_map(|answer| match answer {
-        Answer::Http { number, request, .. } => Some((number, request)),
+        Answer::Http {
+            number,
+            request,
+            answer,
+        } => (answer.has_begun() || was_sent(*number)).then_some((number, request)),
         _ => None,
     });
     let mut requests: Vec<_> = requests.collect();
     requests.sort_by_key(|(number, _)| **number);
     let requests: Vec<_> = requests.into_iter().map(|(_, request)| request).collect();
-    let sent: Vec<_> = replayed.requests.iter().collect();
+    let sent: Vec<_> = replayed.requests.iter().map(|(_, request)| request).collect();
     found.lists(Group::Requests, "answers", &requests, &sent);
     for question in &replayed.missing {
         found.add(Group::Missing, "answers", Value::Null, question.clone().into());

@@ -47,8 +47,8 @@ pub struct Replayed {
     pub asked: Vec<String>,
     /// Those that the recording has no answer to.
     pub missing: Vec<String>,
-    /// The requests that it would have sent.
-    pub requests: Vec<RecordedRequest>,
+    /// The requests that it would have sent, by their numbers in the event.
+    pub requests: Vec<(u32, RecordedRequest)>,
 }
 
 impl Replayer {
@@ -124,7 +124,7 @@ impl Replayer {
             outcome: Outcome::from(&outcome),
             asked: std::mem::take(&mut state.asked),
             missing: std::mem::take(&mut state.missing),
-            requests: requests.into_iter().map(|(_, request)| request).collect(),
+            requests,
         })
     }
 
@@ -146,7 +146,7 @@ impl Replayer {
 }
 
 /// The answers of a recorded event, which stand for the store, the connection, chance, time and web servers.
-struct Answers {
+pub(super) struct Answers {
     state: Mutex<AnswersState>,
     /// What random numbers beyond the recorded ones are made of.
     seed: [u8; 32],
@@ -160,14 +160,23 @@ struct AnswersState {
     asked: Vec<String>,
     missing: Vec<String>,
     requests: Vec<(u32, RecordedRequest)>,
+    /// Requests that were admitted, and that the handler dropped before they were sent: of these the recording knows
+    /// only that the tenant's rate was asked.
+    dropped: usize,
     /// Random numbers that were made up.
     made_up: u64,
 }
 
 impl Answers {
-    fn of(event: &Event, with_content: bool) -> Self {
+    pub(super) fn of(event: &Event, with_content: bool) -> Self {
         let mut left: HashMap<String, VecDeque<Answer>> = HashMap::new();
+        let mut dropped: usize = 0;
         for answer in &event.answers {
+            match answer {
+                Answer::HttpRate { answer: true } => dropped += 1,
+                Answer::Http { .. } => dropped = dropped.saturating_sub(1),
+                _ => {}
+            }
             let question = comparable(answer.question(), with_content);
             left.entry(question).or_default().push_back(answer.clone());
         }
@@ -177,6 +186,7 @@ impl Answers {
         Self {
             state: Mutex::new(AnswersState {
                 left,
+                dropped,
                 ..AnswersState::default()
             }),
             seed: seed.finalize().into(),
@@ -402,7 +412,6 @@ impl WasiTap for Answers {
         let recorded = RecordedRequest::from(&request);
         let question = http_question(&recorded.method, &recorded.origin);
         let mut state = self.state.lock();
-        state.requests.push((request.number, recorded));
         let key = comparable(question.clone(), self.with_content);
         let answer = state.left.get_mut(&key).and_then(|answers| {
             // Requests that run at once arrive here in any order.
@@ -410,6 +419,11 @@ impl WasiTap for Answers {
             let at = answers.iter().position(own).unwrap_or(0);
             answers.remove(at)
         });
+        if answer.is_none() && state.dropped > 0 {
+            state.dropped -= 1;
+            return HttpTap::Answer(HttpAnswer::default());
+        }
+        state.requests.push((request.number, recorded));
         HttpTap::Answer(match answer {
             Some(Answer::Http { answer, .. }) => HttpAnswer::from(&answer),
             _ => {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::answers::{Answer, RecordedRequest, RecordedResponse};
+use super::replay::Answers;
 use super::*;
-use crate::capability::{Call, HandlerInfo};
+use crate::capability::{Call, HandlerInfo, HttpRequest, HttpTap, WasiTap as _};
 use crate::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, Interface, Sandbox};
 use parlance_scheduler::Quantum;
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Minter, Policy};
@@ -188,6 +190,51 @@ async fn a_replay_that_says_something_else_is_a_difference() {
         (2, 1, 1, 1)
     );
     assert!((report.different_percent() - 50.0).abs() < f64::EPSILON);
+}
+
+/// Whether a request that the handler drops is sent depends on timing, in the recording and in the replay.
+#[tokio::test]
+async fn a_dropped_request_is_no_difference_whether_or_not_it_was_sent() {
+    let handler = shipped(&sandbox(), "message");
+    let (_, mut event) = message(&handler).await;
+    let request = || HttpRequest {
+        number: 1,
+        method: "GET".to_owned(),
+        url: "http://127.0.0.1:8080/".to_owned(),
+        headers: Vec::new(),
+        body: bytes::Bytes::new(),
+    };
+    let replayed = |requests: Vec<(u32, RecordedRequest)>| Replayed {
+        outcome: event.outcome.clone(),
+        asked: Vec::new(),
+        missing: Vec::new(),
+        requests,
+    };
+    let (idle, busy) = (replayed(Vec::new()), replayed(vec![(1, (&request()).into())]));
+    event.answers.push(Answer::HttpRate { answer: true });
+    let questions: Vec<String> = event.answers.iter().map(Answer::question).collect();
+    let asked = |replayed: Replayed| Replayed {
+        asked: questions.clone(),
+        ..replayed
+    };
+    let answers = Answers::of(&event, true);
+    let HttpTap::Answer(answer) = answers.request(request()) else {
+        panic!("a replay answers");
+    };
+    assert!(answer.head.is_none(), "it waits, as it did when it was recorded");
+    assert!(differences(&event, &asked(idle.clone()), true).is_empty());
+    assert!(
+        !differences(&event, &asked(busy.clone()), true).is_empty(),
+        "another request was sent"
+    );
+
+    event.answers.push(Answer::Http {
+        number: 1,
+        request: (&request()).into(),
+        answer: RecordedResponse::default(),
+    });
+    assert!(differences(&event, &asked(idle), true).is_empty());
+    assert!(differences(&event, &asked(busy), true).is_empty());
 }
 
 #[test]
