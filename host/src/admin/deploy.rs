@@ -41,6 +41,11 @@ pub(super) struct DeployQuery {
     #[serde(default)]
     #[param(pattern = "^(fresh|warm)$")]
     isolation: Option<String>,
+    /// `serializable` to run an event again when others change keys that it has read, or `none`; as in the version before
+    /// when not given.
+    #[serde(default, rename = "isolationLevel")]
+    #[param(pattern = "^(serializable|none)$")]
+    isolation_level: Option<String>,
     /// What the component can read with `settings.get`, a JSON object of strings; as in the version before when not
     /// given.
     #[serde(default)]
@@ -171,6 +176,7 @@ async fn prepare(
         canary,
         note,
         isolation,
+        isolation_level,
         settings,
         backtest,
         allow_differences,
@@ -182,6 +188,7 @@ async fn prepare(
         note,
         settings: settings.map(|text| settings_from(&text)).transpose()?,
         isolation,
+        isolation_level,
         backtest: backtest.map(|last| BacktestRule {
             last,
             allow_percent: allow_differences.unwrap_or(0.0),

@@ -110,6 +110,7 @@ impl Terminal<'_> {
         query.extend(args.canary.map(|percent| ("canary", percent.to_string())));
         query.extend(note.map(|note| ("note", note)));
         query.extend(args.isolation.clone().map(|mode| ("isolation", mode)));
+        query.extend(args.isolation_level.clone().map(|level| ("isolationLevel", level)));
         query.extend(args.backtest.map(|last| ("backtest", last.to_string())));
         query.extend(
             args.allow_differences

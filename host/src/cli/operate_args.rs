@@ -57,6 +57,10 @@ pub struct DeployArgs {
     /// A new instance for each event, or instances that are reused [default: as in the version before, or fresh].
     #[arg(long, value_name = "MODE", value_parser = ["fresh", "warm"])]
     pub isolation: Option<String>,
+    /// Whether an event runs again when others change keys that it has read [default: as in the version before, or
+    /// serializable].
+    #[arg(long, value_name = "LEVEL", value_parser = ["serializable", "none"])]
+    pub isolation_level: Option<String>,
     /// First run the newest N recorded events of the handler on it (see `parlance record`), and refuse it when they differ.
     #[arg(long, value_name = "N")]
     pub backtest: Option<u64>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use toml::Value;
 
-use parlance_handler::capability::Isolation;
+use parlance_handler::capability::{Isolation, IsolationLevel};
 use parlance_types::id::check_handler_name;
 use parlance_types::settings::{
     Choice, ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, settings,
@@ -37,6 +37,8 @@ pub struct Handler {
     pub component: Component,
     /// Whether its instances are used again.
     pub isolation: Isolation,
+    /// What its events may rely on that use its keys at the same time.
+    pub isolation_level: IsolationLevel,
     /// Settings that the component can read, as texts.
     pub settings: BTreeMap<String, String>,
 }
@@ -51,6 +53,10 @@ settings! {
         name: Option<Arc<str>> = None, optional(HandlerName);
         /// Whether its instances are used again.
         isolation: Isolation = Isolation::Fresh, Choice(&[("fresh", Isolation::Fresh), ("warm", Isolation::Warm)]);
+        /// Whether its events use keys as if each ran alone ("serializable"): one that has read a key which another event
+        /// changed before the commit runs again. With "none" such a change is lost.
+        isolation_level: IsolationLevel = IsolationLevel::Serializable,
+            Choice(&[("serializable", IsolationLevel::Serializable), ("none", IsolationLevel::None)]);
     }
 }
 
@@ -142,6 +148,7 @@ fn handler(reader: &mut Reader<'_, '_>, name: &'static str, shipped: bool) -> Op
         name: table.name.unwrap_or_else(|| name.into()),
         component: table.component.unwrap_or(own),
         isolation: table.isolation,
+        isolation_level: table.isolation_level,
         settings: settings?,
     })
 }

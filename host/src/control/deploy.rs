@@ -14,7 +14,7 @@ use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
 use super::validation::HandlerValidator;
 use super::versions::{Change, check_percent};
 use super::{Actor, Control, ControlError, ControlResult};
-use parlance_handler::capability::{Grants, HandlerInfo, Isolation};
+use parlance_handler::capability::{Grants, HandlerInfo, Isolation, IsolationLevel};
 use parlance_handler::sandbox::{GuestLimits, Handler, LoadError, hex};
 use parlance_types::id::check_handler_name;
 
@@ -41,6 +41,8 @@ pub struct Deployment {
     pub settings: Option<BTreeMap<String, String>>,
     /// `fresh` or `warm`; as in the version before when not given.
     pub isolation: Option<String>,
+    /// `serializable` or `none`; as in the version before when not given.
+    pub isolation_level: Option<String>,
     /// The backtest that it must pass, if any.
     pub backtest: Option<BacktestRule>,
 }
@@ -156,6 +158,7 @@ impl Control {
             note,
             settings,
             isolation,
+            isolation_level,
             backtest,
         } = deployment;
         check_request(&handler, canary, note.as_deref(), settings.as_ref())?;
@@ -165,6 +168,12 @@ impl Control {
                 Isolation::from_name(name)
                     .ok_or_else(|| ControlError::invalid(format!("isolation: must be fresh or warm, not {name:?}")))?,
             ),
+        };
+        let requested_level = match isolation_level.as_deref() {
+            None => None,
+            Some(name) => Some(IsolationLevel::from_name(name).ok_or_else(|| {
+                ControlError::invalid(format!("isolationLevel: must be serializable or none, not {name:?}"))
+            })?),
         };
         // Checked before the component is compiled, and again below, since others deploy in the meantime.
         let (initial_tenant, limits, grants, before) = {
@@ -230,6 +239,9 @@ impl Control {
             let isolation = requested
                 .or_else(|| before.map(|version| version.isolation))
                 .unwrap_or_default();
+            let isolation_level = requested_level
+                .or_else(|| before.map(|version| version.isolation_level))
+                .unwrap_or_default();
             // Only the names: the values may be secrets.
             let changed: Vec<String> = {
                 let old = before.map(|version| &version.settings);
@@ -255,6 +267,7 @@ impl Control {
                 failed: None,
                 settings,
                 isolation,
+                isolation_level,
             });
             match canary {
                 Some(percent) => document.canary = Some(CanaryDocument { version, percent }),
@@ -265,7 +278,7 @@ impl Control {
             }
             Ok(json!({
                 "handler": handler, "version": version, "sha256": sha256, "canary": canary, "note": note,
-                "isolation": isolation, "settingsChanged": changed,
+                "isolation": isolation, "isolationLevel": isolation_level, "settingsChanged": changed,
             }))
         };
         progress(DeployStep::Activating);

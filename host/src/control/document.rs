@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use parlance_handler::capability::Isolation;
+use parlance_handler::capability::{Isolation, IsolationLevel};
 
 use super::actual::ActualHandler;
 use super::api::{CanaryView, HandlerView, VersionView};
@@ -51,6 +51,8 @@ pub(super) struct VersionDocument {
     pub(super) settings: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) isolation: Isolation,
+    #[serde(default)]
+    pub(super) isolation_level: IsolationLevel,
 }
 
 /// The canary.
@@ -185,6 +187,7 @@ impl HandlerDocument {
                 events_failed,
                 settings: version.settings.clone(),
                 isolation: version.isolation.name().to_owned(),
+                isolation_level: version.isolation_level.name().to_owned(),
             }
         });
         HandlerView {
@@ -216,6 +219,7 @@ mod tests {
             failed: None,
             settings: BTreeMap::new(),
             isolation: Isolation::Fresh,
+            isolation_level: IsolationLevel::Serializable,
         };
         HandlerDocument {
             versions: numbers.iter().map(version).collect(),

@@ -32,6 +32,7 @@ pub(super) fn load_routes(
             settings: handler.settings.clone(),
             grants: grants.clone(),
             isolation: handler.isolation,
+            isolation_level: handler.isolation_level,
             ..HandlerInfo::default()
         };
         let loaded = match &handler.component {
