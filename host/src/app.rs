@@ -26,6 +26,7 @@ use crate::descriptors;
 use crate::dispatch::Services;
 use crate::logs::LogHub;
 use crate::socket::{Server, ServerLimits};
+use crate::timers::Timers;
 use parlance_handler::capability::SystemRandom;
 use parlance_handler::sandbox::{CacheError, Compiler, Sandbox};
 use parlance_hub::commit::Committer;
@@ -125,6 +126,13 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     control.sync().await.context("what operators decided cannot be read")?;
     let _ = control_cell.set(control.clone());
     let following = control.follow();
+    let timers = Timers {
+        schedule: database.schedule.clone(),
+        control: control.clone(),
+        services: services.clone(),
+        lease: config.redis.lease,
+    };
+    let timers = timers.start().context("timers could not be started")?;
     let talking = bus.clone().map(|bus| control.join_fleet(bus));
     let reloading = match &development {
         Some(development) => Some(development.watch(&config, &sandbox, &control, problem_sender).await?),
@@ -162,7 +170,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let left = server
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;
-    drop((serving, serving_operators));
+    drop((serving, serving_operators, timers));
     let deadline = Instant::now() + config.server.shutdown_timeout.mul_f32(0.2);
     control.shut_down(deadline).await;
     drop((

@@ -37,3 +37,6 @@ pub mod logs;
 
 // File descriptors: as many as the system gives, and some never for clients.
 pub mod descriptors;
+
+// What is due: finds timers, and has their handlers run.
+pub mod timers;

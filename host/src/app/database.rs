@@ -9,7 +9,7 @@ use crate::config::{Store as StoreConfig, StoreUrl};
 use parlance_store::catalog::Catalog;
 use parlance_store::postgres::{PostgresSettings, PostgresStore};
 use parlance_store::sqlite::{self, Restored, SqliteStore};
-use parlance_store::{Health, Maintenance, Reader, Writer};
+use parlance_store::{Health, Maintenance, Reader, Schedule, Writer};
 
 /// An open database, by the roles of the store.
 pub(super) struct Database {
@@ -17,6 +17,7 @@ pub(super) struct Database {
     pub(super) writer: Arc<dyn Writer>,
     pub(super) maintenance: Arc<dyn Maintenance>,
     pub(super) health: Arc<dyn Health>,
+    pub(super) schedule: Arc<dyn Schedule>,
     pub(super) catalog: Arc<dyn Catalog>,
     backend: Backend,
 }
@@ -48,12 +49,16 @@ impl Database {
         }
     }
 
-    fn with_roles_of<S: Reader + Writer + Maintenance + Health + Catalog>(store: &Arc<S>, backend: Backend) -> Self {
+    fn with_roles_of<S: Reader + Writer + Maintenance + Schedule + Health + Catalog>(
+        store: &Arc<S>,
+        backend: Backend,
+    ) -> Self {
         Self {
             reader: store.clone(),
             writer: store.clone(),
             maintenance: store.clone(),
             health: store.clone(),
+            schedule: store.clone(),
             catalog: store.clone(),
             backend,
         }

@@ -187,6 +187,12 @@ impl Control {
         state.tenants.values().map(|actual| actual.tenant.clone()).collect()
     }
 
+    /// The tenant of this name, if this node serves it.
+    pub async fn served_by_name(&self, tenant: &str) -> Option<Arc<Tenant>> {
+        let state = self.state.lock().await;
+        Some(state.actual(tenant).ok()?.tenant.clone())
+    }
+
     /// The configured handlers of a tenant. Deployed ones come before them.
     pub async fn configured_routes(&self, tenant: &str) -> Routes {
         let state = self.state.lock().await;

@@ -21,6 +21,7 @@ mod runs;
 mod server_event;
 mod session;
 mod session_event;
+mod timer;
 mod typing;
 
 use std::pin::{Pin, pin};
@@ -32,6 +33,7 @@ use tokio::sync::oneshot;
 pub use metrics::Metrics;
 pub use packet::{ClientPacket, now_ms};
 pub use session::{Services, Session};
+pub use timer::Fired;
 
 use event::Event;
 use parlance_handler::capability::Effect;
@@ -72,6 +74,9 @@ async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) 
             question::handle_answer(session, quantum, &question.question, answer).await
         }
         SessionEvent::TypingExpired(room) => lifecycle::end_typing(session, quantum, &room).await,
+        SessionEvent::Timer(due, fired) => {
+            let _ = fired.send(timer::handle(session, quantum, &due).await);
+        }
         SessionEvent::Disconnected => lifecycle::disconnected(session, quantum).await,
     }
 }

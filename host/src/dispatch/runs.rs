@@ -168,12 +168,16 @@ impl<'s> Runs<'s> {
     fn route(&self, input: HandlerInput<'_>) -> Result<Arc<Handler>, EventError> {
         let tenant = &self.session.tenant;
         let identity = self.session.connection.identity.load();
-        let key = input
-            .room()
-            .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room);
-        let handler = match input {
-            HandlerInput::Answer { asker, .. } => tenant.answer_handler(asker, key),
-            _ => tenant.route(input.interface(), key),
+        let key = match input {
+            // A canary gets its share of the timers.
+            HandlerInput::Timer { name, .. } => RouteKey::Room(name),
+            _ => input
+                .room()
+                .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room),
+        };
+        let handler = match input.owner() {
+            Some(owner) => tenant.named_handler(owner, input.interface(), key),
+            None => tenant.route(input.interface(), key),
         };
         handler.ok_or_else(|| {
             if tenant.is_unavailable(input.interface()) {
@@ -218,7 +222,7 @@ impl<'s> Runs<'s> {
             now_ms: context.at_ms,
             sent,
             random: session.services.random.clone(),
-            is_server_event: interface == Interface::ServerEvent,
+            is_server_event: input.is_of_nobody(),
             takes_answers: handler.handles(Interface::Answer),
             store: session.tenant.store.clone(),
             host_context: session.clone(),

@@ -3,8 +3,10 @@
 use tokio::sync::oneshot;
 
 use super::packet::ClientPacket;
+use super::timer::Fired;
 use parlance_handler::capability;
 use parlance_hub::EndedQuestion;
+use parlance_store::DueKey;
 use parlance_types::id::RoomId;
 
 /// An event in a session's queue. Sessions handle their events in the order in which they were queued.
@@ -23,6 +25,8 @@ pub(super) enum SessionEvent {
     ServerEvent(String, Option<oneshot::Sender<String>>),
     /// A handler's question to the client has ended, with the client's answer or with `None` if it gave none.
     QuestionEnded(EndedQuestion, Option<capability::Packet>),
+    /// A timer is due, and whoever found it waits for what becomes of it.
+    Timer(Box<DueKey>, oneshot::Sender<Fired>),
     Disconnected,
 }
 
@@ -33,6 +37,7 @@ impl SessionEvent {
             Self::Packet(packet) => packet.len(),
             Self::QuestionEnded(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
             Self::ServerEvent(text, _) => text.len(),
+            Self::Timer(due, _) => due.value.len(),
             Self::Connected | Self::TypingExpired(_) | Self::LeaveRooms(_) | Self::Disconnected => 0,
         }
     }

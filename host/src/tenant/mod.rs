@@ -170,10 +170,10 @@ impl Tenant {
         self.routes.load().route(interface)?.get(key).cloned()
     }
 
-    /// The version of the named handler that serves this key now, if it exports `on-answer`.
+    /// The version of the named handler that serves this key now, if it exports the interface.
     #[must_use]
-    pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
-        self.routes.load().answer_handler(name, key).cloned()
+    pub fn named_handler(&self, name: &str, interface: Interface, key: RouteKey<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().named_handler(name, interface, key).cloned()
     }
 
     /// Whether the interface has a handler that cannot be loaded now.

@@ -104,13 +104,13 @@ impl Routes {
         self.route(interface)?.stable.as_ref()
     }
 
-    /// The version of the named handler that serves this key, if it exports `on-answer`.
+    /// The version of the named handler that serves this key, if it exports the interface.
     ///
     /// The handler may be the canary for some keys only. Where no route leads to it for this key, any version of it
     /// will do.
     #[must_use]
-    pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
-        let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
+    pub fn named_handler(&self, name: &str, interface: Interface, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
+        let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(interface);
         let routes = self.routes.iter();
         let here = routes.clone().find_map(|route| route.get(key).filter(answers));
         let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(answers);

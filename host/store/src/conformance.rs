@@ -9,19 +9,20 @@ pub(crate) mod kv;
 pub(crate) mod messages;
 pub(crate) mod quota;
 pub(crate) mod repetition;
+pub(crate) mod timers;
 
 use std::sync::Arc;
 
 use super::{
     ClientRef, Draft, End, FirstPost, Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader,
-    Rejected, RequestDigest, StorageQuota, Write, WriteSet, Writer, Written,
+    Rejected, RequestDigest, Schedule, StorageQuota, Write, WriteSet, Writer, Written,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// A store in all of its roles but the catalog.
-pub(crate) trait Store: Reader + Writer + Maintenance + Health {}
+pub(crate) trait Store: Reader + Writer + Maintenance + Schedule + Health {}
 
-impl<S: Reader + Writer + Maintenance + Health> Store for S {}
+impl<S: Reader + Writer + Maintenance + Schedule + Health> Store for S {}
 
 /// Makes a test of each rule. The argument is an async function that makes an empty store, and a guard that must live as
 /// long as the store: `async fn make() -> (Arc<dyn Store>, Guard)`. The compiler reports a rule that is missing in this
@@ -84,6 +85,8 @@ macro_rules! tests_of {
             kv::two_events_that_read_what_the_other_writes_do_not_both_commit,
             quota::usage_follows_what_is_written_and_removed,
             quota::a_write_may_reach_the_quota_and_not_exceed_it,
+            timers::a_handler_has_so_many_timers_and_no_more,
+            timers::due_keys_come_in_their_order_and_no_handler_takes_all,
             quota::deleting_a_tenants_data_leaves_other_tenants_alone,
         }
     };

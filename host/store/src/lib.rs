@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | [`Reader`] | reads messages and keys | events and their guests' calls, hubs |
 //! | [`Writer`] | commits write sets | the committer |
+//! | [`Schedule`] | tells which keys are due, and which nodes share the work | the firing of timers |
 //! | [`Maintenance`] | measures and deletes a tenant's data | control |
 //! | [`Health`] | tells whether the store can serve | `/readyz` |
 //! | [`Catalog`](catalog::Catalog) | keeps tenants, deployed handlers and revoked tokens | control |
@@ -32,6 +33,7 @@ mod outage_log;
 mod past;
 mod quota;
 mod read_set;
+mod schedule;
 mod write_set;
 
 pub use error::StoreError;
@@ -40,6 +42,7 @@ pub use outage_log::OutageLog;
 pub use past::{PAGE_BYTES, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
 pub use read_set::{KvRange, RangeRead, ReadSet, ValueDigest, next_key};
+pub use schedule::{DueKey, SLOTS, Schedule};
 pub use write_set::{KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
 
 /// Reads messages and keys. A read sees every commit that has returned before it began.

@@ -7,13 +7,15 @@ mod catalog;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::quota::{exceeded, message_bytes};
 use super::{
-    Draft, Health, KvKey, KvRange, Maintenance, Message, Page, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected,
-    StorageQuota, StoreError, Usage, ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
+    Draft, DueKey, Health, KvKey, KvRange, Maintenance, Message, Page, QuotaKind, Range, RangeRead, ReadSet, Reader,
+    Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage, ValueDigest, Write, WriteSet, WriteSetResult, Writer,
+    Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -38,6 +40,7 @@ struct Tenant {
 struct Value {
     bytes: Vec<u8>,
     expires_at: Option<u64>,
+    due_at: Option<u64>,
 }
 
 impl Value {
@@ -155,6 +158,41 @@ impl Maintenance for MemoryStore {
 }
 
 #[async_trait::async_trait]
+impl Schedule for MemoryStore {
+    async fn own_slots(&self, _: &str, _: Duration) -> Result<Vec<u16>, StoreError> {
+        Ok((0..SLOTS).collect())
+    }
+
+    async fn due_keys(&self, _: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+        let tenants = self.tenants.lock();
+        let mut due: Vec<DueKey> = Vec::new();
+        for (tenant, data) in tenants.iter() {
+            let timers = data.kv.iter().filter_map(|(key, value)| {
+                let due_at = value.due_at.filter(|at| *at <= now)?;
+                Some(DueKey {
+                    tenant: tenant.to_string(),
+                    key: key.clone(),
+                    value: value.bytes.clone(),
+                    due_at,
+                })
+            });
+            due.extend(timers);
+        }
+        due.sort_by(|a, b| (a.due_at, &a.tenant, &a.key).cmp(&(b.due_at, &b.tenant, &b.key)));
+        let mut of_handlers: HashMap<(String, Arc<str>), u32> = HashMap::new();
+        due.retain(|key| {
+            let count = of_handlers
+                .entry((key.tenant.clone(), key.key.handler.clone()))
+                .or_default();
+            *count += 1;
+            *count <= per_handler
+        });
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+}
+
+#[async_trait::async_trait]
 impl Health for MemoryStore {
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
@@ -207,7 +245,7 @@ impl Tenant {
         let mut undo = Vec::with_capacity(writes.len());
         for write in writes {
             let before = if bounded { self.usage() } else { Usage::default() };
-            let applied = self.write(write).and_then(|(one, back)| {
+            let applied = self.write(write, quota).and_then(|(one, back)| {
                 written.push(one);
                 undo.push(back);
                 match bounded.then(|| self.exceeded(before, quota)).flatten() {
@@ -223,7 +261,7 @@ impl Tenant {
         Ok(written)
     }
 
-    fn write(&mut self, write: &Write) -> Result<(Written, Undo), Rejected> {
+    fn write(&mut self, write: &Write, quota: StorageQuota) -> Result<(Written, Undo), Rejected> {
         match write {
             Write::Append(draft) => self.append(draft),
             Write::MarkRead { id, user, at, .. } => self.mark_read(*id, user.clone(), *at),
@@ -234,9 +272,23 @@ impl Tenant {
                     Value {
                         bytes: value.clone(),
                         expires_at: *expires_at,
+                        due_at: None,
                     },
                 ),
             )),
+            Write::TimerSet { key, value, due_at } => {
+                let is_new = !self.kv.contains_key(key);
+                let count = self.kv.keys().filter(|other| other.handler == key.handler).count() as u64;
+                if is_new && count >= quota.timers {
+                    return Err(Rejected::QuotaExceeded(QuotaKind::Timers));
+                }
+                let value = Value {
+                    bytes: value.clone(),
+                    expires_at: None,
+                    due_at: Some(*due_at),
+                };
+                Ok((Written::Done, self.set(key.clone(), value)))
+            }
             Write::KvDelete { key } => {
                 let old = self.kv.remove(key);
                 Ok((Written::Done, Undo::Kv(key.clone(), old)))
@@ -252,6 +304,7 @@ impl Tenant {
                         Value {
                             bytes: sum.to_string().into_bytes(),
                             expires_at,
+                            due_at: None,
                         },
                     ),
                 ))

@@ -31,8 +31,8 @@ use parking_lot::Mutex;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet,
-    WriteSetResult, Writer,
+    DueKey, Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, Schedule, StoreError, Usage,
+    WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -47,6 +47,7 @@ mod open;
 mod pool;
 mod reader;
 mod removal;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -271,6 +272,17 @@ impl Maintenance for PostgresStore {
             Some(id) => removal::delete_tenant(&self.pool, id, self.usage_shard).await,
             None => Ok(()),
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl Schedule for PostgresStore {
+    async fn own_slots(&self, node: &str, lease: Duration) -> Result<Vec<u16>, StoreError> {
+        Ok(schedule::own_slots(&self.pool, node, lease).await?)
+    }
+
+    async fn due_keys(&self, slots: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+        Ok(schedule::due_keys(&self.pool, slots, now, per_handler, limit).await?)
     }
 }
 

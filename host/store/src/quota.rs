@@ -14,6 +14,8 @@ settings! {
         kv_bytes: u64 = 256 * MIB as u64, Size(KIB, 1024 * GIB);
         /// Rooms with a message.
         rooms: u64 = 100_000, Count(1, 1_000_000_000);
+        /// Timers that one handler has set.
+        timers: u64 = 1000, Count(1, 1_000_000);
     }
 }
 
@@ -26,6 +28,7 @@ impl StorageQuota {
         message_bytes: u64::MAX,
         kv_bytes: u64::MAX,
         rooms: u64::MAX,
+        timers: u64::MAX,
     };
 }
 
@@ -49,6 +52,8 @@ pub enum QuotaKind {
     KvBytes,
     /// [`StorageQuota::rooms`]
     Rooms,
+    /// [`StorageQuota::timers`]
+    Timers,
 }
 
 impl fmt::Display for QuotaKind {
@@ -57,6 +62,7 @@ impl fmt::Display for QuotaKind {
             Self::MessageBytes => "stored messages",
             Self::KvBytes => "key-value data",
             Self::Rooms => "rooms",
+            Self::Timers => "timers",
         })
     }
 }

@@ -30,8 +30,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet,
-    WriteSetResult, Writer,
+    DueKey, Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, SLOTS, Schedule, StoreError,
+    Usage, WriteSet, WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -283,6 +283,18 @@ impl Maintenance for SqliteStore {
                 return Ok(());
             }
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl Schedule for SqliteStore {
+    async fn own_slots(&self, _: &str, _: Duration) -> Result<Vec<u16>, StoreError> {
+        // No other process has the database open.
+        Ok((0..SLOTS).collect())
+    }
+
+    async fn due_keys(&self, _: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+        self.read(move |db| reader::due_keys(db, now, per_handler, limit)).await
     }
 }
 

@@ -55,6 +55,16 @@ pub enum Write {
         /// The time from which the key counts as absent, in milliseconds since the Unix epoch.
         expires_at: Option<u64>,
     },
+    /// Sets a key that is due at some time: the store lists it among the [due](crate::Schedule::due_keys) ones from then on.
+    /// [`KvDelete`](Self::KvDelete) removes it.
+    TimerSet {
+        /// The key, of [`KvKey::timer`].
+        key: KvKey,
+        /// The new value.
+        value: Vec<u8>,
+        /// When it is due, in milliseconds since the Unix epoch.
+        due_at: u64,
+    },
     /// Deletes a key, if it is there.
     KvDelete {
         /// The key.
@@ -94,6 +104,26 @@ pub struct KvKey {
     pub handler: Arc<str>,
     /// The key that the handler chose.
     pub key: String,
+}
+
+/// What follows the handler's name in the space of its timers. No handler's name has a `/`.
+const TIMERS: &str = "/timers";
+
+impl KvKey {
+    /// The key of a handler's timer. Timers are keys with a due time, in a space that the handler's `kv` does not reach.
+    #[must_use]
+    pub fn timer(handler: &str, name: String) -> Self {
+        Self {
+            handler: format!("{handler}{TIMERS}").into(),
+            key: name,
+        }
+    }
+
+    /// The handler whose timer the key is, if it is one.
+    #[must_use]
+    pub fn timer_of(&self) -> Option<&str> {
+        self.handler.strip_suffix(TIMERS)
+    }
 }
 
 /// The answer to one write set: what became of each write, in order, or why all of them were rejected.

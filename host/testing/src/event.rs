@@ -1,10 +1,10 @@
 //! The events that a test dispatches.
 
-use parlance_handler::capability::Status;
+use parlance_handler::capability::{Status, Timer};
 use parlance_handler::recording::{Blob, Input, PresenceChange};
 use parlance_handler::sandbox::{Change, HandlerReply};
 use parlance_hub::Reply;
-use parlance_store::PastRange;
+use parlance_store::{DueKey, PastRange};
 use serde_json::Value;
 
 /// The user who causes an event if the test does not name one.
@@ -25,6 +25,8 @@ pub struct Event {
     pub(crate) input: Input,
     /// The messages that a `join-room` asks for.
     pub(crate) past: PastRange,
+    /// The timer, if the event is one.
+    pub(crate) due: Option<DueKey>,
 }
 
 impl Event {
@@ -33,7 +35,22 @@ impl Event {
             user: DEFAULT_USER.to_owned(),
             input,
             past: PastRange::default(),
+            due: None,
         }
+    }
+
+    /// A timer that is due; `None` when the store has something else.
+    pub(crate) fn timer(due: DueKey) -> Option<Self> {
+        let input = Input::Timer {
+            owner: due.key.timer_of()?.to_owned(),
+            name: due.key.key.clone(),
+            due_ms: due.due_at,
+            payload: Timer::read(&due.value)?.payload,
+        };
+        Some(Self {
+            due: Some(due),
+            ..Self::new(input)
+        })
     }
 
     /// `send-message`

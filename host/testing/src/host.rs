@@ -283,11 +283,23 @@ impl TestHost {
         self.faults.http.insert(format!("{method} {url}"), answer);
     }
 
-    /// Advances the clock.
-    pub fn advance(&mut self, by: Duration) {
-        self.now_ms = self
-            .now_ms
-            .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+    /// Advances the clock. Timers that become due fire, each at its time; returns their outcomes.
+    ///
+    /// # Panics
+    /// When more than 10,000 timers fire.
+    #[track_caller]
+    pub fn advance(&mut self, by: Duration) -> Vec<Outcome> {
+        let start = self.now_ms;
+        let until = start.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+        self.now_ms = until;
+        let (server, setup) = (self.server.clone(), self.setup());
+        let at = move |now_ms| {
+            Ok(EventSetup {
+                now_ms,
+                ..setup.clone()
+            })
+        };
+        expect_ok(self.run(async move { server.fire_timers(until, at, start).await }))
     }
 
     /// Dispatches an event. If the handler accepts it, its effects are committed and delivered before the next event.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use parlance_handler::capability::{Call, Effect};
+use anyhow::{Context as _, Result, bail};
+use parlance_handler::capability::{Call, Effect, Timer};
 use parlance_handler::recording::Input;
-use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply};
+use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply, Trap};
 use parlance_hub::Undone;
 use parlance_store::{KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::error::{Code, EventError};
@@ -17,10 +17,44 @@ use crate::handlers::TestHandler;
 use crate::outcome::Outcome;
 use crate::server::{ConnectedUser, Decided, EventSetup, TestServer};
 
+/// Timers that one advance of the clock fires at most.
+const FIRED_MAX: usize = 10_000;
 /// After how long a client may send an event again that others came before at each run.
 const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 
+/// Whether the host could not run the handler.
+fn is_unavailable(trap: &Option<Trap>) -> bool {
+    trap.as_ref().is_some_and(|trap| !trap.kind.is_handler_fault())
+}
+
 impl TestServer {
+    /// Lets the timers fire that are due by `until`, each at its time and in their order. Returns their outcomes, and gives
+    /// the clock to `at`.
+    pub(crate) async fn fire_timers(
+        &self,
+        until: u64,
+        mut setup: impl FnMut(u64) -> Result<EventSetup>,
+        start: u64,
+    ) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        let mut now = start;
+        while let Ok(Some(due)) = self.store.next_due(until).await {
+            if outcomes.len() >= FIRED_MAX {
+                bail!("more than {FIRED_MAX} timers were due: a timer that sets itself again at once never ends");
+            }
+            now = now.max(due.due_at);
+            let key = due.key.clone();
+            let event = Event::timer(due).with_context(|| format!("the timer {:?} cannot be read", key.key))?;
+            let outcome = self.dispatch(&setup(now)?, &event).await?;
+            let is_stuck = outcome.effects.is_empty();
+            outcomes.push(outcome);
+            if is_stuck {
+                break;
+            }
+        }
+        Ok(outcomes)
+    }
+
     pub(crate) async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, event: &Event) -> Result<Outcome> {
         let input = &event.input;
         if let Some(outcome) = self.repeated(client, setup, input).await? {
@@ -53,7 +87,7 @@ impl TestServer {
         is_rerun: bool,
     ) -> CallOutcome {
         let call = Call {
-            is_server_event: matches!(input, Input::ServerEvent { .. }),
+            is_server_event: input.handler_input(&[]).is_of_nobody(),
             is_rerun,
             ..self.call(client, setup, handler, input.sent())
         };
@@ -125,12 +159,27 @@ impl TestServer {
                 Err(error)
             }
         };
+        let mut reads = ran.reads;
+        let decided = match &event.due {
+            // The timer's turn ends with what its handler does, also when that is nothing.
+            Some(due) if !is_unavailable(&trap) => {
+                let mut effects = decided.unwrap_or_default();
+                if let Some(timer) = Timer::read(&due.value) {
+                    let end = timer.end_turn(due.key.clone(), setup.now_ms);
+                    effects.insert(0, Effect::Write(Arc::new(end)));
+                }
+                reads.at = setup.now_ms;
+                reads.add_key(&due.key, Some(&due.value));
+                Ok(effects)
+            }
+            _ => decided,
+        };
         let writes = |effects: &Vec<Effect>| effects.iter().any(|effect| effect.write().is_some());
         let reads = if decided.as_ref().is_ok_and(writes) {
-            ran.reads
+            reads
         } else {
             // One read saw one moment.
-            let holds = ran.reads.len() < 2 || self.store.reads_hold(self.tenant(), &ran.reads).await.unwrap_or(true);
+            let holds = reads.len() < 2 || self.store.reads_hold(self.tenant(), &reads).await.unwrap_or(true);
             if !holds && may_run_again {
                 return Ok(None);
             }

@@ -278,6 +278,7 @@ impl TestServer {
         let mut taking = setup.handlers.iter().filter(|handler| handler.takes(interface));
         let asker = match input {
             Input::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
+            Input::Timer { owner, .. } => Some(owner.as_str().into()),
             _ => None,
         };
         match asker {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance_store::memory::MemoryStore;
 use parlance_store::{
-    KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError, WriteSet, WriteSetResult, Writer,
+    DueKey, KvKey, KvRange, Message, Page, Range, ReadSet, Reader, Schedule as _, StoreError, WriteSet, WriteSetResult,
+    Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
@@ -30,6 +31,17 @@ impl TestStore {
 
     pub(crate) fn set_silent(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// The first timer that is due at `now`.
+    pub(crate) async fn next_due(&self, now: u64) -> Result<Option<DueKey>, StoreError> {
+        Ok(self
+            .available()
+            .await?
+            .due_keys(&[], now, 1, 1)
+            .await?
+            .into_iter()
+            .next())
     }
 
     async fn available(&self) -> Result<&MemoryStore, StoreError> {

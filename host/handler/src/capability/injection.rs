@@ -13,6 +13,8 @@ pub enum Capability {
     Rooms,
     /// `presence`
     Presence,
+    /// `timers`
+    Timers,
     /// `wasi:http/outgoing-handler`
     Http,
 }

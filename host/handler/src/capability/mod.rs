@@ -31,6 +31,7 @@ mod settings;
 mod tap;
 #[cfg(any(test, feature = "test-util"))]
 mod test_util;
+mod timers;
 
 pub use ambient::{RandomSource, SystemRandom};
 pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};
@@ -44,6 +45,7 @@ pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
 pub use tap::{HttpAnswer, HttpErrorName, HttpHead, HttpRequest, HttpTap, WasiTap};
+pub use timers::Timer;
 
 /// Why a capability refuses a call: the WIT's `fault`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -226,9 +226,12 @@ fn function(line: &str) -> &str {
 fn group_of(effect: &RecordedEffect) -> Group {
     match effect {
         RecordedEffect::Post { .. } | RecordedEffect::MarkRead { .. } => Group::Posts,
-        RecordedEffect::SetKey { .. } | RecordedEffect::DeleteKey { .. } | RecordedEffect::IncrementKey { .. } => {
-            Group::Keys
-        }
+        // A timer is a key with a due time.
+        RecordedEffect::SetKey { .. }
+        | RecordedEffect::DeleteKey { .. }
+        | RecordedEffect::IncrementKey { .. }
+        | RecordedEffect::SetTimer { .. }
+        | RecordedEffect::CancelTimer { .. } => Group::Keys,
         RecordedEffect::Emit { .. } => Group::Emits,
         RecordedEffect::Join { .. }
         | RecordedEffect::Leave { .. }

@@ -49,6 +49,13 @@ pub enum Input {
         #[serde(default)]
         attachments: Vec<Blob>,
     },
+    /// `on-timer.handle`
+    Timer {
+        owner: String,
+        name: String,
+        due_ms: u64,
+        payload: String,
+    },
 }
 
 /// A change of a connection's presence.
@@ -139,6 +146,17 @@ impl Input {
                 arguments: answer.map(|(arguments, _)| arguments.clone()),
                 attachments: answer.map(|(_, attachments)| blobs(attachments)).unwrap_or_default(),
             },
+            HandlerInput::Timer {
+                owner,
+                name,
+                due_ms,
+                payload,
+            } => Self::Timer {
+                owner: owner.to_owned(),
+                name: name.to_owned(),
+                due_ms,
+                payload: payload.clone(),
+            },
         }
     }
 
@@ -202,6 +220,17 @@ impl Input {
                 asker,
                 tag,
                 answer: arguments.as_ref().map(|arguments| (arguments, slices)),
+            },
+            Self::Timer {
+                owner,
+                name,
+                due_ms,
+                payload,
+            } => HandlerInput::Timer {
+                owner,
+                name,
+                due_ms: *due_ms,
+                payload,
             },
         }
     }

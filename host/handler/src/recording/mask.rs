@@ -88,6 +88,7 @@ fn input(input: &mut Input, with_content: bool) {
             attachments.iter_mut().for_each(|attachment| content.binary(attachment));
         }
         Input::ServerEvent { arguments, .. } => content.json(arguments),
+        Input::Timer { payload, .. } => content.json(payload),
         Input::Answer {
             arguments, attachments, ..
         } => {
@@ -172,6 +173,7 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
                 metadata.iter_mut().for_each(|metadata| content.json(metadata));
             }
             RecordedEffect::SetKey { value, .. } => content.value(value),
+            RecordedEffect::SetTimer { payload, .. } => content.json(payload),
             RecordedEffect::Emit {
                 packet, attachments, ..
             } => {
@@ -180,6 +182,7 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
             }
             RecordedEffect::SetData { data } => content.json(data),
             RecordedEffect::MarkRead { .. }
+            | RecordedEffect::CancelTimer { .. }
             | RecordedEffect::DeleteKey { .. }
             | RecordedEffect::IncrementKey { .. }
             | RecordedEffect::Join { .. }
@@ -207,6 +210,7 @@ pub(super) fn ids(outcome: &mut Outcome) {
             RecordedEffect::SetKey { key, .. }
             | RecordedEffect::DeleteKey { key }
             | RecordedEffect::IncrementKey { key, .. } => text(key),
+            RecordedEffect::SetTimer { name, .. } | RecordedEffect::CancelTimer { name } => text(name),
             RecordedEffect::Emit {
                 to, packet, question, ..
             } => {

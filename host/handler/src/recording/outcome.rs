@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use crate::capability::{Audience, Effect, Level, LogLine, Packet, Status};
+use crate::capability::{Audience, Effect, Level, LogLine, Packet, Status, Timer};
 use crate::sandbox::{CallOutcome, Failure, HandlerReply, TrapKind};
 use parlance_store::Write;
 
@@ -81,6 +81,16 @@ pub enum RecordedEffect {
         value: Blob,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<u64>,
+    },
+    SetTimer {
+        name: String,
+        due_ms: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every_ms: Option<u64>,
+        payload: String,
+    },
+    CancelTimer {
+        name: String,
     },
     DeleteKey {
         key: String,
@@ -276,6 +286,16 @@ impl From<&Write> for RecordedEffect {
                 value: Blob(value.clone()),
                 expires_at: *expires_at,
             },
+            Write::TimerSet { key, value, due_at } => {
+                let timer = Timer::read(value);
+                Self::SetTimer {
+                    name: key.key.clone(),
+                    due_ms: *due_at,
+                    every_ms: timer.as_ref().and_then(|timer| timer.every),
+                    payload: timer.map(|timer| timer.payload).unwrap_or_default(),
+                }
+            }
+            Write::KvDelete { key } if key.timer_of().is_some() => Self::CancelTimer { name: key.key.clone() },
             Write::KvDelete { key } => Self::DeleteKey { key: key.key.clone() },
             Write::KvIncrement { key, by, .. } => Self::IncrementKey {
                 key: key.key.clone(),

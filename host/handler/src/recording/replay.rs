@@ -92,7 +92,6 @@ impl Replayer {
         let identity = Arc::new(self.identities.identity(&event.identity)?);
         let answers = Arc::new(Answers::of(event, self.with_content));
         let limits = Arc::new(context.limits.call());
-        let interface = event.input.interface();
         let call = Call {
             identity,
             connection: ConnectionId::from_socket_id(&event.connection),
@@ -106,7 +105,7 @@ impl Replayer {
             wasi_tap: Some(answers.clone()),
             has_reserved_slot: false,
             is_rerun: false,
-            is_server_event: interface == Interface::ServerEvent,
+            is_server_event: event.input.handler_input(&[]).is_of_nobody(),
             takes_answers: self.handler.handles(Interface::Answer),
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
             reads: ReadSet::default(),

@@ -304,6 +304,12 @@ impl Handler {
                 let guest = exported(&self.compiled.exports.server_event)?.load(&mut *store, &instance)?;
                 data_reply(guest.call_handle(store, received_at, name, arguments).await)
             }
+            HandlerInput::Timer {
+                name, due_ms, payload, ..
+            } => {
+                let guest = exported(&self.compiled.exports.timer)?.load(&mut *store, &instance)?;
+                empty_reply(guest.call_handle(store, name, due_ms, payload).await)
+            }
             HandlerInput::Answer { tag, answer, .. } => {
                 let guest = exported(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
                 let answer =

@@ -159,6 +159,17 @@ impl wit::kv::Host for CallState {
     }
 }
 
+impl wit::timers::Host for CallState {
+    fn set(&mut self, name: String, due_ms: u64, every_ms: Option<u64>, payload: String) -> GuestResult<()> {
+        let call = self.enter(name.len() + payload.len())?;
+        Ok(call.set_timer(name, due_ms, every_ms, payload).map_err(Into::into))
+    }
+
+    fn cancel(&mut self, name: String) -> GuestResult<()> {
+        Ok(self.enter(name.len())?.cancel_timer(name).map_err(Into::into))
+    }
+}
+
 impl From<wit::broadcast::Audience> for AudienceRequest {
     fn from(to: wit::broadcast::Audience) -> Self {
         match to {

@@ -40,6 +40,14 @@ pub enum HandlerInput<'a> {
         /// A JSON array and its attachments; absent if the client did not answer.
         answer: Option<(&'a String, &'a [&'a [u8]])>,
     },
+    /// `on-timer.handle`
+    Timer {
+        /// The name of the handler that has set it.
+        owner: &'a str,
+        name: &'a str,
+        due_ms: u64,
+        payload: &'a String,
+    },
 }
 
 impl<'a> HandlerInput<'a> {
@@ -54,8 +62,25 @@ impl<'a> HandlerInput<'a> {
             | Self::Presence(_)
             | Self::Event { .. }
             | Self::ServerEvent { .. }
-            | Self::Answer { .. } => None,
+            | Self::Answer { .. }
+            | Self::Timer { .. } => None,
         }
+    }
+
+    /// The handler whose event it is, where that is not decided by a route.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Answer { asker, .. } => Some(asker),
+            Self::Timer { owner, .. } => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// Whether no client has caused it.
+    #[must_use]
+    pub fn is_of_nobody(&self) -> bool {
+        matches!(self, Self::ServerEvent { .. } | Self::Timer { .. })
     }
 
     /// The interface that handles it.
@@ -70,6 +95,7 @@ impl<'a> HandlerInput<'a> {
             Self::Event { .. } => Interface::Event,
             Self::ServerEvent { .. } => Interface::ServerEvent,
             Self::Answer { .. } => Interface::Answer,
+            Self::Timer { .. } => Interface::Timer,
         }
     }
 }

@@ -21,11 +21,13 @@ pub enum Interface {
     ServerEvent,
     /// `on-answer`
     Answer,
+    /// `on-timer`
+    Timer,
 }
 
 impl Interface {
     /// All interfaces.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Message,
         Self::Typing,
         Self::Receipt,
@@ -34,12 +36,14 @@ impl Interface {
         Self::Event,
         Self::ServerEvent,
         Self::Answer,
+        Self::Timer,
     ];
 
-    /// Whether events are routed by this interface. Answers are not: they go to the handler that asked.
+    /// Whether events are routed by this interface. Answers and timers are not: they go to the handler that asked or set
+    /// them.
     #[must_use]
     pub fn is_routed(self) -> bool {
-        self != Self::Answer
+        !matches!(self, Self::Answer | Self::Timer)
     }
 
     /// The interface's name in `wit/`.
@@ -60,6 +64,7 @@ impl Interface {
             Self::Event => "event",
             Self::ServerEvent => "server_event",
             Self::Answer => "answer",
+            Self::Timer => "timer",
         }
     }
 }

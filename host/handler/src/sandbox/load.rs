@@ -43,6 +43,7 @@ pub(super) struct ExportIndices {
     pub(super) event_ack: Option<exports::on_event_ack::GuestIndices>,
     pub(super) answer: Option<exports::on_answer::GuestIndices>,
     pub(super) server_event: Option<exports::on_server_event::GuestIndices>,
+    pub(super) timer: Option<exports::on_timer::GuestIndices>,
 }
 
 /// A compiled, linked and checked component. All handlers of the same bytes share it.
@@ -401,6 +402,7 @@ impl Sandbox {
             event_ack: exports::on_event_ack::GuestIndices::new(&pre).ok(),
             answer: exports::on_answer::GuestIndices::new(&pre).ok(),
             server_event: exports::on_server_event::GuestIndices::new(&pre).ok(),
+            timer: exports::on_timer::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -469,6 +471,7 @@ impl ExportIndices {
             event_ack, "on-event-ack";
             answer, "on-answer";
             server_event, "on-server-event";
+            timer, "on-timer";
         }
         Ok(())
     }
@@ -483,6 +486,7 @@ impl ExportIndices {
             Interface::Event => self.event.is_some() || self.event_ack.is_some(),
             Interface::Answer => self.answer.is_some(),
             Interface::ServerEvent => self.server_event.is_some(),
+            Interface::Timer => self.timer.is_some(),
         }
     }
 }

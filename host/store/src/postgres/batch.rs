@@ -47,6 +47,10 @@ const FIND_MESSAGES: &str = "SELECT w.n, m.room_id, m.seq, m.sent_at, coalesce(m
     FROM unnest($1::bigint[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS w (tenant_id, id, posted, n)
     JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id";
 
+const COUNT_TIMERS: &str =
+    "SELECT w.n, (SELECT count(*) FROM kv k WHERE k.tenant_id = w.tenant_id AND k.handler = w.handler)
+    FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, handler, n)";
+
 const FIND_RECEIPTS: &str = "SELECT w.n, r.read_at
     FROM unnest($1::bigint[], $2::bytea[], $3::text[]) WITH ORDINALITY AS w (tenant_id, id, reader, n)
     JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id
@@ -74,6 +78,8 @@ struct Touched<'a> {
     messages: BTreeMap<(i64, MessageId), bool>,
     receipts: BTreeSet<ReceiptKey<'a>>,
     handler_locks: HandlerLocks,
+    /// The spaces of the timers that it sets.
+    timer_spaces: BTreeSet<(i64, &'a str)>,
     /// What each event has read, with its tenant's row id.
     reads: Vec<(i64, &'a ReadSet)>,
 }
@@ -99,8 +105,11 @@ impl<'a> Touched<'a> {
                         touched.messages.entry((tenant, *id)).or_insert(false);
                         touched.receipts.insert((tenant, *id, user));
                     }
-                    Write::KvSet { key, .. } | Write::KvDelete { key } => {
+                    Write::KvSet { key, .. } | Write::KvDelete { key } | Write::TimerSet { key, .. } => {
                         touched.handler_locks.add(tenant, &key.handler, false);
+                        if matches!(&**write, Write::TimerSet { .. }) {
+                            touched.timer_spaces.insert((tenant, &key.handler));
+                        }
                         touched.keys.entry((tenant, key)).or_insert(false);
                     }
                     Write::KvIncrement { key, .. } => {
@@ -198,12 +207,17 @@ async fn load<'a>(
             vec![&receipt_tenants, &receipt_ids, &receipt_users],
         ));
     }
+    let spaces: Vec<(i64, &str)> = touched.timer_spaces.iter().copied().collect();
+    let (space_tenants, space_handlers): (Vec<i64>, Vec<&str>) = spaces.iter().copied().unzip();
     // After the locks, too.
     let columns = ReadColumns::of(touched.reads.iter().copied());
     let (read_keys, read_ranges) = (columns.read_keys(), columns.read_ranges());
     let (reads_keys, reads_ranges) = (read_keys.is_some(), read_ranges.is_some());
     statements.extend(read_keys);
     statements.extend(read_ranges);
+    if !spaces.is_empty() {
+        statements.push(Statement::Prepared(COUNT_TIMERS, vec![&space_tenants, &space_handlers]));
+    }
     let not_rows = 2 + usize::from(locks.is_some());
     let mut results = connection.pipeline(statements).await?.into_iter().skip(not_rows);
     let mut next = |sent: bool| if sent { results.next() } else { None }.unwrap_or_default();
@@ -227,6 +241,7 @@ async fn load<'a>(
             bytes: decode::get::<i64>(&row, 1)?.cast_unsigned(),
             value: value.map(Cow::Owned),
             expires_at: decode::get(&row, 3)?,
+            due_at: None,
             changed: false,
         };
         let at = *by_ordinal(&keys, &row)?;
@@ -249,6 +264,10 @@ async fn load<'a>(
             .insert(*by_ordinal(&receipts, &row)?, decode::get(&row, 1)?);
     }
     let (keys, ranges) = (next(reads_keys), next(reads_ranges));
+    for row in next(!spaces.is_empty()) {
+        let count = decode::get::<i64>(&row, 1)?.cast_unsigned();
+        state.timers.insert(*by_ordinal(&spaces, &row)?, count);
+    }
     let stored = columns.stored(touched.reads.iter().map(|(_, reads)| *reads), &keys, &ranges)?;
     Ok((state, stored))
 }

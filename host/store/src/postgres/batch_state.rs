@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::key_reads::StoredReads;
 use crate::quota::{exceeded, message_bytes};
 use crate::{
-    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write, WriteSet,
-    WriteSetResult, Written, counter,
+    Draft, FirstPost, KvKey, KvRange, QuotaKind, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write,
+    WriteSet, WriteSetResult, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, UserId};
 
@@ -46,6 +46,8 @@ pub(super) struct KvEntry<'a> {
     /// The value. `None` when the batch does not need the stored one.
     pub(super) value: Option<Cow<'a, [u8]>>,
     pub(super) expires_at: Option<i64>,
+    /// When the key is due, as far as this batch has set it.
+    pub(super) due_at: Option<i64>,
     /// This batch has set the key.
     pub(super) changed: bool,
 }
@@ -87,6 +89,8 @@ pub(super) struct BatchState<'a> {
     /// The keys that the database has before this batch.
     pub(super) stored_keys: HashSet<KvRowKey<'a>>,
     pub(super) usage: HashMap<i64, Usage>,
+    /// How many keys the spaces of timers have before this batch.
+    pub(super) timers: HashMap<(i64, &'a str), u64>,
     pub(super) new_messages: Vec<NewMessage<'a>>,
     pub(super) new_receipts: Vec<NewReceipt<'a>>,
     undo: Vec<Undo<'a>>,
@@ -151,7 +155,16 @@ impl<'a> BatchState<'a> {
             Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
             Write::KvSet { key, value, expires_at } => {
                 let value = Cow::Borrowed(value.as_slice());
-                self.set((tenant, key), value, expires_at.map(u64::cast_signed), quota)?;
+                self.set((tenant, key), value, (expires_at.map(u64::cast_signed), None), quota)?;
+                Ok(Written::Done)
+            }
+            Write::TimerSet { key, value, due_at } => {
+                let at = (tenant, key);
+                if !self.kv.contains_key(&at) && self.timers_of(at) >= quota.timers {
+                    return Err(Rejected::QuotaExceeded(QuotaKind::Timers));
+                }
+                let due_at = i64::try_from(*due_at).unwrap_or(i64::MAX);
+                self.set(at, Cow::Borrowed(value.as_slice()), (None, Some(due_at)), quota)?;
                 Ok(Written::Done)
             }
             Write::KvDelete { key } => {
@@ -171,7 +184,7 @@ impl<'a> BatchState<'a> {
                 self.set(
                     (tenant, key),
                     Cow::Owned(sum.to_string().into_bytes()),
-                    expires_at,
+                    (expires_at, None),
                     quota,
                 )?;
                 Ok(Written::Done)
@@ -246,12 +259,31 @@ impl<'a> BatchState<'a> {
         Ok(Written::Read { at, first: true })
     }
 
+    /// How many timers the handler has by now.
+    fn timers_of(&self, at: KvRowKey<'a>) -> u64 {
+        let is_same = |other: &&KvRowKey<'a>| other.0 == at.0 && other.1.handler == at.1.handler;
+        let added = self
+            .kv
+            .keys()
+            .filter(is_same)
+            .filter(|key| !self.stored_keys.contains(*key))
+            .count();
+        let removed = self
+            .stored_keys
+            .iter()
+            .filter(is_same)
+            .filter(|key| !self.kv.contains_key(*key))
+            .count();
+        let stored = self.timers.get(&(at.0, &*at.1.handler)).copied().unwrap_or(0);
+        (stored + added as u64).saturating_sub(removed as u64)
+    }
+
     /// Sets a key and counts the difference in bytes.
     fn set(
         &mut self,
         at: KvRowKey<'a>,
         value: Cow<'a, [u8]>,
-        expires_at: Option<i64>,
+        (expires_at, due_at): (Option<i64>, Option<i64>),
         quota: StorageQuota,
     ) -> Result<(), Rejected> {
         let before = self.kv.get(&at).map_or(0, |entry| size(at.1, entry));
@@ -259,6 +291,7 @@ impl<'a> BatchState<'a> {
             bytes: value.len() as u64,
             value: Some(value),
             expires_at,
+            due_at,
             changed: true,
         };
         match size(at.1, &new).checked_sub(before) {

@@ -24,12 +24,12 @@ const REMOVE_ROOMS: &str = "DELETE FROM rooms WHERE id = ANY ($1::bigint[]) AND 
 const INSERT_RECEIPTS: &str = "INSERT INTO receipts (room_id, seq, reader, read_at)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[])";
 
-const INSERT_KEYS: &str = "INSERT INTO kv (tenant_id, handler, key, value, expires_at)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])";
+const INSERT_KEYS: &str = "INSERT INTO kv (tenant_id, handler, key, value, expires_at, due_at)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[])";
 
-const UPDATE_KEYS: &str = "UPDATE kv k SET value = w.value, expires_at = w.expires_at
-    FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])
-         AS w (tenant_id, handler, key, value, expires_at)
+const UPDATE_KEYS: &str = "UPDATE kv k SET value = w.value, expires_at = w.expires_at, due_at = w.due_at
+    FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bigint[])
+         AS w (tenant_id, handler, key, value, expires_at, due_at)
     WHERE k.tenant_id = w.tenant_id AND k.handler = w.handler AND k.key = w.key";
 
 const DELETE_KEYS: &str =
@@ -261,6 +261,7 @@ struct KvColumns<'a> {
     keys: KvKeyColumns<'a>,
     values: Vec<&'a [u8]>,
     expiries: Vec<Option<i64>>,
+    due_times: Vec<Option<i64>>,
 }
 
 impl<'a> KvColumns<'a> {
@@ -272,6 +273,7 @@ impl<'a> KvColumns<'a> {
                 .map(|(_, entry)| entry.value.as_deref().unwrap_or_default())
                 .collect(),
             expiries: keys.iter().map(|(_, entry)| entry.expires_at).collect(),
+            due_times: keys.iter().map(|(_, entry)| entry.due_at).collect(),
         }
     }
 
@@ -281,7 +283,10 @@ impl<'a> KvColumns<'a> {
             handlers,
             keys,
         } = &self.keys;
-        Statement::Prepared(sql, vec![tenants, handlers, keys, &self.values, &self.expiries])
+        Statement::Prepared(
+            sql,
+            vec![tenants, handlers, keys, &self.values, &self.expiries, &self.due_times],
+        )
     }
 }
 

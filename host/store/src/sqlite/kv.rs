@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::reader::{live, range};
 use super::usage_cache::UsageCache;
 use super::writer::WriteError;
-use crate::{KvKey, ReadSet, Usage, ValueDigest, WriteSet, Written, counter};
+use crate::{KvKey, QuotaKind, ReadSet, Rejected, Usage, ValueDigest, WriteSet, Written, counter};
 
 /// The most expired keys that one sweep removes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 200;
@@ -15,12 +15,20 @@ const SWEEP_KEYS: i64 = 200;
 /// machine's clock, and must not remove a key that an event in flight may still see.
 const SWEEP_GRACE: Duration = Duration::from_secs(60);
 
-fn set(db: &Connection, tenant: i64, key: &KvKey, value: &[u8], expires_at: Option<i64>) -> rusqlite::Result<()> {
+/// When a key expires and when it is due.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Times {
+    pub(super) expires_at: Option<i64>,
+    pub(super) due_at: Option<i64>,
+}
+
+fn set(db: &Connection, tenant: i64, key: &KvKey, value: &[u8], times: Times) -> rusqlite::Result<()> {
+    let Times { expires_at, due_at } = times;
     db.prepare_cached(
-        "INSERT INTO kv (tenant_id, handler, key, value, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at",
+        "INSERT INTO kv (tenant_id, handler, key, value, expires_at, due_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at, due_at = excluded.due_at",
     )?
-    .execute(params![tenant, &*key.handler, key.key, value, expires_at])?;
+    .execute(params![tenant, &*key.handler, key.key, value, expires_at, due_at])?;
     Ok(())
 }
 
@@ -41,9 +49,12 @@ pub(super) fn replace(
     write_set: &WriteSet,
     key: &KvKey,
     value: &[u8],
-    expires_at: Option<i64>,
+    times: Times,
 ) -> Result<(), WriteError> {
     let (before, after) = (size(db, tenant, key)?, (key.key.len() + value.len()) as u64);
+    if times.due_at.is_some() && before == 0 {
+        check_timers(db, tenant, key, write_set.quota.timers)?;
+    }
     match after.checked_sub(before) {
         Some(more) => {
             let more = Usage {
@@ -54,7 +65,19 @@ pub(super) fn replace(
         }
         None => usages.remove_kv(db, tenant, before - after)?,
     }
-    Ok(set(db, tenant, key, value, expires_at)?)
+    Ok(set(db, tenant, key, value, times)?)
+}
+
+/// Rejects one more timer where a handler has as many as it may.
+fn check_timers(db: &Connection, tenant: i64, key: &KvKey, most: u64) -> Result<(), WriteError> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let count: i64 = db
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM kv WHERE tenant_id = ?1 AND handler = ?2 LIMIT ?3)")?
+        .query_row(params![tenant, &*key.handler, most], |row| row.get(0))?;
+    if count >= most {
+        return Err(Rejected::QuotaExceeded(QuotaKind::Timers).into());
+    }
+    Ok(())
 }
 
 pub(super) fn increment(
@@ -82,7 +105,10 @@ pub(super) fn increment(
         write_set,
         key,
         sum.to_string().as_bytes(),
-        expires_at,
+        Times {
+            expires_at,
+            due_at: None,
+        },
     )?;
     Ok(Written::Done)
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::open::Lock;
 use super::recent::SharedRecent;
-use crate::{ClientRef, End, KvKey, KvRange, Message, Page, Range, RequestDigest};
+use crate::{ClientRef, DueKey, End, KvKey, KvRange, Message, Page, Range, RequestDigest};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// What a reader thread is told to do. The thread that takes a command from the shared queue carries it out.
@@ -211,6 +211,32 @@ pub(super) fn tenant_row(db: &Connection, tenant: &TenantId) -> Result<Option<i6
     db.prepare_cached("SELECT id FROM tenants WHERE name = ?1")?
         .query_row([tenant.as_str()], |row| row.get(0))
         .optional()
+}
+
+/// The keys that are due at `now`; see [`Schedule::due_keys`](crate::Schedule::due_keys).
+pub(super) fn due_keys(db: &Connection, now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>> {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let mut select = db.prepare_cached(
+        "SELECT t.name, d.handler, d.key, d.value, d.due_at FROM (
+           SELECT tenant_id, handler, key, value, due_at,
+                  row_number() OVER (PARTITION BY tenant_id, handler ORDER BY due_at, key) AS n
+           FROM kv WHERE due_at IS NOT NULL AND due_at <= ?1) d
+         JOIN tenants t ON t.id = d.tenant_id
+         WHERE d.n <= ?2 ORDER BY d.n, d.due_at LIMIT ?3",
+    )?;
+    let due = |row: &Row<'_>| {
+        Ok(DueKey {
+            tenant: row.get(0)?,
+            key: KvKey {
+                handler: row.get_ref(1)?.as_str()?.into(),
+                key: row.get(2)?,
+            },
+            value: row.get(3)?,
+            due_at: unsigned(row, 4)?,
+        })
+    };
+    let keys = select.query_map([now, i64::from(per_handler), i64::from(limit)], due)?;
+    keys.collect()
 }
 
 /// Whether a key with this `expires_at` column exists at `now`.

@@ -33,7 +33,9 @@ fn upper_bound(writes: &[Arc<Write>]) -> Usage {
                 upper_bound.message_bytes += message_bytes(&draft.content, draft.metadata.as_deref());
                 upper_bound.rooms += 1;
             }
-            Write::KvSet { key, value, .. } => upper_bound.kv_bytes += (key.key.len() + value.len()) as u64,
+            Write::KvSet { key, value, .. } | Write::TimerSet { key, value, .. } => {
+                upper_bound.kv_bytes += (key.key.len() + value.len()) as u64
+            }
             // A 64-bit number has at most 20 characters.
             Write::KvIncrement { key, .. } => upper_bound.kv_bytes += key.key.len() as u64 + 20,
             Write::MarkRead { .. } | Write::KvDelete { .. } => {}

@@ -271,7 +271,20 @@ impl Batch<'_> {
             Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
             Write::KvSet { key, value, expires_at } => {
                 let row = self.rows.ensure_tenant(db, tenant)?;
-                kv::replace(db, usages, row, write_set, key, value, expires_at.map(u64::cast_signed))?;
+                let times = kv::Times {
+                    expires_at: expires_at.map(u64::cast_signed),
+                    due_at: None,
+                };
+                kv::replace(db, usages, row, write_set, key, value, times)?;
+                Ok(Written::Done)
+            }
+            Write::TimerSet { key, value, due_at } => {
+                let row = self.rows.ensure_tenant(db, tenant)?;
+                let times = kv::Times {
+                    expires_at: None,
+                    due_at: Some(i64::try_from(*due_at).unwrap_or(i64::MAX)),
+                };
+                kv::replace(db, usages, row, write_set, key, value, times)?;
                 Ok(Written::Done)
             }
             Write::KvDelete { key } => {
@@ -413,7 +426,7 @@ impl Batch<'_> {
 
 fn can_reject(write: &Write) -> bool {
     match write {
-        Write::MarkRead { .. } | Write::KvIncrement { .. } => true,
+        Write::MarkRead { .. } | Write::KvIncrement { .. } | Write::TimerSet { .. } => true,
         Write::Append(draft) => draft.client.is_some(),
         Write::KvSet { .. } | Write::KvDelete { .. } => false,
     }

@@ -1,6 +1,6 @@
 //! Effects, as a scenario names them.
 
-use parlance_handler::capability::{Audience, Effect, Packet, Status};
+use parlance_handler::capability::{Audience, Effect, Packet, Status, Timer};
 use parlance_store::Write;
 use serde_json::{Map, Value, json};
 
@@ -53,6 +53,19 @@ fn write_shown(write: &Write) -> Value {
             }
             json!({"set": set})
         }
+        Write::TimerSet { key, value, due_at } => {
+            let timer = Timer::read(value);
+            let mut set = Map::new();
+            set.insert("name".to_owned(), key.key.clone().into());
+            set.insert("due".to_owned(), (*due_at).into());
+            if let Some(every) = timer.as_ref().and_then(|timer| timer.every) {
+                set.insert("every".to_owned(), every.into());
+            }
+            let payload = timer.map(|timer| timer.payload).unwrap_or_default();
+            set.insert("payload".to_owned(), json_or_text(&payload));
+            json!({"set-timer": set})
+        }
+        Write::KvDelete { key } if key.timer_of().is_some() => json!({"cancel-timer": key.key}),
         Write::KvDelete { key } => json!({"delete": key.key}),
         Write::KvIncrement { key, by, .. } => json!({"increment": {"key": key.key, "by": by}}),
     }

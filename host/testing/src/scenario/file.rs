@@ -276,7 +276,7 @@ pub(super) struct Step {
     pub(super) answer: Option<Map<String, Value>>,
     /// The tag of a question that the client does not answer in time.
     pub(super) no_answer: Option<String>,
-    /// Time passes, such as 5s.
+    /// Time passes, such as 5s. Timers that become due fire; `expect` is about the last of them.
     pub(super) wait: Option<String>,
     /// A name for the id of the message that the event posts: `as: first` makes `${first}` stand for it.
     #[serde(rename = "as")]
@@ -410,6 +410,7 @@ pub(super) enum CapabilityName {
     Broadcast,
     Rooms,
     Presence,
+    Timers,
     Http,
 }
 

@@ -206,8 +206,18 @@ impl World {
     pub(super) async fn step(&mut self, step: &Step, has_faults: bool) -> Result<StepOutcome> {
         if let Some(wait) = &step.wait {
             let passed = humantime::parse_duration(wait).context("the time that passes")?;
-            self.now_ms = self.now_ms.saturating_add(millis_of(passed));
-            return Ok(self.outcome(None));
+            let start = self.now_ms;
+            self.now_ms = start.saturating_add(millis_of(passed));
+            let setup = self.setup(&Fault::default())?;
+            let at = |now_ms| {
+                Ok(EventSetup {
+                    now_ms,
+                    ..setup.clone()
+                })
+            };
+            let fired = self.server.fire_timers(self.now_ms, at, start).await?;
+            // What is compared is the last one; what clients received is of all.
+            return Ok(self.outcome(fired.into_iter().next_back()));
         }
         let none = Fault::default();
         let fault = step.fault.as_ref().filter(|_| has_faults).unwrap_or(&none);
@@ -426,6 +436,7 @@ fn capability(name: CapabilityName) -> Capability {
         CapabilityName::Broadcast => Capability::Broadcast,
         CapabilityName::Rooms => Capability::Rooms,
         CapabilityName::Presence => Capability::Presence,
+        CapabilityName::Timers => Capability::Timers,
         CapabilityName::Http => Capability::Http,
     }
 }
