@@ -28,6 +28,7 @@ macro_rules! world {
                     "parlance:chat/ambient@0.1.0": crate::bindings::capabilities::parlance::chat::ambient,
                     "parlance:chat/log@0.1.0": crate::bindings::capabilities::parlance::chat::log,
                     "parlance:chat/refusal@0.1.0": crate::bindings::capabilities::parlance::chat::refusal,
+                    "parlance:chat/timers@0.1.0": crate::bindings::capabilities::parlance::chat::timers,
                 },
             });
         }
@@ -69,4 +70,8 @@ world!(
 world!(
     /// `on-server-event`.
     server_event, "server-event-handler", "export_on_server_event"
+);
+world!(
+    /// `on-timer`.
+    timer, "timer-handler", "export_on_timer"
 );

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::broadcast::{self, Audience};
 use crate::messages::Draft;
-use crate::{Acknowledgement, Answer, Fault, Incoming, Rejection, refusal};
+use crate::{Acknowledgement, Answer, Fault, Incoming, Rejection, ambient, refusal, timers};
 
 /// The arguments of a custom event.
 pub struct Arguments {
@@ -42,6 +42,42 @@ impl Arguments {
     pub fn attachments(&self) -> &[Vec<u8>] {
         &self.attachments
     }
+}
+
+/// What a timer was set with.
+pub struct Payload(String);
+
+impl Payload {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(json: String) -> Self {
+        Self(json)
+    }
+
+    /// Parses it.
+    ///
+    /// # Errors
+    /// `invalid`, with what does not match and where.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
+        serde_json::from_str(&self.0).map_err(|error| Rejection::Invalid(format!("the payload does not match: {error}")))
+    }
+
+    /// The JSON.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Sets a timer that is due `after` this event arrived, or replaces the one with this name.
+/// [`TimerHandler`](crate::TimerHandler) is called with the payload then. With [`timers::set`] it can repeat.
+///
+/// # Errors
+/// As [`timers::set`]; `invalid` if the payload cannot be written as JSON.
+pub fn set_timer<T: Serialize + ?Sized>(name: &str, after: Duration, payload: &T) -> Result<(), Fault> {
+    let json = serde_json::to_string(payload).map_err(|error| Fault::Invalid(error.to_string()))?;
+    let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    timers::set(name, ambient::now_ms().saturating_add(after), None, &json)
 }
 
 /// Emits an event whose arguments are the elements of `arguments`: a tuple, an array or a slice.

@@ -11,13 +11,13 @@ mod panic;
 
 pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message, Rejection};
 pub use bindings::capabilities::parlance::chat::{
-    ambient, broadcast, identity, kv, log, messages, presence, refusal, rooms, settings,
+    ambient, broadcast, identity, kv, log, messages, presence, refusal, rooms, settings, timers,
 };
 pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
 pub use bindings::presence::exports::parlance::chat::on_presence::Change;
 pub use bindings::room::exports::parlance::chat::on_room::Request;
-pub use convert::{Arguments, Placeholder, ask, emit, rate_limited};
+pub use convert::{Arguments, Payload, Placeholder, ask, emit, rate_limited, set_timer};
 pub use serde::{self, Serialize};
 
 #[doc(hidden)]
@@ -106,4 +106,14 @@ pub trait ServerEventHandler {
     /// # Errors
     /// The server gets the rejection as `{ok: false, error}`, and nothing happens.
     fn handle(received_at: u64, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection>;
+}
+
+/// Handles the timers that the handler has set ([`set_timer`], [`timers`]).
+pub trait TimerHandler {
+    /// The timer was due at `due_ms`, in milliseconds since the Unix epoch. No client causes it, so calls that act for one
+    /// are denied or find nothing.
+    ///
+    /// # Errors
+    /// A rejection is only logged; it ends the timer, or this turn of one that repeats.
+    fn handle(name: &str, due_ms: u64, payload: Payload) -> Result<(), Rejection>;
 }

@@ -1,7 +1,11 @@
-//! Does with keys what its event lists: each argument is one operation, `["append", "key", "x"]`, and the answer has the
-//! result of each. The event's name does not matter.
+//! Does with keys and timers what its event lists: each argument is one operation, `["append", "key", "x"]`, and the
+//! answer has the result of each. The event's name does not matter. A timer that is due adds 1 to the key `fired/NAME`,
+//! appends its name to the list that its payload names, and tells the room `timers`.
 
-use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize, ambient, kv, log};
+use parlance_guest::broadcast::Audience;
+use parlance_guest::{
+    Arguments, Context, EventHandler, Payload, Rejection, Serialize, TimerHandler, ambient, emit, kv, log, timers,
+};
 use serde_json::{Value, json};
 
 struct Keys;
@@ -53,10 +57,34 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
                 }
             }
         }
+        "timer" => {
+            let due = ambient::now_ms().saturating_add(operation[2].as_u64().unwrap_or(0));
+            json!(timers::set(key, due, operation[3].as_u64(), &operation[4].to_string())?)
+        }
+        "cancel-timer" => json!(timers::cancel(key)?),
         "random" => json!(ambient::random_u64() % 1000),
+        #[allow(clippy::empty_loop, reason = "it is stopped")]
+        "loop" => loop {},
         "refuse" => return Err(Rejection::Denied("as asked".into())),
         other => return Err(Rejection::Invalid(format!("no such operation: {other}"))),
     })
 }
 
-parlance_guest::export!(Keys: event);
+impl TimerHandler for Keys {
+    fn handle(name: &str, due_ms: u64, payload: Payload) -> Result<(), Rejection> {
+        let payload: Value = payload.parse()?;
+        kv::increment(&format!("fired/{name}"), 1)?;
+        if let Some(list) = payload["list"].as_str() {
+            run(&json!(["append", list, name]))?;
+        }
+        emit(&Audience::Room("timers".into()), "timer", &(name, due_ms, ambient::now_ms(), &payload))?;
+        match payload["end"].as_str() {
+            Some("refuse") => Err(Rejection::Denied("as asked".into())),
+            Some("trap") => Err(run(&json!(["loop"])).err().unwrap_or(Rejection::Denied("no loop".into()))),
+            Some("again") => Ok(timers::set(name, ambient::now_ms() + 300, None, "{}")?),
+            _ => Ok(()),
+        }
+    }
+}
+
+parlance_guest::export!(Keys: event, timer);
