@@ -267,6 +267,7 @@ impl Control {
             isolation: version.isolation,
             version: version.version,
             grants: grants.clone(),
+            event_patterns: version.event_patterns.clone(),
         });
         let load = move |sandbox: &Arc<Sandbox>| sandbox.load_deployed(info, &bytes);
         let loaded = self.deps.sandbox.load_blocking(load).await??;

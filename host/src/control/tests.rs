@@ -274,6 +274,7 @@ fn deployment(handler: &str, component: &'static [u8]) -> Deployment {
         note: None,
         settings: None,
         isolation: None,
+        events: None,
         backtest: None,
     }
 }
@@ -299,6 +300,7 @@ fn document(last: u64) -> HandlerDocument {
         failed: None,
         settings: BTreeMap::new(),
         isolation: parlance_handler::capability::Isolation::Fresh,
+        event_patterns: vec![],
     };
     HandlerDocument {
         versions: (1..=last).map(version).collect(),

@@ -292,10 +292,15 @@ pub(super) async fn run_handler(
         .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room);
     let handler = match input {
         HandlerInput::Answer { asker, .. } => session.tenant.answer_handler(asker, key),
+        HandlerInput::Event { name, .. } => session.tenant.custom_event_route(name, key),
         _ => session.tenant.route(interface, key),
     };
     let Some(handler) = handler else {
-        if session.tenant.is_unavailable(interface) {
+        let is_unavailable = match input {
+            HandlerInput::Event { name, .. } => session.tenant.is_custom_event_unavailable(name),
+            _ => session.tenant.is_unavailable(interface),
+        };
+        if is_unavailable {
             return Err(EventError::new(
                 Code::Unavailable,
                 "the handler of this event cannot be loaded now; try again later",

@@ -1,5 +1,6 @@
 //! A tenant on this node: its settings, budgets, permits and the routes to its handlers.
 
+mod custom_routes;
 mod log_budget;
 mod metrics;
 mod rate;
@@ -165,6 +166,13 @@ impl Tenant {
         self.routes.load().route(interface)?.get(key).cloned()
     }
 
+    /// The handler version that handles the custom event with this name for this key now. An event keeps it until its
+    /// end.
+    #[must_use]
+    pub fn custom_event_route(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().custom_event(name)?.get(key).cloned()
+    }
+
     /// The version of the named handler that serves this key now, if it exports `on-answer`.
     #[must_use]
     pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
@@ -178,6 +186,13 @@ impl Tenant {
             .load()
             .route(interface)
             .is_some_and(|route| route.unavailable)
+    }
+
+    /// Whether the custom event with this name has a handler that cannot be loaded now.
+    #[must_use]
+    pub fn is_custom_event_unavailable(&self, name: &str) -> bool {
+        let routes = self.routes.load();
+        routes.custom_event(name).is_some_and(|route| route.unavailable)
     }
 
     /// Replaces all routes for events that begin from now on.

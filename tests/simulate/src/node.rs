@@ -134,6 +134,7 @@ impl Node {
             note: None,
             settings: Some([("stamp".to_owned(), stamp.to_owned())].into()),
             isolation: None,
+            events: None,
             backtest: None,
         };
         let deployed = self.control.deploy(&operator(), permit, deployment, |_| {}).await;

@@ -72,6 +72,9 @@ pub(super) struct HandlerSpec {
     /// The interfaces whose events reach it, such as `message`; all that it exports if this is absent.
     #[serde(rename = "for")]
     pub(super) routes: Option<Vec<InterfaceName>>,
+    /// The custom events that reach it: names, or prefixes such as `poll-*`. If this is absent, all that reach no other
+    /// handler.
+    pub(super) events: Option<Vec<String>>,
 }
 
 /// What the operator grants a handler.
