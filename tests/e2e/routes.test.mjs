@@ -108,6 +108,41 @@ test('check-config refuses overlapping claims with the key and the other handler
   assert.match(checked.output, /handlers\.votes\.events.*"poll-create", which overlaps "poll-\*" of handlers\.poll/);
 });
 
+test('several handlers of a scenario share the custom events', async () => {
+  const dir = temporaryDirectory();
+  const scenario = (events) => JSON.stringify({
+    handlers: {
+      rest: { component: guest('hostile') },
+      polls: { component: guest('acknowledging'), events: ['poll-*', 'vote'] },
+      keys: { component: guest('hostile'), events },
+    },
+    cases: [{
+      name: 'each has its events',
+      events: [
+        { event: { 'poll-x': [] }, expect: { reply: 'poll-x' } },
+        { event: { vote: [] }, expect: { reply: 'vote' } },
+        { event: { 'kv-set-then-ok': [{ key: 'k' }] }, expect: { ok: true, keys: { keys: { k: 'an action' }, rest: { k: null } } } },
+        { event: { 'nothing-then-ok': [{}] }, expect: { ok: true } },
+        { event: { votes: [{}] }, expect: { error: { code: 'invalid' } } },
+      ],
+    }],
+  });
+  const tested = (text) => {
+    writeFileSync(join(dir, 'routes.yaml'), text);
+    return run(['test', 'routes.yaml'], { cwd: dir });
+  };
+  const passed = await tested(scenario(['kv-*']));
+  assert.equal(passed.code, 0, passed.output);
+  for (const [events, words] of [
+    [['poll-x'], /`keys` and `polls` take the same custom events: `poll-x` overlaps `poll-\*`/],
+    [[], /`events` has 0 patterns/],
+  ]) {
+    const refused = await tested(scenario(events));
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.output, words);
+  }
+});
+
 test('a deployment claims events from the command line, and versions keep their patterns', async () => {
   const table = await operateOk('deploy', guest('hostile'), '--handler', 'polls', '--events', 'nothing-*,extra');
   assert.match(table, /polls\s+1\s+active\s+event\(nothing-\*,extra\)/);

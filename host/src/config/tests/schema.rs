@@ -55,7 +55,7 @@ fn the_defaults_and_the_examples_are_valid() {
         })
         .collect();
     assert!(
-        shown.contains("\n[[auth.jwks]]") && shown.contains("\n[tenants.acme.quota]"),
+        shown.contains("\n[[auth.jwks]]") && shown.contains("\nevents = ") && shown.contains("\n[tenants.acme.quota]"),
         "{shown}"
     );
     for text in [&defaults_toml(), &shown, &fleet, ""] {
@@ -79,6 +79,8 @@ fn is_toml(line: &str) -> bool {
         "refresh",
         "unknown_key",
         "allow_private",
+        "component = \"poll",
+        "events = ",
     ];
     let tokens = [
         "name = \"deploy",
