@@ -58,7 +58,7 @@ test('a question is answered to the handler of the event that asked it', async (
   const [asker, listener] = [await connect(server, 'asker'), await connect(server, 'listener')];
   await asker.join(room);
   await listener.join('listeners');
-  asker.socket.on('question', (tag, answer) => answer('yes'));
+  asker.socket.on('question', (_tag, answer) => answer('yes'));
   await asker.ask('ask', room, 'by-route', 60_000);
   await listener.until(() => listener.received.some(({ event, args }) => event === 'answered' && args[1] === 'by-route'), 'the answer');
 });

@@ -1,7 +1,6 @@
 //! Reading the configuration: values, ranges, messages.
 
 mod addresses;
-mod custom_handlers;
 mod handlers;
 mod keys;
 mod pages;
