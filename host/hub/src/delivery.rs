@@ -8,9 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::connection::{Connection, InFlightGuard};
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use parlance_handler::capability::Effect;
-use parlance_store::{FirstPost, Reader, Written};
+use parlance_store::{FirstPost, ReadSet, Reader, Written};
 use parlance_types::error::EventError;
 use parlance_types::id::RoomId;
+
+/// Estimated bytes of a read that a commit checks: its key and a look-up.
+const READ_WEIGHT: usize = 128;
 
 /// An event on its way from its handler to the hub. One that writes passes the committer first, which fills in
 /// `written`; one that has failed has no effects, and only its error is delivered.
@@ -34,8 +37,10 @@ pub struct Delivery {
     /// Rooms that the event joins without an answer about their past. With each, its last message before the join, or
     /// `None` when the store did not say: later messages are delivered.
     pub baselines: Vec<(RoomId, Option<u64>)>,
-    /// Told the result of the event once it is visible.
-    pub done: Option<oneshot::Sender<Result<(), EventError>>>,
+    /// What the event has read of keys, which its commit is to find unchanged.
+    pub reads: ReadSet,
+    /// Told the result of the event once it is visible, or that it must run again.
+    pub done: Option<oneshot::Sender<Result<(), Undone>>>,
     /// The event's share of what its tenant may have in flight. Released when the event is visible.
     pub in_flight_permit: Option<OwnedSemaphorePermit>,
     /// Counts the event among those of its connection that are in flight, until it is visible or dropped.
@@ -44,6 +49,16 @@ pub struct Delivery {
     pub received: Instant,
     /// When the packet arrived, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+}
+
+/// Why an event was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undone {
+    /// It failed. The client has its error.
+    Failed(EventError),
+    /// A key that it had read has changed before its writes were committed. Nobody has seen anything of it, and it may
+    /// run again.
+    ReadsChanged,
 }
 
 impl Delivery {
@@ -81,7 +96,8 @@ impl Delivery {
     /// About how many bytes the effects take; at least 1.
     #[must_use]
     pub fn effects_weight(&self) -> usize {
-        self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add)
+        let effects = self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add);
+        effects.saturating_add(self.reads.len().saturating_mul(READ_WEIGHT))
     }
 
     /// About how many bytes of memory the effects and the reply take; at least 1.

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 use super::bus::{Broadcast, Inbound, NodeId, RemoteSocket};
 use super::connection::{Connection, InFlightGuard, Outgoing};
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Undone};
 use catch_up::CatchUp;
 use deliver::PendingEvent;
 use last_seen::LastSeenUsers;
@@ -162,7 +162,7 @@ pub(super) struct AckRequest {
 /// The end of an event: what must be told and released when it is visible.
 pub(super) struct CompletedEvent {
     pub(super) result: Result<(), EventError>,
-    pub(super) done: Option<oneshot::Sender<Result<(), EventError>>>,
+    pub(super) done: Option<oneshot::Sender<Result<(), Undone>>>,
     pub(super) received: std::time::Instant,
     pub(super) in_flight: Option<InFlightGuard>,
     /// Released when the tenant's rate allows the event's answer to go out.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::hub::Output;
 use super::{ClientSink, Connection, ConnectionPhase, Delivery, Outgoing, Reply, Responder, SendFailed};
 use parlance_handler::capability::{Effect, Packet};
-use parlance_store::Written;
+use parlance_store::{ReadSet, Written};
 
 /// A sink that keeps what one client has got.
 #[derive(Clone, Default)]
@@ -64,6 +64,7 @@ pub(crate) fn delivery(connection: &Arc<Connection>, effects: Vec<Effect>, writt
         phase: ConnectionPhase::Connected,
         held_room: None,
         baselines: Vec::new(),
+        reads: ReadSet::default(),
         done: None,
         in_flight_permit: None,
         in_flight: None,

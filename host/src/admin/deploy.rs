@@ -41,6 +41,11 @@ pub(super) struct DeployQuery {
     #[serde(default)]
     #[param(pattern = "^(fresh|warm)$")]
     isolation: Option<String>,
+    /// `serializable` to run an event again when others change keys that it has read, or `none`; as in the version before
+    /// when not given.
+    #[serde(default, rename = "isolationLevel")]
+    #[param(pattern = "^(serializable|none)$")]
+    isolation_level: Option<String>,
     /// The custom events that it claims, a JSON array: names, or prefixes that end with `*`. `["*"]` for all that no
     /// other handler claims. As in the version before when not given, or all that no other handler claims.
     #[serde(default)]
@@ -175,6 +180,7 @@ async fn prepare(
         canary,
         note,
         isolation,
+        isolation_level,
         events,
         settings,
         backtest,
@@ -187,6 +193,7 @@ async fn prepare(
         note,
         settings: settings.map(|text| settings_from(&text)).transpose()?,
         isolation,
+        isolation_level,
         events: events.map(|text| events_from(&text)).transpose()?,
         backtest: backtest.map(|last| BacktestRule {
             last,

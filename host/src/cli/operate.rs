@@ -119,6 +119,7 @@ impl Terminal<'_> {
         query.extend(args.canary.map(|percent| ("canary", percent.to_string())));
         query.extend(note.map(|note| ("note", note)));
         query.extend(args.isolation.clone().map(|mode| ("isolation", mode)));
+        query.extend(args.isolation_level.clone().map(|level| ("isolationLevel", level)));
         if let Some(events) = &args.events {
             query.push(("events", serde_json::to_string(events).context("the events")?));
         }

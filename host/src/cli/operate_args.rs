@@ -58,6 +58,10 @@ pub struct DeployArgs {
     /// A new instance for each event, or instances that are reused [default: as in the version before, or fresh].
     #[arg(long, value_name = "MODE", value_parser = ["fresh", "warm"])]
     pub isolation: Option<String>,
+    /// Whether an event runs again when others change keys that it has read [default: as in the version before, or
+    /// serializable].
+    #[arg(long, value_name = "LEVEL", value_parser = ["serializable", "none"])]
+    pub isolation_level: Option<String>,
     /// The custom events that it claims, comma-separated: names, or prefixes such as 'poll-*'; '*' for all that no other
     /// handler claims [default: as in the version before, or '*'].
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]

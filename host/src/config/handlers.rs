@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use toml::Value;
 
 use super::custom_handlers::{self, CustomHandler, EVENTS};
-use parlance_handler::capability::Isolation;
+use parlance_handler::capability::{Isolation, IsolationLevel};
 use parlance_types::id::check_handler_name;
 use parlance_types::settings::{
     Choice, ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, settings,
@@ -38,6 +38,8 @@ pub struct Handler {
     pub component: Component,
     /// Whether its instances are used again.
     pub isolation: Isolation,
+    /// What its events may rely on that use its keys at the same time.
+    pub isolation_level: IsolationLevel,
     /// Settings that the component can read, as texts.
     pub settings: BTreeMap<String, String>,
 }
@@ -52,6 +54,10 @@ settings! {
         name: Option<Arc<str>> = None, optional(HandlerName);
         /// Whether its instances are used again.
         isolation: Isolation = Isolation::Fresh, Choice(&[("fresh", Isolation::Fresh), ("warm", Isolation::Warm)]);
+        /// Whether its events use keys as if each ran alone ("serializable"): one that has read a key which another event
+        /// changed before the commit runs again. With "none" such a change is lost.
+        isolation_level: IsolationLevel = IsolationLevel::Serializable,
+            Choice(&[("serializable", IsolationLevel::Serializable), ("none", IsolationLevel::None)]);
     }
 }
 
@@ -167,6 +173,7 @@ impl Handler {
             name: table.name.unwrap_or_else(|| key.into()),
             component,
             isolation: table.isolation,
+            isolation_level: table.isolation_level,
             settings,
         }
     }

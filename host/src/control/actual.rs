@@ -51,6 +51,7 @@ pub(super) fn is_same(version: &VersionDocument, loaded: &Handler) -> bool {
     info.version == version.version
         && info.settings == version.settings
         && info.isolation == version.isolation
+        && info.isolation_level == version.isolation_level
         && info.event_patterns == version.event_patterns
         && loaded.sha256() == version.sha256
 }

@@ -136,6 +136,9 @@ pub struct VersionView {
     /// `fresh` when each event gets an instance of its own, `warm` when instances are reused.
     #[serde(default)]
     pub isolation: String,
+    /// `serializable` when an event runs again that has read keys which others changed, else `none`.
+    #[serde(default)]
+    pub isolation_level: String,
     /// What the component can read with `settings.get`.
     pub settings: BTreeMap<String, String>,
 }

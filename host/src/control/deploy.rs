@@ -15,7 +15,7 @@ use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
 use super::validation::HandlerValidator;
 use super::versions::{Change, check_percent};
 use super::{Actor, Control, ControlError, ControlResult};
-use parlance_handler::capability::{EventPattern, Grants, HandlerInfo, Isolation};
+use parlance_handler::capability::{EventPattern, Grants, HandlerInfo, Isolation, IsolationLevel};
 use parlance_handler::sandbox::{GuestLimits, Handler, Interface, LoadError, hex};
 use parlance_types::id::check_handler_name;
 
@@ -42,6 +42,8 @@ pub struct Deployment {
     pub settings: Option<BTreeMap<String, String>>,
     /// `fresh` or `warm`; as in the version before when not given.
     pub isolation: Option<String>,
+    /// `serializable` or `none`; as in the version before when not given.
+    pub isolation_level: Option<String>,
     /// The custom events that it claims: names, or prefixes that end with `*`; `*` alone for all that no other handler
     /// claims. As in the version before when not given, or all that no other handler claims.
     pub events: Option<Vec<String>>,
@@ -160,6 +162,7 @@ impl Control {
             note,
             settings,
             isolation,
+            isolation_level,
             events: claimed,
             backtest,
         } = deployment;
@@ -170,6 +173,12 @@ impl Control {
                 Isolation::from_name(name)
                     .ok_or_else(|| ControlError::invalid(format!("isolation: must be fresh or warm, not {name:?}")))?,
             ),
+        };
+        let requested_level = match isolation_level.as_deref() {
+            None => None,
+            Some(name) => Some(IsolationLevel::from_name(name).ok_or_else(|| {
+                ControlError::invalid(format!("isolationLevel: must be serializable or none, not {name:?}"))
+            })?),
         };
         // Checked before the component is compiled, and again below, since others deploy in the meantime.
         let (initial_tenant, limits, grants, before) = {
@@ -242,6 +251,9 @@ impl Control {
             let isolation = requested
                 .or_else(|| before.map(|version| version.isolation))
                 .unwrap_or_default();
+            let isolation_level = requested_level
+                .or_else(|| before.map(|version| version.isolation_level))
+                .unwrap_or_default();
             let event_patterns = claimed
                 .clone()
                 .or_else(|| before.map(|version| version.event_patterns.clone()))
@@ -272,6 +284,7 @@ impl Control {
                 failed: None,
                 settings,
                 isolation,
+                isolation_level,
                 event_patterns: event_patterns.clone(),
             });
             match canary {
@@ -283,7 +296,8 @@ impl Control {
             }
             Ok(json!({
                 "handler": handler, "version": version, "sha256": sha256, "canary": canary, "note": note,
-                "isolation": isolation, "settingsChanged": changed, "eventPatterns": event_patterns,
+                "isolation": isolation, "isolationLevel": isolation_level, "settingsChanged": changed,
+                "eventPatterns": event_patterns,
             }))
         };
         progress(DeployStep::Activating);

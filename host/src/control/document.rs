@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use parlance_handler::capability::{EventPattern, Isolation};
+use parlance_handler::capability::{EventPattern, Isolation, IsolationLevel};
 
 use super::actual::ActualHandler;
 use super::api::{CanaryView, HandlerView, VersionView};
@@ -52,6 +52,8 @@ pub(super) struct VersionDocument {
     pub(super) settings: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) isolation: Isolation,
+    #[serde(default)]
+    pub(super) isolation_level: IsolationLevel,
     /// The custom events that it claims; empty for all that no other handler claims.
     #[serde(default)]
     pub(super) event_patterns: Vec<EventPattern>,
@@ -201,6 +203,7 @@ impl HandlerDocument {
                 events_failed,
                 settings: version.settings.clone(),
                 isolation: version.isolation.name().to_owned(),
+                isolation_level: version.isolation_level.name().to_owned(),
                 event_patterns: version.event_patterns.iter().map(EventPattern::to_string).collect(),
             }
         });
@@ -233,6 +236,7 @@ mod tests {
             failed: None,
             settings: BTreeMap::new(),
             isolation: Isolation::Fresh,
+            isolation_level: IsolationLevel::Serializable,
             event_patterns: vec![],
         };
         HandlerDocument {

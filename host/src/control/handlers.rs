@@ -63,6 +63,7 @@ fn info(handler: &config::Handler, grants: &Arc<Grants>) -> HandlerInfo {
         settings: handler.settings.clone(),
         grants: grants.clone(),
         isolation: handler.isolation,
+        isolation_level: handler.isolation_level,
         ..HandlerInfo::default()
     }
 }

@@ -265,6 +265,7 @@ impl Control {
             name: name.into(),
             settings: version.settings.clone(),
             isolation: version.isolation,
+            isolation_level: version.isolation_level,
             version: version.version,
             grants: grants.clone(),
             event_patterns: version.event_patterns.clone(),

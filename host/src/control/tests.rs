@@ -274,6 +274,7 @@ fn deployment(handler: &str, component: &'static [u8]) -> Deployment {
         note: None,
         settings: None,
         isolation: None,
+        isolation_level: None,
         events: None,
         backtest: None,
     }
@@ -300,6 +301,7 @@ fn document(last: u64) -> HandlerDocument {
         failed: None,
         settings: BTreeMap::new(),
         isolation: parlance_handler::capability::Isolation::Fresh,
+        isolation_level: parlance_handler::capability::IsolationLevel::Serializable,
         event_patterns: vec![],
     };
     HandlerDocument {

@@ -1,21 +1,19 @@
 //! Handles the events that a handler decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::deduplication::DedupLookup;
 use super::event::Event;
-use super::handler_log::{log_lines, trap_error};
+use super::runs::Runs;
 use super::session::Session;
 use super::{Decision, EventContext, complete, fail, host, lifecycle, submit};
 use crate::tenant::RouteKey;
-use parlance_handler::capability::{Call, Effect, Effects, Isolation, Logs};
-use parlance_handler::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
-use parlance_hub::{Outgoing, Reply, join_reply};
-use parlance_store::{ClientRef, Page, PastRange, read_past};
+use parlance_handler::capability::Effect;
+use parlance_handler::sandbox::{Change, HandlerInput, HandlerReply, Interface};
+use parlance_hub::{Outgoing, Reply, Undone, join_reply};
+use parlance_store::{Page, PastRange, read_past};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
 
@@ -60,7 +58,7 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
         Event::Join { .. } | Event::GetPresence(_) | Event::History { .. } | Event::RefreshToken(_) => {
             return fail(
                 session,
-                context,
+                &context,
                 EventError::new(Code::Unhandled, "nothing handles this event"),
             )
             .await;
@@ -73,29 +71,39 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
     if let Some(lookup) = &lookup
         && let Some(answer) = lookup.find_duplicate(session).await
     {
-        return answer_duplicate(session, context, answer).await;
+        return answer_duplicate(session, &context, answer).await;
     }
     let sent = lookup.as_ref().map(|lookup| lookup.client.clone());
-    match run_handler(session, &context, input, sent).await {
-        Ok((effects, returned)) => complete(session, context, Decision::of(effects, reply(returned))).await,
-        Err(error) => {
-            // The first attempt may have been committed meanwhile over another connection, and have caused the refusal.
-            if let Some(lookup) = &lookup
-                && let Some(answer) = lookup.look_up(session).await
-            {
-                return answer_duplicate(session, context, answer).await;
-            }
-            fail(session, context, error).await;
+    let mut runs = Runs::of(session, &context);
+    loop {
+        let error = match runs.run(input, sent.clone()).await {
+            Ok(handled) => match complete(session, &context, Decision::by_handler(handled, reply)).await {
+                Err(Undone::ReadsChanged) => continue,
+                _ => return,
+            },
+            Err(error) => error,
+        };
+        // The first attempt may have been committed meanwhile over another connection, and have caused the refusal.
+        if let Some(lookup) = &lookup
+            && let Some(answer) = lookup.look_up(session).await
+        {
+            return answer_duplicate(session, &context, answer).await;
         }
+        return fail(session, &context, error).await;
     }
 }
 
 /// Submits the reply to a message that exists already.
-async fn answer_duplicate(session: &Arc<Session>, context: EventContext, answer: Result<Reply, EventError>) {
+async fn answer_duplicate(session: &Arc<Session>, context: &EventContext, answer: Result<Reply, EventError>) {
     match answer {
-        Ok(reply) => complete(session, context, Decision::of(Vec::new(), reply)).await,
+        Ok(reply) => drop(complete(session, context, Decision::of(Vec::new(), reply)).await),
         Err(error) => fail(session, context, error).await,
     }
+}
+
+/// The reply to an event for which nobody waits.
+pub(super) fn silent(_: HandlerReply) -> Reply {
+    Reply::Silent
 }
 
 /// The reply to an event that is not one of the server's own.
@@ -110,40 +118,44 @@ fn custom_reply(returned: HandlerReply) -> Reply {
 /// Runs the handler of a `join-room`, then sends the messages that the client has missed in the acknowledgement, and
 /// newer ones after it, without a gap or a repeat between them.
 pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: String, past: PastRange) {
-    let (effects, data) = match run_handler(session, &context, HandlerInput::Join { room: &room }, None).await {
-        Ok((effects, returned)) => (effects, returned.into_data()),
-        Err(error) => return fail(session, context, error).await,
-    };
-    let joins = effects
-        .iter()
-        .any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
-    // An earlier leave of the room is done by then.
-    session.connection.wait_in_flight().await;
-    let already = session.connection.is_in(&room);
-    let id = RoomId::new(&room).ok().filter(|_| joins || already);
-    let Some(id) = id else {
-        // The handler accepted the event without joining the room, so there is no past to send.
-        return complete(session, context, Decision::of(effects, Reply::Ok { data })).await;
-    };
-    lifecycle::end_typing_in_left_rooms(session, &context, &effects).await;
-    let responder = context.responder.clone();
-    let decision = Decision {
-        held_room: Some(id.clone()),
-        ..Decision::of(effects, Reply::Silent)
-    };
-    let wait = submit(session, context, decision, true).await;
-    let done = match wait {
-        Some(wait) => wait.await.unwrap_or_else(|_| {
-            Err(EventError::new(
-                Code::Unavailable,
-                "the event was interrupted; reconnect and try again",
-            ))
-        }),
-        None => Ok(()),
-    };
-    match done {
-        Ok(()) => release_join(session, &responder, id, past, data, already).await,
-        Err(error) => session.tenant.hub.charge(responder.fail(&session.connection, &error)),
+    let mut runs = Runs::of(session, &context);
+    loop {
+        let handled = match runs.run(HandlerInput::Join { room: &room }, None).await {
+            Ok(handled) => handled,
+            Err(error) => return fail(session, &context, error).await,
+        };
+        let joins = handled
+            .effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
+        // An earlier leave of the room is done by then.
+        session.connection.wait_in_flight().await;
+        let already = session.connection.is_in(&room);
+        let id = RoomId::new(&room).ok().filter(|_| joins || already);
+        let Some(id) = id else {
+            // The handler accepted the event without joining the room, so there is no past to send.
+            let reply = |returned: HandlerReply| Reply::Ok {
+                data: returned.into_data(),
+            };
+            match complete(session, &context, Decision::by_handler(handled, reply)).await {
+                Err(Undone::ReadsChanged) => continue,
+                _ => return,
+            }
+        };
+        lifecycle::end_typing_in_left_rooms(session, &context, &handled.effects).await;
+        let data = handled.reply.clone().into_data();
+        let decision = Decision {
+            held_room: Some(id.clone()),
+            ..Decision::by_handler(handled, silent)
+        };
+        return match submit(session, &context, decision, true).await {
+            Ok(()) => release_join(session, &context.responder, id, past, data, already).await,
+            Err(Undone::ReadsChanged) => continue,
+            Err(Undone::Failed(error)) => session
+                .tenant
+                .hub
+                .charge(context.responder.fail(&session.connection, &error)),
+        };
     }
 }
 
@@ -216,13 +228,19 @@ pub(super) async fn presence(session: &Arc<Session>, context: EventContext, chan
         return;
     }
     let input = HandlerInput::Presence(change);
-    let decided = match change {
-        Change::Disconnected => run_handler(session, &context, input, None).await,
-        _ => run_handler_with_retries(session, &context, input).await,
-    };
-    match decided {
-        Ok((effects, _)) => complete(session, context, Decision::of(effects, Reply::Silent)).await,
-        Err(error) => fail(session, context, error).await,
+    let mut runs = Runs::of(session, &context);
+    loop {
+        let decided = match change {
+            Change::Disconnected => runs.run(input, None).await,
+            _ => runs.run_with_retries(input).await,
+        };
+        match decided {
+            Ok(handled) => match complete(session, &context, Decision::by_handler(handled, silent)).await {
+                Err(Undone::ReadsChanged) => continue,
+                _ => return,
+            },
+            Err(error) => return fail(session, &context, error).await,
+        }
     }
 }
 
@@ -237,145 +255,11 @@ pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, 
         room: &room,
         typing: false,
     };
-    if let Ok((effects, _)) = run_handler_with_retries(session, &context, input).await {
-        submit(session, context, Decision::of(effects, Reply::Silent), false).await;
-    }
-}
-
-/// How long [`run_handler_with_retries`] goes on.
-pub(super) const RETRY_TIME: Duration = Duration::from_secs(10);
-/// The longest wait between two tries.
-pub(super) const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
-/// The shortest wait between two tries.
-pub(super) const RETRY_WAIT_MIN: Duration = Duration::from_millis(10);
-
-/// Calls [`run_handler`] for an event that no client can repeat, and tries again while the tenant has no processor time
-/// or the handler cannot be run. A refusal by the handler is final.
-pub(super) async fn run_handler_with_retries(
-    session: &Arc<Session>,
-    context: &EventContext,
-    input: HandlerInput<'_>,
-) -> Result<(Vec<Effect>, HandlerReply), EventError> {
-    let until = Instant::now() + RETRY_TIME;
-    loop {
-        let error = match run_handler(session, context, input, None).await {
-            Err(error) => error,
-            decided => return decided,
-        };
-        session.tenant.collect_charges();
-        let is_transient = error.code == Code::Unavailable || session.tenant.check_cpu_budget().is_err();
-        let gives_up = Instant::now() >= until || session.services.shutting_down.load(Ordering::Relaxed);
-        if error.by_handler || !is_transient || gives_up {
-            return Err(error);
+    let mut runs = Runs::of(session, &context);
+    while let Ok(handled) = runs.run_with_retries(input).await {
+        let done = submit(session, &context, Decision::by_handler(handled, silent), false).await;
+        if done != Err(Undone::ReadsChanged) {
+            return;
         }
-        let wait = error.retry_after.unwrap_or(RETRY_WAIT_MAX);
-        tokio::time::sleep(wait.clamp(RETRY_WAIT_MIN, RETRY_WAIT_MAX)).await;
     }
-}
-
-/// A tenant with at most this many events in handlers may use the instances that are reserved for such tenants.
-const RESERVED_SLOT_EVENTS: usize = 4;
-
-/// Runs the handler of an event. Returns its effects and what it returned, or the error for the client.
-///
-/// `sent` is the client's own id for the message that the event sends.
-pub(super) async fn run_handler(
-    session: &Arc<Session>,
-    context: &EventContext,
-    input: HandlerInput<'_>,
-    sent: Option<ClientRef>,
-) -> Result<(Vec<Effect>, HandlerReply), EventError> {
-    let interface = input.interface();
-    let identity = session.connection.identity.load_full();
-    let key = input
-        .room()
-        .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room);
-    let handler = match input {
-        HandlerInput::Answer { asker, .. } => session.tenant.answer_handler(asker, key),
-        HandlerInput::Event { name, .. } => session.tenant.custom_event_route(name, key),
-        _ => session.tenant.route(interface, key),
-    };
-    let Some(handler) = handler else {
-        let is_unavailable = match input {
-            HandlerInput::Event { name, .. } => session.tenant.is_custom_event_unavailable(name),
-            _ => session.tenant.is_unavailable(interface),
-        };
-        if is_unavailable {
-            return Err(EventError::new(
-                Code::Unavailable,
-                "the handler of this event cannot be loaded now; try again later",
-            ));
-        }
-        return Err(EventError::new(
-            Code::Unhandled,
-            "no handler is installed for this event",
-        ));
-    };
-    let settings = session.tenant.settings();
-    // The semaphore is never closed.
-    let _instance = settings.instances.acquire().await;
-    // Other events may have used up the processor time since this one was admitted.
-    session.tenant.collect_charges();
-    session.tenant.check_cpu_budget()?;
-    let limits = &settings.limits.call;
-    let running = settings
-        .limits
-        .quota
-        .instances
-        .saturating_sub(settings.instances.available_permits());
-    let mut call = Call {
-        has_reserved_slot: running <= RESERVED_SLOT_EVENTS,
-        identity,
-        connection: session.connection.id.clone(),
-        handshake: session.connection.handshake.clone(),
-        handler: handler.info().clone(),
-        now_ms: context.at_ms,
-        sent,
-        random: session.services.random.clone(),
-        is_server_event: interface == Interface::ServerEvent,
-        takes_answers: handler.handles(Interface::Answer),
-        store: session.tenant.store.clone(),
-        host_context: session.clone(),
-        wasi_tap: None,
-        limits: limits.clone(),
-        effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
-        logs: Logs::with_allowance(limits.effects.log_bytes),
-        retry_after: None,
-        not_joined: AtomicBool::new(false),
-    };
-    let recording = session.tenant.recording();
-    let recorded = recording.and_then(|recording| recording.begin(&mut call, &input, &handler, &settings.limits.guest));
-    let running = session.tenant.count_running();
-    let outcome = handler
-        .call(input, call, &settings.limits.guest, &context.quantum)
-        .await;
-    drop(running);
-    if let Some(recorded) = recorded {
-        recorded.finish(&outcome);
-    }
-    session.tenant.charge_cpu(outcome.usage.cpu);
-    handler.stats.count(counts_as_failure(&outcome));
-    session.services.metrics.handled(interface, outcome.usage.guest_time);
-    if handler.info().isolation == Isolation::Warm {
-        let usage = &outcome.usage;
-        session.services.metrics.warm(usage.reused, usage.retired);
-    }
-    log_lines(session, context, &handler, &outcome);
-    match outcome.result {
-        Ok(reply) => Ok((outcome.effects.into_vec(), reply)),
-        Err(Failure::Rejected(rejection)) => {
-            tracing::debug!(
-                connection = %session.connection.id, event = context.number, name = &*context.responder.event,
-                handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
-                "a handler refused an event"
-            );
-            Err(rejection.to_event_error(outcome.not_joined))
-        }
-        Err(Failure::Trapped(trap)) => Err(trap_error(session, context, &handler, &trap)),
-    }
-}
-
-/// Whether the outcome counts as a failure of the version. A refusal does not, nor does a trap that the host caused.
-fn counts_as_failure(outcome: &CallOutcome) -> bool {
-    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_handler_fault())
 }

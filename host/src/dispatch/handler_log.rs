@@ -3,13 +3,22 @@
 use super::EventContext;
 use super::session::Session;
 use crate::logs::LogLine;
-use parlance_handler::capability::Level;
-use parlance_handler::sandbox::{CallOutcome, Handler, Trap, TrapKind};
+use parlance_handler::capability::{Level, Logs};
+use parlance_handler::sandbox::{Handler, Trap, TrapKind};
 use parlance_types::error::EventError;
 
-/// Logs why a handler was stopped, and returns the error for the client. The error does not tell the cause, only a code
-/// and the event's number, by which an operator finds the log line.
-pub(super) fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap: &Trap) -> EventError {
+/// The error for the client whose event's handler was stopped. It does not tell the cause, only a code and the event's
+/// number, by which an operator finds the log line.
+pub(super) fn trap_error(session: &Session, context: &EventContext, trap: &Trap) -> EventError {
+    let (code, what) = trap.kind.client_error();
+    EventError::new(
+        code,
+        format!("{what} (event {}-{})", session.connection.id, context.number),
+    )
+}
+
+/// Logs why a handler was stopped.
+pub(super) fn log_trap(session: &Session, context: &EventContext, handler: &Handler, trap: &Trap) {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
     if trap.kind == TrapKind::Host && may_log(session, &trap.detail) {
@@ -34,8 +43,6 @@ pub(super) fn trap_error(session: &Session, context: &EventContext, handler: &Ha
         "trap",
         &format!("{}: {}", trap.kind.name(), trap.detail),
     );
-    let (code, what) = trap.kind.client_error();
-    EventError::new(code, format!("{what} (event {connection}-{})", context.number))
 }
 
 /// Whether `log.level` lets handlers' lines of this level into the log. Other lines must not cost log budget.
@@ -85,9 +92,10 @@ fn publish_log_line(session: &Session, context: &EventContext, handler: &Handler
 /// The log line about a handler that logged too much.
 const LOG_CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
 
-/// Logs the lines of one handler call.
-pub(super) fn log_lines(session: &Session, context: &EventContext, handler: &Handler, outcome: &CallOutcome) {
-    for line in outcome.logs.lines() {
+/// Logs the lines of a handler's last run for an event; they say how often it ran if that was not its only one.
+pub(super) fn log_lines(session: &Session, context: &EventContext, handler: &Handler, runs: u32, logs: &Logs) {
+    let runs = (runs > 1).then_some(runs);
+    for line in logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, context.number);
         publish_log_line(session, context, handler, line.level.name(), &line.text);
         if !is_logged(line.level) || !may_log(session, &line.text) {
@@ -95,14 +103,24 @@ pub(super) fn log_lines(session: &Session, context: &EventContext, handler: &Han
         }
         let (handler, text) = (&handler.info().name, &line.text);
         match line.level {
-            Level::Trace => tracing::trace!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Debug => tracing::debug!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Info => tracing::info!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Warn => tracing::warn!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Error => tracing::error!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
+            Level::Trace => {
+                tracing::trace!(target: "parlance::guest", %tenant, %connection, event, %handler, runs, "{text}")
+            }
+            Level::Debug => {
+                tracing::debug!(target: "parlance::guest", %tenant, %connection, event, %handler, runs, "{text}")
+            }
+            Level::Info => {
+                tracing::info!(target: "parlance::guest", %tenant, %connection, event, %handler, runs, "{text}")
+            }
+            Level::Warn => {
+                tracing::warn!(target: "parlance::guest", %tenant, %connection, event, %handler, runs, "{text}")
+            }
+            Level::Error => {
+                tracing::error!(target: "parlance::guest", %tenant, %connection, event, %handler, runs, "{text}")
+            }
         }
     }
-    if outcome.logs.was_cut() && may_log(session, LOG_CUT) {
+    if logs.was_cut() && may_log(session, LOG_CUT) {
         tracing::warn!(
             tenant = %session.tenant.id(), connection = %session.connection.id, event = context.number,
             handler = %handler.info().name, "{LOG_CUT}"

@@ -66,7 +66,7 @@ pub(super) async fn get_presence(session: &Arc<Session>, context: EventContext, 
     let ids: Result<Vec<UserId>, _> = users.iter().map(|user| UserId::new(user)).collect();
     match ids {
         Ok(ids) => acknowledge(session, &context, presence_reply(&session.presence(&ids).await)).await,
-        Err(error) => fail(session, context, EventError::new(Code::Invalid, error.to_string())).await,
+        Err(error) => fail(session, &context, EventError::new(Code::Invalid, error.to_string())).await,
     }
 }
 
@@ -86,9 +86,9 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
         Ok(id) if session.connection.is_in(&room) => id,
         Ok(_) => {
             let error = EventError::not_joined(Code::Denied, "join the room before reading its history");
-            return fail(session, context, error).await;
+            return fail(session, &context, error).await;
         }
-        Err(error) => return fail(session, context, EventError::new(Code::Invalid, error.to_string())).await,
+        Err(error) => return fail(session, &context, EventError::new(Code::Invalid, error.to_string())).await,
     };
     let limit = limit.unwrap_or(limits.history_page).clamp(1, limits.history_page_max);
     let from = if after.is_some() { End::Oldest } else { End::Newest };
@@ -108,7 +108,7 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
         }
         Err(_) => {
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");
-            fail(session, context, error).await;
+            fail(session, &context, error).await;
         }
     }
 }
@@ -133,5 +133,5 @@ pub(super) async fn refresh_token(session: &Arc<Session>, context: EventContext,
         Ok(_) => EventError::new(Code::Denied, "the token is another user's"),
         Err(error) => EventError::new(Code::Denied, error.to_string()),
     };
-    fail(session, context, error).await;
+    fail(session, &context, error).await;
 }

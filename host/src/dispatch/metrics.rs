@@ -17,6 +17,10 @@ pub struct Metrics {
     pub(super) queue_full: IntCounter,
     handled: [(Interface, IntCounter, Histogram); Interface::ALL.len()],
     host_handled: IntCounter,
+    /// Runs of handlers after the first one of their event.
+    pub(super) reruns: IntCounter,
+    /// Events that failed because others came before them at each run.
+    pub(super) conflicts: IntCounter,
     traps: [(TrapKind, IntCounter); TrapKind::ALL.len()],
     reused: IntCounter,
     new: IntCounter,
@@ -58,6 +62,14 @@ impl Metrics {
                 "Events refused because too many were waiting",
             )?,
             handled: Interface::ALL.map(handled),
+            reruns: registry.counter(
+                "parlance_reruns_total",
+                "Runs of handlers whose events had read keys that others changed",
+            )?,
+            conflicts: registry.counter(
+                "parlance_conflicts_total",
+                "Events that failed because others changed their keys at each run",
+            )?,
             host_handled: events.with_label_values(&["host"]),
             traps: TrapKind::ALL.map(|kind| (kind, traps.with_label_values(&[kind.name()]))),
             reused: warm.with_label_values(&["reused"]),

@@ -1,8 +1,8 @@
 //! Handles the events of sessions: parses a client's event, runs its handler, and submits the effects.
 //!
 //! The steps of a client's event are four functions, each of which calls the next: `client_event` parses and refuses,
-//! `guest::handle` runs the handler, `complete` waits for joins and leaves, and `submit` hands the decision on. `host`
-//! has the events that the host answers itself, `lifecycle` those that no packet asks for.
+//! `guest::handle` runs the handler (`runs`), `complete` waits where the next event depends on the result, and `submit`
+//! hands the decision on. `host` has the events that the host answers itself, `lifecycle` those that no packet asks for.
 
 mod deduplication;
 mod event;
@@ -16,6 +16,8 @@ mod lifecycle;
 mod metrics;
 mod packet;
 mod question;
+mod report;
+mod runs;
 mod server_event;
 mod session;
 mod session_event;
@@ -33,15 +35,20 @@ pub use session::{Services, Session};
 
 use event::Event;
 use parlance_handler::capability::Effect;
+use parlance_handler::sandbox::HandlerReply;
 use parlance_hub::commit::CommitJob;
-use parlance_hub::{ConnectionPhase, Delivery, Reply, Responder};
+use parlance_hub::{ConnectionPhase, Delivery, Reply, Responder, Undone};
 use parlance_scheduler::{CpuTimer, Quantum};
+use parlance_store::ReadSet;
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
 use parlance_types::text::without_lone_surrogates;
+use report::Report;
+use runs::Handled;
 use session_event::SessionEvent;
 
 /// What the steps need to know about an event besides its content.
+#[derive(Clone)]
 struct EventContext {
     /// The running quantum of the session's task in the tenant's scheduler.
     quantum: Quantum,
@@ -96,15 +103,15 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
             context.responder.unknown = parsed.unknown;
             parsed.event
         }
-        Err(error) => return fail(session, context, error).await,
+        Err(error) => return fail(session, &context, error).await,
     };
     if session.has_expired(at_ms) && !matches!(event, Event::RefreshToken(_)) {
         let error = EventError::new(Code::Denied, "the token has expired; send a new one with refresh-token");
-        return fail(session, context, error).await;
+        return fail(session, &context, error).await;
     }
     // An event may have waited in the queue since before the revocation or suspension.
     if let Some(why) = session.denial() {
-        return fail(session, context, EventError::new(Code::Denied, why)).await;
+        return fail(session, &context, EventError::new(Code::Denied, why)).await;
     }
     match event {
         Event::GetPresence(users) => charge_cpu(session, pin!(host::get_presence(session, context, &users))).await,
@@ -130,12 +137,13 @@ async fn charge_cpu(session: &Session, answering: Pin<&mut impl Future<Output = 
 }
 
 /// Submits the error as the event's reply, behind the connection's earlier events.
-async fn fail(session: &Arc<Session>, context: EventContext, error: EventError) {
+async fn fail(session: &Arc<Session>, context: &EventContext, error: EventError) {
     let decision = Decision {
         failure: Some(error),
         ..Decision::of(Vec::new(), Reply::Ok { data: None })
     };
-    complete(session, context, decision).await;
+    // It has no reads that could have changed.
+    let _ = complete(session, context, decision).await;
 }
 
 /// What the handler or the host decided about an event.
@@ -144,62 +152,86 @@ struct Decision {
     /// Why the event failed, in which case it has no effects.
     failure: Option<EventError>,
     reply: Reply,
+    /// What the handler has read of keys; the commit is to find it unchanged.
+    reads: ReadSet,
+    /// What is logged and counted of the handler's run, once it is known that it was the last one.
+    report: Option<Report>,
     /// The room whose packets the hub holds back from the connection until
     /// [`HubHandle::release`](parlance_hub::HubHandle::release).
     held_room: Option<RoomId>,
 }
 
 impl Decision {
+    /// What a handler has decided.
+    fn by_handler(handled: Handled, reply: fn(HandlerReply) -> Reply) -> Self {
+        let Handled {
+            effects,
+            reply: returned,
+            reads,
+            report,
+        } = handled;
+        Self {
+            reads,
+            report: Some(report),
+            ..Self::of(effects, reply(returned))
+        }
+    }
+
     /// A successful event.
     fn of(effects: Vec<Effect>, reply: Reply) -> Self {
         Self {
             effects,
             failure: None,
             reply,
+            reads: ReadSet::default(),
+            report: None,
             held_room: None,
         }
     }
 }
 
-/// Submits a decision, and waits for its joins and leaves: whether the connection is in a room decides about its next
-/// event.
-async fn complete(session: &Arc<Session>, context: EventContext, decision: Decision) {
+/// Ends typing in the rooms that a decision leaves, and submits it. Waits for its joins and leaves: whether the connection
+/// is in a room decides about its next event.
+///
+/// # Errors
+/// Those of [`submit`].
+async fn complete(session: &Arc<Session>, context: &EventContext, decision: Decision) -> Result<(), Undone> {
     let effects = &decision.effects;
-    lifecycle::end_typing_in_left_rooms(session, &context, effects).await;
+    lifecycle::end_typing_in_left_rooms(session, context, effects).await;
     let moves = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
-    let wait = submit(session, context, decision, moves).await;
-    if let Some(wait) = wait {
-        let _ = wait.await;
-    }
+    submit(session, context, decision, moves).await
 }
 
 /// Submits a decision to the committer, or directly to the hub when it writes nothing and nothing of the connection is
 /// in flight.
 ///
-/// With `waits`, the receiver gets the event's result once its effects are visible.
-async fn submit(
-    session: &Session,
-    context: EventContext,
-    decision: Decision,
-    waits: bool,
-) -> Option<oneshot::Receiver<Result<(), EventError>>> {
+/// Returns once its effects are visible if it `waits`, and if the handler has read keys: the event may have to run again,
+/// which no later event of the connection may overtake. Returns at once otherwise.
+///
+/// # Errors
+/// Why the event was not done, as far as this has waited for it.
+async fn submit(session: &Session, context: &EventContext, decision: Decision, waits: bool) -> Result<(), Undone> {
     let Decision {
         effects,
         failure,
         reply,
+        reads,
+        report,
         held_room,
     } = decision;
-    let EventContext {
-        received,
-        at_ms,
-        phase,
-        responder,
-        ..
-    } = context;
+    let is_checked = !reads.is_empty();
+    let report = match report {
+        // Nothing can make this event run again.
+        Some(report) if !is_checked => {
+            report.publish(session, context);
+            None
+        }
+        report => report,
+    };
     let connection = session.connection.clone();
-    let (done, wait) = if waits {
+    let (done, wait) = if waits || is_checked {
         let (done, wait) = oneshot::channel();
         (Some(done), Some(wait))
     } else {
@@ -210,15 +242,16 @@ async fn submit(
         effects,
         written: failure.map_or_else(|| Ok(Vec::new()), Err),
         reply,
-        responder,
-        phase,
+        responder: context.responder.clone(),
+        phase: context.phase,
         held_room,
         baselines: Vec::new(),
+        reads,
         done,
         in_flight_permit: None,
         in_flight: None,
-        received,
-        at_ms,
+        received: context.received,
+        at_ms: context.at_ms,
     };
     delivery.read_baselines(&*session.tenant.store).await;
     // A tenant with too much in flight waits here, in the tasks of its own connections, so no other tenant waits.
@@ -231,10 +264,24 @@ async fn submit(
             quota: session.tenant.settings().limits.storage,
             delivery,
         });
-        return wait;
+    } else {
+        delivery.in_flight = Some(connection.begin_in_flight());
+        // Delivery fails only at the end of a shutdown, when no client is connected.
+        let _ = hub.deliver(vec![delivery]);
     }
-    delivery.in_flight = Some(connection.begin_in_flight());
-    // Delivery fails only at the end of a shutdown, when no client is connected.
-    let _ = hub.deliver(vec![delivery]);
-    wait
+    let result = match wait {
+        Some(wait) => wait.await.unwrap_or_else(|_| {
+            Err(Undone::Failed(EventError::new(
+                Code::Unavailable,
+                "the event was interrupted; reconnect and try again",
+            )))
+        }),
+        None => Ok(()),
+    };
+    if let Some(report) = report
+        && result != Err(Undone::ReadsChanged)
+    {
+        report.publish(session, context);
+    }
+    result
 }

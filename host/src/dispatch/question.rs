@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::guest::{RETRY_TIME, RETRY_WAIT_MAX, RETRY_WAIT_MIN, run_handler, run_handler_with_retries};
+use super::guest::silent;
 use super::packet::now_ms;
+use super::runs::{RETRY_TIME, RETRY_WAIT_MAX, RETRY_WAIT_MIN, Runs};
 use super::session::Session;
 use super::{Decision, complete, lifecycle};
 use parlance_handler::capability::{Packet, Question};
 use parlance_handler::sandbox::HandlerInput;
-use parlance_hub::{ConnectionPhase, Reply};
+use parlance_hub::{ConnectionPhase, Undone};
 use parlance_scheduler::Quantum;
 use parlance_types::text::without_lone_surrogates;
 
@@ -71,16 +72,25 @@ pub(super) async fn handle_answer(
         answer: answer.as_ref().map(|(text, _)| (text, &*attachments)),
     };
     // A client that has gone is shown to others until its queue is empty, so its events do not wait for processor time.
-    let decided = if session.is_client_gone() {
-        run_handler(session, &context, input, None).await
-    } else {
-        run_handler_with_retries(session, &context, input).await
-    };
-    match decided {
-        Ok((effects, _)) => complete(session, context, Decision::of(effects, Reply::Silent)).await,
-        Err(error) => tracing::debug!(
-            tenant = %session.tenant.id(), connection = %session.connection.id, handler = %question.handler,
-            tag = %question.tag, code = error.code.as_str(), "an answer was not handled: {}", error.message
-        ),
+    let is_gone = session.is_client_gone();
+    let mut runs = Runs::of(session, &context);
+    loop {
+        let decided = if is_gone {
+            runs.run(input, None).await
+        } else {
+            runs.run_with_retries(input).await
+        };
+        match decided {
+            Ok(handled) => match complete(session, &context, Decision::by_handler(handled, silent)).await {
+                Err(Undone::ReadsChanged) => {}
+                _ => return,
+            },
+            Err(error) => {
+                return tracing::debug!(
+                    tenant = %session.tenant.id(), connection = %session.connection.id, handler = %question.handler,
+                    tag = %question.tag, code = error.code.as_str(), "an answer was not handled: {}", error.message
+                );
+            }
+        }
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::guest::run_handler;
+use super::guest::silent;
+use super::runs::Runs;
 use super::session::Session;
 use super::{Decision, lifecycle, submit};
 use crate::tenant::RouteKey;
 use parlance_handler::sandbox::{HandlerInput, Interface};
-use parlance_hub::{ConnectionPhase, Reply};
+use parlance_hub::{ConnectionPhase, Undone};
 use parlance_scheduler::Quantum;
 use parlance_types::error::{Code, EventError};
 use parlance_types::text::json::{DEPTH_MAX, exceeds_depth};
@@ -56,13 +57,16 @@ async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Op
         name: &name,
         arguments: &arguments,
     };
-    let (effects, returned) = run_handler(session, &context, input, None).await?;
-    let done = submit(session, context, Decision::of(effects, Reply::Silent), true).await;
-    if let Some(done) = done {
-        let stopped = || EventError::new(Code::Unavailable, "the event was interrupted");
-        done.await.unwrap_or_else(|_| Err(stopped()))?;
+    let mut runs = Runs::of(session, &context);
+    loop {
+        let handled = runs.run(input, None).await?;
+        let data = handled.reply.clone().into_data();
+        match submit(session, &context, Decision::by_handler(handled, silent), true).await {
+            Ok(()) => return Ok(data),
+            Err(Undone::ReadsChanged) => {}
+            Err(Undone::Failed(error)) => return Err(error),
+        }
     }
-    Ok(returned.into_data())
 }
 
 /// Parses an event into its name and the JSON array of its arguments.

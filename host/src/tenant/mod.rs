@@ -1,6 +1,7 @@
 //! A tenant on this node: its settings, budgets, permits and the routes to its handlers.
 
 mod custom_routes;
+mod lanes;
 mod log_budget;
 mod metrics;
 mod rate;
@@ -30,10 +31,11 @@ use parlance_types::error::{Code, EventError};
 use parlance_types::id::{TenantId, UserId};
 use reads::ReadLimitedStore;
 
+pub use lanes::{LaneGuard, Lanes};
 pub use log_budget::LogBudget;
 pub use metrics::Metrics;
 pub use rate::{Budget, TokenBucket, nonzero};
-pub use recording::{EventLine, Recording, RecordingEvent, RecordingRules, RecordingState};
+pub use recording::{EventLine, FinishedRecording, Recording, RecordingEvent, RecordingRules, RecordingState};
 pub use routes::{Canary, Route, RouteKey, Routes};
 pub use settings::{Clients, Parser, TenantLimits, TenantQuota, TenantSettings};
 
@@ -56,6 +58,8 @@ pub struct Tenant {
     pub store: Arc<dyn Reader>,
     /// The tenant's share of DNS look-ups for its handlers' HTTP requests. It is kept when the settings are replaced.
     pub dns_lookups: DnsLookupLimit,
+    /// Where events run alone that others came before again and again.
+    pub lanes: Lanes,
     /// One permit for each page of messages that may be read or wait to be sent.
     page_slots: Semaphore,
     settings: ArcSwap<TenantSettings>,
@@ -119,6 +123,7 @@ impl Tenant {
             ),
             store: Arc::new(ReadLimitedStore::of(resources.store)),
             dns_lookups: DnsLookupLimit::default(),
+            lanes: Lanes::default(),
             page_slots: Semaphore::new(PAGE_SLOTS),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError};
+use parlance_store::{KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// Reads of one tenant at once; further ones wait. The store has few readers, and the reads of all tenants share one
@@ -48,8 +48,30 @@ impl Reader for ReadLimitedStore {
         self.store.last_seqs(tenant, rooms).await
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let _slot = self.slot().await;
-        self.store.kv_get(tenant, key, now).await
+        self.store.kv_get_many(tenant, keys, now).await
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let _slot = self.slot().await;
+        self.store.kv_scan(tenant, range, limit, bytes, now).await
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        let _slot = self.slot().await;
+        self.store.reads_hold(tenant, reads).await
     }
 }

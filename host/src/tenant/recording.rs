@@ -307,18 +307,35 @@ impl Ring {
 }
 
 impl RecordingEvent {
-    /// Keeps the event with its outcome.
-    pub fn finish(self, outcome: &CallOutcome) {
+    /// Notes how the handler's run ended. It is kept by [`FinishedRecording::keep`], if the run was the event's last one.
+    #[must_use]
+    pub fn finish(self, outcome: &CallOutcome) -> FinishedRecording {
         let Self { recording, recorder } = self;
-        let rules = &recording.rules;
         let is_trap = matches!(outcome.result, Err(Failure::Trapped(_)));
-        if rules.traps && (!is_trap || recording.rate.take(1).is_err()) {
-            if is_trap {
-                recording.ring.lock().left_out += 1;
-            }
-            return;
-        }
-        let Some((context, event)) = recorder.finish(outcome) else {
+        let event = if recording.rules.traps && !is_trap {
+            None
+        } else {
+            Some(recorder.finish(outcome))
+        };
+        FinishedRecording { recording, event }
+    }
+}
+
+/// What was recorded of a handler's run.
+pub struct FinishedRecording {
+    recording: Arc<Recording>,
+    /// `None` for a run that is not asked for; `Some(None)` for one that is too large.
+    event: Option<Option<(Context, parlance_handler::recording::Event)>>,
+}
+
+impl FinishedRecording {
+    /// Keeps the event, within the recording's limits.
+    pub fn keep(self) {
+        let Self { recording, event } = self;
+        let Some(event) = event else { return };
+        let rules = &recording.rules;
+        let is_refused = rules.traps && recording.rate.take(1).is_err();
+        let Some((context, event)) = event.filter(|_| !is_refused) else {
             recording.ring.lock().left_out += 1;
             return;
         };

@@ -39,6 +39,7 @@ impl Messages {
         let digest = RequestDigest::of(room.as_str(), &content, None);
         WriteSet {
             tenant: self.tenant.clone(),
+            reads: parlance_store::ReadSet::default(),
             writes: vec![Arc::new(Write::Append(Draft {
                 id: MessageId::from_bytes(digest.to_bytes()),
                 room: room.clone(),

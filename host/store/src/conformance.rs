@@ -13,8 +13,8 @@ pub(crate) mod repetition;
 use std::sync::Arc;
 
 use super::{
-    ClientRef, Draft, End, FirstPost, Health, KvKey, Maintenance, Message, Page, Range, Reader, Rejected,
-    RequestDigest, StorageQuota, Write, WriteSet, Writer, Written,
+    ClientRef, Draft, End, FirstPost, Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader,
+    Rejected, RequestDigest, StorageQuota, Write, WriteSet, Writer, Written,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -76,6 +76,12 @@ macro_rules! tests_of {
             kv::a_key_that_needs_a_number_and_gets_a_text_is_taken_once,
             kv::an_increment_beyond_64_bits_is_rejected,
             kv::writes_of_a_rejected_write_set_are_undone_in_order,
+            kv::several_keys_are_read_in_the_order_asked_for,
+            kv::a_scan_has_the_live_keys_of_a_range_in_the_order_of_their_bytes,
+            kv::an_event_whose_reads_have_changed_is_rejected,
+            kv::an_event_whose_range_has_changed_is_rejected,
+            kv::reads_see_the_earlier_write_sets_of_their_batch,
+            kv::two_events_that_read_what_the_other_writes_do_not_both_commit,
             quota::usage_follows_what_is_written_and_removed,
             quota::a_write_may_reach_the_quota_and_not_exceed_it,
             quota::deleting_a_tenants_data_leaves_other_tenants_alone,
@@ -197,6 +203,7 @@ fn increment(name: &str, by: i64) -> Write {
 fn write_set(of: &str, writes: Vec<Write>) -> WriteSet {
     WriteSet {
         tenant: tenant(of),
+        reads: crate::ReadSet::default(),
         writes: writes.into_iter().map(Arc::new).collect(),
         quota: StorageQuota::UNLIMITED,
     }

@@ -31,6 +31,7 @@ mod message;
 mod outage_log;
 mod past;
 mod quota;
+mod read_set;
 mod write_set;
 
 pub use error::StoreError;
@@ -38,6 +39,7 @@ pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, Reques
 pub use outage_log::OutageLog;
 pub use past::{PAGE_BYTES, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
+pub use read_set::{KvRange, RangeRead, ReadSet, ValueDigest, next_key};
 pub use write_set::{KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
 
 /// Reads messages and keys. A read sees every commit that has returned before it began.
@@ -74,7 +76,41 @@ pub trait Reader: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let values = self.kv_get_many(tenant, std::slice::from_ref(key), now).await?;
+        Ok(values.into_iter().next().flatten())
+    }
+
+    /// The values at keys that have not expired at `now`, in the order of `keys`, all as of one moment.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// The first keys of a range that have not expired at `now`, in the order of their bytes, with their values. At most
+    /// `limit`, and no further one once their values have `bytes` bytes together.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Whether the event would read the same now, at one moment.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError>;
 }
 
 /// Commits write sets.

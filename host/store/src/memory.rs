@@ -4,15 +4,16 @@
 
 mod catalog;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::quota::{exceeded, message_bytes};
 use super::{
-    Draft, Health, KvKey, Maintenance, Message, Page, QuotaKind, Range, Reader, Rejected, StorageQuota, StoreError,
-    Usage, Write, WriteSet, WriteSetResult, Writer, Written, counter,
+    Draft, Health, KvKey, KvRange, Maintenance, Message, Page, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected,
+    StorageQuota, StoreError, Usage, ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -30,13 +31,19 @@ struct Tenant {
     rooms: HashMap<RoomId, Vec<Message>>,
     ids: HashMap<MessageId, (RoomId, u64)>,
     receipts: HashMap<(MessageId, UserId), u64>,
-    kv: HashMap<KvKey, Value>,
+    kv: BTreeMap<KvKey, Value>,
 }
 
 #[derive(Debug, Clone)]
 struct Value {
     bytes: Vec<u8>,
     expires_at: Option<u64>,
+}
+
+impl Value {
+    fn is_live(&self, now: u64) -> bool {
+        self.expires_at.is_none_or(|at| at > now)
+    }
 }
 
 /// How to undo one write when a later one rejects the write set.
@@ -75,8 +82,45 @@ impl Reader for MemoryStore {
         Ok(rooms.iter().map(|room| last_seq(room).unwrap_or(0)).collect())
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.with(tenant, |tenant| tenant.live(key, now).map(|value| value.bytes.clone())))
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let tenants = self.tenants.lock();
+        let value = |key| tenants.get(tenant)?.live(key, now).map(|value| value.bytes.clone());
+        Ok(keys.iter().map(value).collect())
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let mut before = 0;
+        let page = self.with(tenant, |tenant| {
+            let entries = tenant.live_range(range, now).take(limit as usize);
+            let entries = entries.take_while(|(_, value)| {
+                let fits = before < bytes;
+                before += value.bytes.len() as u64;
+                fits
+            });
+            Some(
+                entries
+                    .map(|(key, value)| (key.key.clone(), value.bytes.clone()))
+                    .collect(),
+            )
+        });
+        Ok(page.unwrap_or_default())
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        let mut tenants = self.tenants.lock();
+        Ok(tenants.entry(tenant.clone()).or_default().holds(reads))
     }
 }
 
@@ -88,7 +132,11 @@ impl Writer for MemoryStore {
             .into_iter()
             .map(|write_set| {
                 let tenant = tenants.entry(write_set.tenant).or_default();
-                tenant.apply(&write_set.writes, write_set.quota)
+                if tenant.holds(&write_set.reads) {
+                    tenant.apply(&write_set.writes, write_set.quota)
+                } else {
+                    Err(Rejected::ReadsChanged)
+                }
             })
             .collect())
     }
@@ -265,9 +313,32 @@ impl Tenant {
     }
 
     fn live(&self, key: &KvKey, now: u64) -> Option<&Value> {
-        self.kv
-            .get(key)
-            .filter(|value| value.expires_at.is_none_or(|at| at > now))
+        self.kv.get(key).filter(|value| value.is_live(now))
+    }
+
+    fn live_range(&self, range: &KvRange, now: u64) -> impl Iterator<Item = (&KvKey, &Value)> {
+        let entries = if range.until.as_ref().is_some_and(|until| *until <= range.from) {
+            None
+        } else {
+            Some(self.kv.range(range.bounds()))
+        };
+        entries
+            .into_iter()
+            .flatten()
+            .filter(move |(_, value)| value.is_live(now))
+    }
+
+    fn holds(&self, reads: &ReadSet) -> bool {
+        let key =
+            |key: &KvKey| Ok::<_, Infallible>(self.live(key, reads.at).map(|value| ValueDigest::of(&value.bytes)));
+        let range = |read: &RangeRead| {
+            let entries = self.live_range(&read.range, reads.at);
+            Ok(entries
+                .map(|(key, value)| (key.key.clone(), ValueDigest::of(&value.bytes)))
+                .collect())
+        };
+        let Ok(holds) = reads.still_holds(key, range);
+        holds
     }
 }
 

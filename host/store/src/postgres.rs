@@ -31,7 +31,8 @@ use parking_lot::Mutex;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet,
+    WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -41,6 +42,7 @@ mod batch_state;
 mod catalog;
 mod decode;
 mod error;
+mod key_reads;
 mod open;
 mod pool;
 mod reader;
@@ -214,8 +216,28 @@ impl Reader for PostgresStore {
         Ok(reader::last_seqs(&self.pool, tenant, rooms).await?)
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(reader::kv_get(&self.pool, tenant, key, now).await?)
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        Ok(reader::kv_get_many(&self.pool, tenant, keys, now).await?)
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        Ok(reader::kv_scan(&self.pool, tenant, range, limit, bytes, now).await?)
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        Ok(key_reads::reads_hold(&self.pool, tenant, reads).await?)
     }
 }
 

@@ -30,7 +30,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet,
+    WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -224,9 +225,36 @@ impl Reader for SqliteStore {
         .await
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let (tenant, key) = (tenant.clone(), key.clone());
-        self.read(move |db| reader::kv_get(db, &tenant, &key, now)).await
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let (tenant, keys) = (tenant.clone(), keys.to_vec());
+        self.read(move |db| reader::kv_get_many(db, &tenant, &keys, now)).await
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let (tenant, range) = (tenant.clone(), range.clone());
+        self.read(move |db| reader::kv_scan(db, &tenant, &range, limit, bytes, now))
+            .await
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        let (tenant, reads) = (tenant.clone(), reads.clone());
+        self.read(move |db| {
+            let _snapshot = reader::snapshot(db)?;
+            kv::reads_hold(db, reader::tenant_row(db, &tenant)?, &reads)
+        })
+        .await
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::message::{Draft, FirstPost};
 use super::quota::{QuotaKind, StorageQuota};
+use super::read_set::ReadSet;
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// The writes of one event. They commit together or not at all (promise 1).
@@ -11,6 +12,9 @@ use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 pub struct WriteSet {
     /// The tenant that owns every room and key below.
     pub tenant: TenantId,
+    /// What the event has read of keys. If one would be read otherwise now, the write set is rejected with
+    /// [`Rejected::ReadsChanged`]. Earlier write sets of the batch count, those of this one do not.
+    pub reads: ReadSet,
     /// The writes, in the order in which the handler asked for them.
     pub writes: Vec<Arc<Write>>,
     /// The most that the tenant may store. A write that would exceed it rejects the write set with
@@ -121,6 +125,9 @@ pub enum Written {
 /// Why a write set was rejected. Nothing of it was written; the other write sets of its batch are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    /// A key that the event had read has another value now.
+    #[error("a key that the event had read has changed")]
+    ReadsChanged,
     /// The message to be marked as read does not exist.
     #[error("the message does not exist")]
     NotFound,

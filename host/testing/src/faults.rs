@@ -47,6 +47,9 @@ pub(crate) struct Faults {
     pub(crate) denied: BTreeSet<Capability>,
     /// Answers by method and URL, such as `GET https://api.example.org/words`.
     pub(crate) http: BTreeMap<String, Result<HttpAnswer, HttpFault>>,
+    /// What other events do to the handler's keys: the first list during the first run of an event, and so on. `None`
+    /// removes the key.
+    pub(crate) meanwhile: Vec<BTreeMap<String, Option<Vec<u8>>>>,
     /// Whether requests without an answer fail, instead of going to the network.
     pub(crate) is_offline: bool,
 }

@@ -11,7 +11,7 @@ use parlance_handler::capability::{
     CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
 };
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, LoadError, Sandbox};
-use parlance_store::{Draft, End, KvKey, Message, Range, Reader as _, Write, WriteSet, Writer as _};
+use parlance_store::{Draft, End, KvKey, Message, Range, ReadSet, Reader as _, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::runtime::{Builder, Runtime};
 
@@ -201,6 +201,7 @@ impl TestHost {
             self.server.clone(),
             WriteSet {
                 tenant: self.tenant.clone(),
+                reads: ReadSet::default(),
                 writes: vec![Arc::new(write)],
                 quota: parlance_store::StorageQuota::UNLIMITED,
             },
@@ -262,6 +263,17 @@ impl TestHost {
     /// Denies every call of these capabilities in the events that follow; none ends that.
     pub fn deny(&mut self, capabilities: impl IntoIterator<Item = Capability>) {
         self.faults.denied = capabilities.into_iter().collect();
+    }
+
+    /// Lets other events change keys of the handler while each event that follows runs: the first list during its first
+    /// run, and so on; no list ends that. `None` removes the key. If the event has read such a key, it runs again.
+    pub fn meanwhile<'k>(&mut self, runs: impl IntoIterator<Item = Vec<(&'k str, Option<&'k str>)>>) {
+        let keys = |keys: Vec<(&str, Option<&str>)>| {
+            let owned =
+                |(key, value): (&str, Option<&str>)| (key.to_owned(), value.map(|value| value.as_bytes().to_vec()));
+            keys.into_iter().map(owned).collect()
+        };
+        self.faults.meanwhile = runs.into_iter().map(keys).collect();
     }
 
     /// Answers the HTTP request with this method and URL instead of sending it. Once there is an answer, requests

@@ -9,6 +9,7 @@ mod handlers;
 mod host;
 mod outcome;
 mod random;
+mod runs;
 pub mod scenario;
 mod server;
 mod store;

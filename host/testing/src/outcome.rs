@@ -28,6 +28,9 @@ pub struct Outcome {
     pub logs: Vec<LogLine>,
     /// Whether text was cut because the handler logged more than it may.
     pub logs_cut: bool,
+    /// How often the handler ran: more than once where others changed keys that it had read. What it did before the
+    /// last run was dropped.
+    pub runs: u32,
     /// How often the handler called the host.
     pub host_calls: u32,
     /// Peak size of the instance's memory, in bytes.
@@ -73,6 +76,7 @@ impl Outcome {
             effects: Vec::new(),
             logs: Vec::new(),
             logs_cut: false,
+            runs: 0,
             host_calls: 0,
             peak_memory: 0,
             guest_time: Duration::ZERO,

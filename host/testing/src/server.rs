@@ -9,13 +9,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance_handler::capability::{Call, CallLimits, Effect, Effects, Logs, PresenceState, RandomSource, WasiTap};
 use parlance_handler::recording::{Input, PresenceChange};
-use parlance_handler::sandbox::{Failure, GuestLimits, HandlerReply, Interface};
+use parlance_handler::sandbox::{GuestLimits, HandlerReply, Interface};
 use parlance_hub::commit::{self, CommitJob, Committer};
 use parlance_hub::{
-    self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
+    self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, Undone, join_reply,
 };
 use parlance_scheduler::Quantum;
-use parlance_store::{ClientRef, PastRange, Reader as _, read_past};
+use parlance_store::{ClientRef, PastRange, ReadSet, Reader as _, read_past};
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -58,6 +58,22 @@ impl EventSetup {
     }
 }
 
+/// What an event does, and what it has read of keys.
+#[derive(Default)]
+pub(crate) struct Decided {
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) reads: ReadSet,
+}
+
+impl From<Vec<Effect>> for Decided {
+    fn from(effects: Vec<Effect>) -> Self {
+        Self {
+            effects,
+            reads: ReadSet::default(),
+        }
+    }
+}
+
 pub(crate) struct TestServer {
     pub(crate) store: Arc<TestStore>,
     pub(crate) random: Arc<Sequence>,
@@ -66,7 +82,7 @@ pub(crate) struct TestServer {
     committer: Committer,
     authenticator: Authenticator,
     /// The quantum of the events.
-    quantum: Quantum,
+    pub(crate) quantum: Quantum,
     /// By user id. Each user has one connection.
     clients: Mutex<BTreeMap<String, ConnectedUser>>,
     /// How many connections there have been.
@@ -150,9 +166,9 @@ impl TestServer {
         self.clients.lock().insert(user.id.clone(), client.clone());
         if shown {
             let online = Effect::SetPresence(parlance_handler::capability::Status::Online);
-            self.complete(&client, setup, Ok(vec![online]), Reply::Silent)
+            self.complete(&client, setup, Ok(vec![online].into()), Reply::Silent)
                 .await?
-                .map_err(|error| to_anyhow(&error))?;
+                .map_err(to_anyhow)?;
         }
         Ok(client)
     }
@@ -183,11 +199,11 @@ impl TestServer {
         let client = self.connect(&self.profile(user), setup, true).await?;
         let clients: Vec<_> = self.clients.lock().values().cloned().collect();
         let unread: Vec<_> = clients.iter().map(|client| client.inbox.len()).collect();
-        let completed = self.complete(&client, setup, Ok(effects), Reply::Silent).await?;
+        let completed = self.complete(&client, setup, Ok(effects.into()), Reply::Silent).await?;
         for (client, unread) in clients.iter().zip(unread) {
             client.inbox.truncate(unread);
         }
-        completed.map_err(|error| to_anyhow(&error))
+        completed.map_err(to_anyhow)
     }
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
@@ -200,25 +216,28 @@ impl TestServer {
     }
 
     /// Commits and delivers effects, or delivers an error. Returns once that is done, with the result of the commit.
-    async fn complete(
+    pub(crate) async fn complete(
         &self,
         client: &ConnectedUser,
         setup: &EventSetup,
-        decided: Result<Vec<Effect>, EventError>,
+        decided: Result<Decided, EventError>,
         reply: Reply,
-    ) -> Result<Result<(), EventError>> {
+    ) -> Result<Result<(), Undone>> {
         let (done, wait) = oneshot::channel();
-        let (effects, written) =
-            decided.map_or_else(|error| (Vec::new(), Err(error)), |effects| (effects, Ok(Vec::new())));
+        let (decided, written) = match decided {
+            Ok(decided) => (decided, Ok(Vec::new())),
+            Err(error) => (Decided::default(), Err(error)),
+        };
         let mut delivery = Delivery {
             connection: client.connection.clone(),
-            effects,
+            effects: decided.effects,
             written,
             reply,
             responder: Responder::new(Some(ACKNOWLEDGEMENT), ""),
             phase: ConnectionPhase::Connected,
             held_room: None,
             baselines: Vec::new(),
+            reads: decided.reads,
             done: Some(done),
             in_flight_permit: None,
             in_flight: None,
@@ -254,7 +273,7 @@ impl TestServer {
     }
 
     /// The handler of an event. A question's answer goes to the handler that asked.
-    fn route<'a>(&self, setup: &'a EventSetup, input: &Input) -> Option<&'a TestHandler> {
+    pub(crate) fn route<'a>(&self, setup: &'a EventSetup, input: &Input) -> Option<&'a TestHandler> {
         let mut taking = setup.handlers.iter().filter(|handler| handler.takes_event(input));
         let asker = match input {
             Input::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
@@ -273,11 +292,11 @@ impl TestServer {
     }
 
     /// The outcome of an event that no handler takes.
-    async fn unhandled(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Outcome> {
+    pub(crate) async fn unhandled(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Outcome> {
         let decided = match input {
             Input::Presence {
                 change: PresenceChange::Connected | PresenceChange::Disconnected,
-            } => Ok(Vec::new()),
+            } => Ok(Decided::default()),
             _ => Err(EventError::new(
                 Code::Unhandled,
                 "no handler is installed for this event",
@@ -290,7 +309,13 @@ impl TestServer {
     }
 
     /// The call of a handler for a user.
-    fn call(&self, client: &ConnectedUser, setup: &EventSetup, handler: &TestHandler, sent: Option<ClientRef>) -> Call {
+    pub(crate) fn call(
+        &self,
+        client: &ConnectedUser,
+        setup: &EventSetup,
+        handler: &TestHandler,
+        sent: Option<ClientRef>,
+    ) -> Call {
         let random: Arc<dyn RandomSource> = self.random.clone();
         let limits = &setup.call_limits;
         Call {
@@ -313,6 +338,8 @@ impl TestServer {
             }),
             limits: limits.clone(),
             has_reserved_slot: true,
+            is_rerun: false,
+            reads: ReadSet::default(),
             is_server_event: false,
             takes_answers: handler.handler.handles(Interface::Answer),
             retry_after: None,
@@ -347,80 +374,8 @@ impl TestServer {
         Ok(broken)
     }
 
-    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, event: &Event) -> Result<Outcome> {
-        let input = &event.input;
-        if let Some(outcome) = self.repeated(client, setup, input).await? {
-            return Ok(outcome);
-        }
-        let Some(handler) = self.route(setup, input) else {
-            return self.unhandled(client, setup, input).await;
-        };
-        let call = self.call(client, setup, handler, input.sent());
-        let call = Call {
-            is_server_event: matches!(input, Input::ServerEvent { .. }),
-            ..call
-        };
-        let ran = handler
-            .handler
-            .call(
-                input.handler_input(&input.attachments()),
-                call,
-                &setup.guest_limits,
-                &self.quantum,
-            )
-            .await;
-        let (mut rejection, mut trap) = (None, None);
-        let mut returned = HandlerReply::Data(None);
-        let decided = match ran.result {
-            Ok(accepted) => {
-                returned = accepted;
-                Ok(ran.effects.into_vec())
-            }
-            Err(Failure::Rejected(refusal)) => {
-                let error = refusal.to_event_error(ran.not_joined);
-                rejection = Some(refusal);
-                Err(error)
-            }
-            Err(Failure::Trapped(stop)) => {
-                let (code, words) = stop.kind.client_error();
-                let error = EventError::new(code, words);
-                trap = Some(stop);
-                Err(error)
-            }
-        };
-        let effects = decided.clone().unwrap_or_default();
-        let completed = self
-            .complete(client, setup, decided, reply(input, returned.clone()))
-            .await?;
-        if completed.is_ok() {
-            self.remember_questions(&effects, &handler.info.name);
-        }
-        let acknowledgement = client.inbox.acknowledgement();
-        let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
-        let mut reply = first.cloned().unwrap_or(Value::Null);
-        let data = returned.into_data();
-        if let (Input::Join { room }, Ok(())) = (input, &completed)
-            && client.connection.is_in(room)
-        {
-            let most = setup.call_limits.client.history_page_max;
-            reply = self.joined(client, room, event.past, most, data.as_deref()).await?;
-        }
-        Ok(Outcome {
-            reply,
-            acknowledgement,
-            rejection,
-            trap,
-            effects: if completed.is_ok() { effects } else { Vec::new() },
-            logs: ran.logs.lines().to_vec(),
-            logs_cut: ran.logs.was_cut(),
-            host_calls: ran.usage.host_calls,
-            peak_memory: ran.usage.peak_memory,
-            guest_time: ran.usage.guest_time,
-        })
-    }
-
     /// Notes who asked the questions among the effects, so that answers find their way.
-    fn remember_questions(&self, effects: &[Effect], asker: &Arc<str>) {
+    pub(crate) fn remember_questions(&self, effects: &[Effect], asker: &Arc<str>) {
         let questions = effects.iter().filter_map(|effect| match effect {
             Effect::Emit { question, .. } => question.as_ref(),
             _ => None,
@@ -430,7 +385,12 @@ impl TestServer {
     }
 
     /// The reply to a message that is in the store already, for which no handler runs.
-    async fn repeated(&self, client: &ConnectedUser, setup: &EventSetup, input: &Input) -> Result<Option<Outcome>> {
+    pub(crate) async fn repeated(
+        &self,
+        client: &ConnectedUser,
+        setup: &EventSetup,
+        input: &Input,
+    ) -> Result<Option<Outcome>> {
         let Some(sent) = input.sent() else { return Ok(None) };
         let identity = client.connection.identity.load_full();
         let id = MessageId::from_client(identity.tenant(), identity.user(), &sent.id);
@@ -439,7 +399,7 @@ impl TestServer {
             return Ok(None);
         };
         let (decided, reply) = match Repeated::of(first, &sent) {
-            Ok(repeated) => (Ok(Vec::new()), Reply::Repeated(Box::new(repeated))),
+            Ok(repeated) => (Ok(Decided::default()), Reply::Repeated(Box::new(repeated))),
             Err(error) => (Err(error), reply(input, HandlerReply::Data(None))),
         };
         let _ = self.complete(client, setup, decided, reply).await?;
@@ -448,7 +408,7 @@ impl TestServer {
 
     /// The acknowledgement of a join with the history that the client asks for, or of one that happened while the store
     /// cannot be read.
-    async fn joined(
+    pub(crate) async fn joined(
         &self,
         client: &ConnectedUser,
         room: &str,
@@ -471,6 +431,9 @@ impl TestServer {
     }
 }
 
-fn to_anyhow(error: &EventError) -> anyhow::Error {
-    anyhow!("{}: {}", error.code.as_str(), error.message)
+fn to_anyhow(undone: Undone) -> anyhow::Error {
+    match undone {
+        Undone::Failed(error) => anyhow!("{}: {}", error.code.as_str(), error.message),
+        Undone::ReadsChanged => anyhow!("a key that was read has changed"),
+    }
 }

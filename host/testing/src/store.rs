@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use parlance_store::memory::MemoryStore;
-use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError, WriteSet, WriteSetResult, Writer};
+use parlance_store::{
+    KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError, WriteSet, WriteSetResult, Writer,
+};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 #[derive(Default)]
@@ -55,8 +57,28 @@ impl Reader for TestStore {
         self.available().await?.last_seqs(tenant, rooms).await
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.available().await?.kv_get(tenant, key, now).await
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.available().await?.kv_get_many(tenant, keys, now).await
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.available().await?.kv_scan(tenant, range, limit, bytes, now).await
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        self.available().await?.reads_hold(tenant, reads).await
     }
 }
 

@@ -45,6 +45,7 @@ fn message(sender: &Identity, room: &RoomId, number: u64) -> WriteSet {
     let digest = RequestDigest::of(room.as_str(), &content, None);
     WriteSet {
         tenant: sender.tenant().clone(),
+        reads: parlance_store::ReadSet::default(),
         writes: vec![Arc::new(Write::Append(Draft {
             id: MessageId::from_bytes(digest.to_bytes()),
             room: room.clone(),

@@ -94,6 +94,8 @@ impl Calls {
             host_context: self.host_context.clone(),
             wasi_tap: None,
             has_reserved_slot: true,
+            is_rerun: false,
+            reads: parlance_store::ReadSet::default(),
             limits: self.limits.clone(),
             is_server_event: false,
             takes_answers: false,

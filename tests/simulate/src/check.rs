@@ -104,6 +104,7 @@ pub(crate) async fn limit(world: &World) -> anyhow::Result<()> {
     };
     let write_set = WriteSet {
         tenant,
+        reads: parlance_store::ReadSet::default(),
         writes: vec![Arc::new(write)],
         quota: StorageQuota::UNLIMITED,
     };

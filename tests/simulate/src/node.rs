@@ -134,6 +134,7 @@ impl Node {
             note: None,
             settings: Some([("stamp".to_owned(), stamp.to_owned())].into()),
             isolation: None,
+            isolation_level: None,
             events: None,
             backtest: None,
         };

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance_store::memory::{MemoryCatalog, MemoryStore};
 use parlance_store::{
-    KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet, WriteSetResult,
+    Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use tokio::time::sleep;
@@ -143,9 +144,33 @@ impl Reader for StoreClient {
         self.deliver(last).await
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         self.available().await?;
-        self.deliver(self.store.contents.data.kv_get(tenant, key, now).await)
+        self.deliver(self.store.contents.data.kv_get_many(tenant, keys, now).await)
+            .await
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.available().await?;
+        self.deliver(self.store.contents.data.kv_scan(tenant, range, limit, bytes, now).await)
+            .await
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        self.available().await?;
+        self.deliver(self.store.contents.data.reads_hold(tenant, reads).await)
             .await
     }
 }

@@ -1,12 +1,39 @@
 //! `kv`: a small key-value space for each handler of each tenant.
 
-use super::{Call, Capability, Fault, unavailable};
-use parlance_store::{KvKey, Write};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Call, Capability, Fault, IsolationLevel, unavailable};
+use parlance_store::{KvKey, KvRange, Write, next_key};
 
 /// Longest key, in bytes.
 const KEY_MAX: usize = 512;
 /// Largest value, in bytes.
 const VALUE_MAX: usize = 64 * 1024;
+/// Most keys of one `get-many`.
+const KEYS_MAX: usize = 100;
+/// Most keys of one page of `scan`.
+const SCAN_MAX: u32 = 200;
+/// Bytes of values with which a page of `scan` ends.
+const SCAN_BYTES: u64 = 256 * 1024;
+
+/// What an event has written to a key so far.
+#[derive(Default)]
+struct OwnWrites<'a> {
+    /// What the last `set` or `delete` made of the key; `None` when there is neither.
+    base: Option<Option<&'a [u8]>>,
+    /// What was added since; `None` when nothing was.
+    added: Option<i128>,
+}
+
+impl OwnWrites<'_> {
+    /// The value that the event sees where `base` is what the increments apply to.
+    fn applied_to(&self, base: Option<&[u8]>) -> Result<Option<Vec<u8>>, Fault> {
+        match self.added {
+            None => Ok(base.map(<[u8]>::to_vec)),
+            Some(by) => Ok(Some(add(base, by)?.to_string().into_bytes())),
+        }
+    }
+}
 
 impl Call {
     fn kv_key(&self, key: String) -> Result<KvKey, Fault> {
@@ -27,20 +54,73 @@ impl Call {
     ///
     /// # Errors
     /// When the key is invalid or the store cannot serve.
-    pub async fn kv_get(&self, key: String) -> Result<Option<Vec<u8>>, Fault> {
+    pub async fn kv_get(&mut self, key: String) -> Result<Option<Vec<u8>>, Fault> {
         let key = self.kv_key(key)?;
-        self.kv_read(&key).await
+        let value = self.kv_read(&key, self.is_serializable()).await?;
+        Ok(value)
     }
 
-    /// Applies the event's own writes to the stored value. Only the last `set` or `delete` and the increments after it
-    /// count; if the event has neither, they apply to the value in the store.
-    async fn kv_read(&self, key: &KvKey) -> Result<Option<Vec<u8>>, Fault> {
-        let mut sum: Option<i128> = None;
-        let mut base: Option<Option<&[u8]>> = None;
+    /// The values at keys, with the event's own writes applied, all as of one moment.
+    ///
+    /// # Errors
+    /// When a key is invalid, there are more than [`KEYS_MAX`], or the store cannot serve.
+    pub async fn kv_get_many(&mut self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+        if keys.len() > KEYS_MAX {
+            return Err(Fault::TooLarge);
+        }
+        let keys: Vec<KvKey> = keys.into_iter().map(|key| self.kv_key(key)).collect::<Result<_, _>>()?;
+        let missing = keys.iter().filter(|key| self.own_writes(key).base.is_none()).cloned();
+        let missing: Vec<KvKey> = missing.collect();
+        let mut stored = self.kv_stored(&missing, self.is_serializable()).await?.into_iter();
+        let value = |key: &KvKey| {
+            let own = self.own_writes(key);
+            match own.base {
+                Some(base) => own.applied_to(base),
+                None => own.applied_to(stored.next().flatten().as_deref()),
+            }
+        };
+        keys.iter().map(value).collect()
+    }
+
+    /// Reads the stored values of keys. `checked`: the commit is to find them unchanged.
+    async fn kv_stored(&mut self, keys: &[KvKey], checked: bool) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.host_context.wait_in_flight().await;
+        let (tenant, now) = (self.identity.tenant(), self.now_ms);
+        let read = self.store.kv_get_many(tenant, keys, now).await;
+        let values = read.map_err(|error| unavailable(&error))?;
+        if checked {
+            self.reads.at = now;
+            for (key, value) in keys.iter().zip(&values) {
+                self.reads.add_key(key, value.as_deref());
+            }
+        }
+        Ok(values)
+    }
+
+    async fn kv_read(&mut self, key: &KvKey, checked: bool) -> Result<Option<Vec<u8>>, Fault> {
+        if self.own_writes(key).base.is_none() {
+            let stored = self.kv_stored(std::slice::from_ref(key), checked).await?;
+            return self
+                .own_writes(key)
+                .applied_to(stored.into_iter().next().flatten().as_deref());
+        }
+        let own = self.own_writes(key);
+        own.applied_to(own.base.flatten())
+    }
+
+    /// The event's own writes of a key. Only the last `set` or `delete` and the increments after it count; if the event
+    /// has neither, they apply to the value in the store.
+    fn own_writes(&self, key: &KvKey) -> OwnWrites<'_> {
+        let mut own = OwnWrites::default();
         for effect in self.effects.iter().rev() {
             let Some(write) = effect.write() else { continue };
             match &**write {
-                Write::KvIncrement { key: at, by, .. } if at == key => sum = Some(sum.unwrap_or(0) + i128::from(*by)),
+                Write::KvIncrement { key: at, by, .. } if at == key => {
+                    own.added = Some(own.added.unwrap_or(0) + i128::from(*by));
+                }
                 // A value whose expiry has passed already counts as absent.
                 Write::KvSet {
                     key: at,
@@ -48,33 +128,132 @@ impl Call {
                     expires_at,
                 } if at == key => {
                     let live = expires_at.is_none_or(|at| at > self.now_ms);
-                    base = Some(live.then_some(value.as_slice()));
+                    own.base = Some(live.then_some(value.as_slice()));
                     break;
                 }
                 Write::KvDelete { key: at } if at == key => {
-                    base = Some(None);
+                    own.base = Some(None);
                     break;
                 }
                 _ => {}
             }
         }
-        let stored;
-        let base = match base {
-            Some(own) => own,
-            None => {
-                self.host_context.wait_in_flight().await;
-                stored = self
-                    .store
-                    .kv_get(self.identity.tenant(), key, self.now_ms)
-                    .await
-                    .map_err(|error| unavailable(&error))?;
-                stored.as_deref()
-            }
-        };
-        match sum {
-            None => Ok(base.map(<[u8]>::to_vec)),
-            Some(by) => Ok(Some(add(base, by)?.to_string().into_bytes())),
+        own
+    }
+
+    /// A page of the keys that begin with a prefix, after the key `after`, with the event's own writes applied. It is
+    /// empty only at the end.
+    ///
+    /// # Errors
+    /// When an argument is invalid or the store cannot serve.
+    pub async fn kv_scan(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+        self.require(Capability::Kv)?;
+        if prefix.len() > KEY_MAX || after.is_some_and(|after| after.len() > KEY_MAX) {
+            return Err(Fault::Invalid(format!(
+                "a prefix and a key have at most {KEY_MAX} bytes"
+            )));
         }
+        if limit == 0 {
+            return Err(Fault::Invalid("a page has at least one key".to_owned()));
+        }
+        let limit = limit.min(SCAN_MAX);
+        let mut range = KvRange::with_prefix(self.handler.name.clone(), prefix);
+        if let Some(after) = after {
+            range.from = range.from.max(next_key(after));
+        }
+        loop {
+            if range.until.as_ref().is_some_and(|until| *until <= range.from) {
+                return Ok(Vec::new());
+            }
+            let (page, part) = self.kv_page(range.clone(), limit).await?;
+            let until = part.until.clone();
+            let page = self.with_own_writes(page, &part, limit)?;
+            // This event may have deleted all that was there.
+            if !page.is_empty() || until == range.until {
+                return Ok(page);
+            }
+            range.from = until.unwrap_or_default();
+        }
+    }
+
+    /// Reads the beginning of a range from the store, and returns it with the part of the range that it is all of.
+    async fn kv_page(&mut self, range: KvRange, limit: u32) -> Result<(Vec<(String, Vec<u8>)>, KvRange), Fault> {
+        self.host_context.wait_in_flight().await;
+        let (tenant, now) = (self.identity.tenant(), self.now_ms);
+        let read = self.store.kv_scan(tenant, &range, limit, SCAN_BYTES, now).await;
+        let entries = read.map_err(|error| unavailable(&error))?;
+        let bytes: usize = entries.iter().map(|(_, value)| value.len()).sum();
+        let is_full = entries.len() >= limit as usize || bytes as u64 >= SCAN_BYTES;
+        let until = match entries.last().filter(|_| is_full) {
+            Some((last, _)) => Some(next_key(last)),
+            None => range.until.clone(),
+        };
+        let part = KvRange { until, ..range };
+        if self.is_serializable() {
+            self.reads.at = now;
+            self.reads.add_range(part.clone(), &entries);
+        }
+        Ok((entries, part))
+    }
+
+    /// A part of a range as this event sees it.
+    fn with_own_writes(
+        &self,
+        page: Vec<(String, Vec<u8>)>,
+        part: &KvRange,
+        limit: u32,
+    ) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+        let written = self.effects.iter().filter_map(|effect| match &**effect.write()? {
+            Write::KvSet { key, .. } | Write::KvDelete { key } | Write::KvIncrement { key, .. } => Some(key),
+            _ => None,
+        });
+        let written: BTreeSet<&KvKey> = written.filter(|key| part.contains(key)).collect();
+        if written.is_empty() {
+            return Ok(page);
+        }
+        let mut entries: BTreeMap<String, Vec<u8>> = page.into_iter().collect();
+        for key in written {
+            let own = self.own_writes(key);
+            let stored = entries.remove(&key.key);
+            let base = own.base.unwrap_or(stored.as_deref());
+            if let Some(value) = own.applied_to(base)? {
+                entries.insert(key.key.clone(), value);
+            }
+        }
+        Ok(entries.into_iter().take(limit as usize).collect())
+    }
+
+    /// Sets a key if its value is `expected`; returns whether it did. The commit finds the value unchanged, or the event
+    /// runs again, at every isolation level.
+    ///
+    /// # Errors
+    /// Those of [`kv_get`](Self::kv_get) and [`kv_set`](Self::kv_set).
+    pub async fn kv_swap(
+        &mut self,
+        key: String,
+        expected: Option<&[u8]>,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<bool, Fault> {
+        let at = self.kv_key(key)?;
+        if value.len() > VALUE_MAX {
+            return Err(Fault::TooLarge);
+        }
+        if self.kv_read(&at, true).await?.as_deref() != expected {
+            return Ok(false);
+        }
+        self.kv_set(at.key, value, ttl_ms)?;
+        Ok(true)
+    }
+
+    /// Whether the commit is to find every key unchanged that this event has read.
+    fn is_serializable(&self) -> bool {
+        self.handler.isolation_level == IsolationLevel::Serializable
     }
 
     /// Sets a key.
@@ -110,7 +289,7 @@ impl Call {
     /// When the key is invalid, its value is not an integer, the store cannot serve, or the allowance is used up.
     pub async fn kv_increment(&mut self, key: String, by: i64) -> Result<i64, Fault> {
         let key = self.kv_key(key)?;
-        let sum = add(self.kv_read(&key).await?.as_deref(), by.into())?;
+        let sum = add(self.kv_read(&key, false).await?.as_deref(), by.into())?;
         let bytes = key.key.len();
         let at = self.now_ms;
         self.write(Write::KvIncrement { key, by, at }, bytes)?;

@@ -55,6 +55,9 @@ settings! {
 settings! {
     /// The limits of the effects of one event.
     pub struct EffectLimits of each tenant in "sandbox" {
+        /// How often an event runs again when a key that it had read was changed before its writes were committed. After
+        /// that it fails with `conflict`.
+        reruns: u32 = 5, Count(0, 100);
         /// Effects: messages, writes, emits and the like.
         effects: usize = 256, Count(1, 10_000);
         /// Bytes of all effects and the reply.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use parlance_store::{ClientRef, Reader, Write};
+use parlance_store::{ClientRef, ReadSet, Reader, Write};
 use parlance_types::auth::Identity;
 use parlance_types::id::{ConnectionId, RoomId, UserId};
 
@@ -136,6 +136,38 @@ impl Isolation {
     }
 }
 
+/// What the host makes sure of when events of a handler use its keys at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IsolationLevel {
+    /// Each event reads and writes keys as if it ran alone: one that did not is run again (promise 12).
+    #[default]
+    Serializable,
+    /// A change that another event makes between a read and a write is lost.
+    None,
+}
+
+impl IsolationLevel {
+    /// Reads the name: `serializable` or `none`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "serializable" => Some(Self::Serializable),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+
+    /// The name in configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serializable => "serializable",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A handler's name and what its operator configured for it. Made once for a version, shared by all its calls.
 #[derive(Debug, Clone, Default)]
 pub struct HandlerInfo {
@@ -147,6 +179,8 @@ pub struct HandlerInfo {
     pub grants: Arc<Grants>,
     /// Whether its instances handle more than one event.
     pub isolation: Isolation,
+    /// What events may rely on that use its keys at the same time.
+    pub isolation_level: IsolationLevel,
     /// The version's number among the versions deployed under this name; 0 for a handler from the configuration.
     pub version: u64,
     /// The custom events that it claims; empty for all that no other handler claims.
@@ -177,6 +211,8 @@ pub struct Call {
     pub wasi_tap: Option<Arc<dyn WasiTap>>,
     /// Whether the event may take one of the instances that are reserved for tenants with few events in handlers.
     pub has_reserved_slot: bool,
+    /// Whether the handler has run for this event before, and what it did then was dropped.
+    pub is_rerun: bool,
     /// The limits of the handler's calls.
     pub limits: Arc<CallLimits>,
     /// Whether another server caused the event. There is no client to act for then, so calls that act for one are
@@ -186,6 +222,8 @@ pub struct Call {
     pub takes_answers: bool,
     /// The effects that the handler has asked for so far.
     pub effects: Effects,
+    /// What the handler has read of keys so far, as far as the commit is to find it unchanged.
+    pub reads: ReadSet,
     /// The lines that the handler has logged so far.
     pub logs: Logs,
     /// When the client may try again, in case the handler refuses the event.

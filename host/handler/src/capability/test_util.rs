@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use parlance_store::ReadSet;
 use parlance_store::memory::MemoryStore;
 use parlance_types::auth::Identity;
 use parlance_types::id::{ConnectionId, RoomId, UserId};
@@ -28,7 +29,9 @@ impl Call {
             host_context: Arc::new(FixedContext),
             wasi_tap: None,
             has_reserved_slot: true,
+            is_rerun: false,
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
+            reads: ReadSet::default(),
             logs: Logs::with_allowance(limits.effects.log_bytes),
             limits,
             is_server_event: false,

@@ -18,6 +18,15 @@ pub enum Answer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answer: Option<Stored<Option<Blob>>>,
     },
+    /// Keys of the store from one on, and before another one.
+    Keys {
+        from: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        limit: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Stored<Vec<(String, Blob)>>>,
+    },
     /// A message of the store.
     Message {
         id: String,
@@ -168,6 +177,7 @@ impl Answer {
     pub fn question(&self) -> String {
         match self {
             Self::Key { key, .. } => key_question(key),
+            Self::Keys { from, until, limit, .. } => keys_question(from, until.as_deref(), *limit),
             Self::Message { id, .. } => message_question(id),
             Self::History {
                 room, before, limit, ..
@@ -195,6 +205,16 @@ impl Answer {
                         Some(Stored::Value(Some(value))) => value.0.len(),
                         _ => 0,
                     }
+            }
+            Self::Keys {
+                from, until, answer, ..
+            } => {
+                let entries = match answer {
+                    Some(Stored::Value(entries)) => entries.as_slice(),
+                    _ => &[],
+                };
+                let entry = |(key, value): &(String, Blob)| key.len() + value.0.len() + FIXED;
+                from.len() + until.as_ref().map_or(0, String::len) + entries.iter().map(entry).sum::<usize>()
             }
             Self::Message { answer, .. } => match answer {
                 Some(Stored::Value(Some(message))) => message.bytes(),
@@ -229,6 +249,13 @@ pub(super) const ELAPSED: &str = "the time since the event began";
 
 pub(super) fn key_question(key: &str) -> String {
     format!("the key {key:?}")
+}
+
+pub(super) fn keys_question(from: &str, until: Option<&str>, limit: u32) -> String {
+    match until {
+        Some(until) => format!("{limit} keys from {from:?} on, before {until:?}"),
+        None => format!("{limit} keys from {from:?} on"),
+    }
 }
 
 pub(super) fn message_question(id: &str) -> String {

@@ -41,7 +41,7 @@ macro_rules! limits {
             pub(super) fn call(&self) -> CallLimits {
                 CallLimits {
                     client: ClientLimits { $($client: self.$client,)+ ..ClientLimits::default() },
-                    effects: EffectLimits { $($effect: self.$effect,)+ },
+                    effects: EffectLimits { $($effect: self.$effect,)+ ..EffectLimits::default() },
                 }
             }
 

@@ -109,6 +109,10 @@ fn answer(answer: &mut Answer, with_content: bool) {
             answer: Some(Stored::Value(Some(value))),
             ..
         } => content.value(value),
+        Answer::Keys {
+            answer: Some(Stored::Value(entries)),
+            ..
+        } => entries.iter_mut().for_each(|(_, value)| content.value(value)),
         Answer::Message {
             answer: Some(Stored::Value(Some(found))),
             ..

@@ -9,7 +9,7 @@ use super::blob::Blob;
 use crate::capability::{
     Call, DnsLookupLimit, HostContext, HttpAnswer, HttpRequest, HttpTap, PresenceState, RandomSource, WasiTap,
 };
-use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError};
+use parlance_store::{KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// The answers of a running event, up to a limit of bytes.
@@ -161,16 +161,50 @@ impl Reader for RecordingReader {
         self.inner.last_seqs(tenant, rooms).await
     }
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let asked = |answer| Answer::Key {
+    async fn kv_get_many(
+        &self,
+        tenant: &TenantId,
+        keys: &[KvKey],
+        now: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let asked = |key: &KvKey, answer| Answer::Key {
             key: key.key.clone(),
             answer,
         };
-        let place = self.tape.note(asked(None));
-        let answer = self.inner.kv_get(tenant, key, now).await;
-        let value = |value: &Option<Vec<u8>>| value.clone().map(Blob);
-        self.tape.answer(place, asked(stored(&answer, value)));
+        let places: Vec<_> = keys.iter().map(|key| self.tape.note(asked(key, None))).collect();
+        let answer = self.inner.kv_get_many(tenant, keys, now).await;
+        for (n, (key, place)) in keys.iter().zip(places).enumerate() {
+            let value = stored(&answer, |values| values.get(n).cloned().flatten().map(Blob));
+            self.tape.answer(place, asked(key, value));
+        }
         answer
+    }
+
+    async fn kv_scan(
+        &self,
+        tenant: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        bytes: u64,
+        now: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let asked = |answer| Answer::Keys {
+            from: range.from.clone(),
+            until: range.until.clone(),
+            limit,
+            answer,
+        };
+        let place = self.tape.note(asked(None));
+        let answer = self.inner.kv_scan(tenant, range, limit, bytes, now).await;
+        let entry = |(key, value): &(String, Vec<u8>)| (key.clone(), Blob(value.clone()));
+        let entries = stored(&answer, |entries: &Vec<_>| entries.iter().map(entry).collect());
+        self.tape.answer(place, asked(entries));
+        answer
+    }
+
+    async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
+        // No call of a handler asks for it.
+        self.inner.reads_hold(tenant, reads).await
     }
 }
 

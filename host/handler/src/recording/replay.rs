@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::answers::{
     Answer, ELAPSED, HTTP_RATE, RANDOM, ROOM_COUNT, RecordedRequest, Stored, history_question, http_question,
-    joined_question, key_question, member_count_question, members_question, message_question, presence_question,
-    random_bytes_question,
+    joined_question, key_question, keys_question, member_count_question, members_question, message_question,
+    presence_question, random_bytes_question,
 };
 use super::event::{Context, Event};
 use super::file::{Entry, Header};
@@ -25,7 +25,7 @@ use crate::capability::{
 };
 use crate::sandbox::{GuestLimits, Handler, Interface};
 use parlance_scheduler::Quantum;
-use parlance_store::{KvKey, Message, Page, Range, Reader, StoreError};
+use parlance_store::{KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
 use parlance_types::id::{ConnectionId, MessageId, RoomId, TenantId, UserId};
 
 /// Replays events of one tenant on one component.
@@ -105,9 +105,11 @@ impl Replayer {
             host_context: answers.clone(),
             wasi_tap: Some(answers.clone()),
             has_reserved_slot: false,
+            is_rerun: false,
             is_server_event: interface == Interface::ServerEvent,
             takes_answers: self.handler.handles(Interface::Answer),
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
+            reads: ReadSet::default(),
             logs: Logs::with_allowance(limits.effects.log_bytes),
             limits,
             retry_after: None,
@@ -295,12 +297,37 @@ impl Reader for Answers {
         Ok(vec![0; rooms.len()])
     }
 
-    async fn kv_get(&self, _: &TenantId, key: &KvKey, _: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let answer = match self.read(key_question(&key.key)) {
-            Some(Answer::Key { answer, .. }) => Some(answer),
+    async fn kv_get_many(&self, _: &TenantId, keys: &[KvKey], _: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            let answer = match self.read(key_question(&key.key)) {
+                Some(Answer::Key { answer, .. }) => Some(answer),
+                _ => None,
+            };
+            values.push(value(answer).await?.map(|blob| blob.0));
+        }
+        Ok(values)
+    }
+
+    async fn kv_scan(
+        &self,
+        _: &TenantId,
+        range: &KvRange,
+        limit: u32,
+        _: u64,
+        _: u64,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let answer = match self.read(keys_question(&range.from, range.until.as_deref(), limit)) {
+            Some(Answer::Keys { answer, .. }) => Some(answer),
             _ => None,
         };
-        Ok(value(answer).await?.map(|blob| blob.0))
+        let entries = value(answer).await?.into_iter();
+        Ok(entries.map(|(key, value)| (key, value.0)).collect())
+    }
+
+    async fn reads_hold(&self, _: &TenantId, _: &ReadSet) -> Result<bool, StoreError> {
+        // What a recording has is what the run that was committed has read.
+        Ok(true)
     }
 }
 

@@ -20,6 +20,7 @@ use super::reset::{Reset, ResetExports};
 use super::wasi::{Ambient, Wasi};
 use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
+use parlance_store::ReadSet;
 use parlance_types::error::Code;
 
 /// The data of the instance's wasmtime store: the call and its meter.
@@ -64,19 +65,16 @@ impl CallState {
         self.outgoing = outgoing;
     }
 
-    /// Ends the event. Returns its effects, its log lines, when the client may try again, and whether the host refused
-    /// something because the connection has not joined a room.
-    fn end(&mut self) -> (Effects, Logs, Option<Duration>, bool) {
-        let Some(mut call) = self.call.take() else {
-            return Default::default();
-        };
+    /// Ends the event, and returns what it has asked for and left.
+    fn end(&mut self) -> Option<Call> {
+        let mut call = self.call.take()?;
         if let Some(wasi) = &self.wasi {
             wasi.log_all(&mut call);
         }
         if let Some(mut outgoing) = self.outgoing.take() {
             outgoing.log(&mut call);
         }
-        (call.effects, call.logs, call.retry_after, call.not_joined.into_inner())
+        Some(call)
     }
 }
 
@@ -96,10 +94,12 @@ impl Handler {
         limits: &GuestLimits,
         quantum: &Quantum,
     ) -> CallOutcome {
-        let idle = self.idle.as_ref().and_then(|pool| pool.take());
+        let is_warm = self.info().isolation == Isolation::Warm;
+        // The memory of a warm instance may have what the run before left there.
+        let pool = self.idle.as_ref().filter(|_| !(is_warm && call.is_rerun));
+        let idle = pool.and_then(|pool| pool.take());
         // Its memory was within the limits when it was created, which may have changed since.
         let idle = idle.filter(|pooled| pooled.guest.memory() <= limits.memory);
-        let is_warm = self.info().isolation == Isolation::Warm;
         if self.stats.profile.runs_long() {
             quantum.move_to_background().await;
         }
@@ -150,7 +150,14 @@ impl Handler {
         drop(running);
         let state = pooled.guest.store.data_mut();
         let observed = state.meter.observed();
-        let (asked, logs, retry_after, not_joined) = state.end();
+        let (asked, reads, logs, retry_after, not_joined) = match state.end() {
+            Some(call) => {
+                let not_joined = call.not_joined.into_inner();
+                (call.effects, call.reads, call.logs, call.retry_after, not_joined)
+            }
+            // The instance could not be made.
+            None => Default::default(),
+        };
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
@@ -197,6 +204,7 @@ impl Handler {
         CallOutcome {
             result,
             effects,
+            reads,
             logs,
             usage,
             // These two interfaces decide about users who are not in the room, so a missing join is not their reason to
@@ -326,6 +334,7 @@ impl Handler {
         CallOutcome {
             result: Err(Failure::Trapped(trap)),
             effects: Effects::default(),
+            reads: ReadSet::default(),
             logs,
             usage: Usage {
                 guest_time,

@@ -103,6 +103,47 @@ impl wit::kv::Host for CallState {
         Ok(value.map_err(Into::into))
     }
 
+    async fn get_many(&mut self, keys: Vec<String>) -> GuestResult<Vec<Option<Vec<u8>>>> {
+        // As many calls as single reads would be.
+        for _ in keys.iter().skip(1) {
+            self.meter.host_call()?;
+        }
+        let values = self.enter_waiting(total_bytes(&keys))?.kv_get_many(keys).await;
+        self.count_returned(values.iter().flatten().flatten().map(Vec::len).sum())?;
+        Ok(values.map_err(Into::into))
+    }
+
+    async fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> GuestResult<Vec<wit::kv::Entry>> {
+        let bytes = prefix.len() + after.as_ref().map_or(0, String::len);
+        let page = self
+            .enter_waiting(bytes)?
+            .kv_scan(&prefix, after.as_deref(), limit)
+            .await;
+        let entries = page.iter().flatten();
+        self.count_returned(entries.map(|(key, value)| key.len() + value.len()).sum())?;
+        let entry = |(key, value)| wit::kv::Entry { key, value };
+        Ok(page
+            .map(|page| page.into_iter().map(entry).collect())
+            .map_err(Into::into))
+    }
+
+    async fn swap(
+        &mut self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> GuestResult<bool> {
+        let bytes = key.len() + expected.as_ref().map_or(0, Vec::len) + value.len();
+        let call = self.enter_waiting(bytes)?;
+        let swapped = call.kv_swap(key, expected.as_deref(), value, ttl_ms).await;
+        Ok(swapped.map_err(Into::into))
+    }
+
+    async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> GuestResult<bool> {
+        self.swap(key, None, value, ttl_ms).await
+    }
+
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> GuestResult<()> {
         let bytes = key.len() + value.len();
         Ok(self.enter(bytes)?.kv_set(key, value, ttl_ms).map_err(Into::into))

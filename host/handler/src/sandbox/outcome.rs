@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::capability::{Effects, Logs, Packet};
+use parlance_store::ReadSet;
 use parlance_types::error::{Code, EventError};
 
 /// The handler's refusal, with a message for the client.
@@ -222,6 +223,8 @@ pub struct CallOutcome {
     pub result: Result<HandlerReply, Failure>,
     /// The effects that the handler asked for. Empty if the event failed.
     pub effects: Effects,
+    /// What it has read of keys, also if the event failed.
+    pub reads: ReadSet,
     /// The handler's log lines, also if the event failed.
     pub logs: Logs,
     /// What it has used.

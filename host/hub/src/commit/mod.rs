@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::{Delivery, HubHandle, client_id_taken};
+use crate::{Delivery, HubHandle, Undone, client_id_taken};
 use parlance_handler::capability::Effect;
 use parlance_scheduler::{Contention, yield_now};
 use parlance_store::{OutageLog, Rejected, StorageQuota, StoreError, WriteSet, WriteSetResult, Writer, Written};
@@ -185,6 +185,7 @@ async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jo
 fn write_set(event: &Delivery, quota: StorageQuota) -> WriteSet {
     WriteSet {
         tenant: event.connection.identity.load().tenant().clone(),
+        reads: event.reads.clone(),
         writes: event.effects.iter().filter_map(Effect::write).cloned().collect(),
         quota,
     }
@@ -203,13 +204,21 @@ fn deliveries(
     let mut hubs: HashMap<TenantId, (HubHandle, Vec<Delivery>)> = HashMap::with_capacity(1);
     for CommitJob { hub, mut delivery, .. } in jobs {
         if delivery.writes() {
+            let result = results.next().unwrap_or(Ok(Vec::new()));
+            if result == Err(Rejected::ReadsChanged)
+                && let Some(done) = delivery.done.take()
+            {
+                // Its session has gone when this fails.
+                let _ = done.send(Err(Undone::ReadsChanged));
+                continue;
+            }
             delivery.written = if down {
                 Err(EventError::new(
                     Code::Unavailable,
                     "the message store cannot serve now; try again",
                 ))
             } else {
-                match results.next().unwrap_or(Ok(Vec::new())) {
+                match result {
                     Ok(written) => Ok(written),
                     Err(Rejected::Repeated(first)) => {
                         delivery.replace_with_repeat(first);
@@ -233,6 +242,8 @@ fn deliveries(
 fn rejection_error(rejected: &Rejected) -> EventError {
     match rejected {
         Rejected::Repeated(_) | Rejected::ClientIdTaken => client_id_taken(),
+        // Only an event that nobody waits for comes here.
+        Rejected::ReadsChanged => EventError::new(Code::Conflict, "a key that the event had read has changed"),
         Rejected::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
         Rejected::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
         Rejected::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, rejected.to_string(), QUOTA_RETRY),

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::remote_socket::remote_socket;
 use crate::connection::SessionNotice;
+use crate::delivery::Undone;
 use crate::hub::{AckRequest, CompletedEvent, Input, Output};
 use parlance_handler::capability::Packet;
 use parlance_store::Range;
@@ -44,7 +45,7 @@ impl Driver {
                 } = *completed;
                 self.shared.metrics.delivered(received.elapsed());
                 if let Some(done) = done {
-                    let _ = done.send(result);
+                    let _ = done.send(result.map_err(Undone::Failed));
                 }
                 drop(in_flight);
                 self.spent_permits.extend(in_flight_permit);

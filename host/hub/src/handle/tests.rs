@@ -254,6 +254,7 @@ async fn missed_messages_are_sent_without_waiting_for_a_timer() {
         let (effect, _) = posted("r", seq);
         let write_set = WriteSet {
             tenant: tenant.clone(),
+            reads: parlance_store::ReadSet::default(),
             writes: effect.write().cloned().into_iter().collect(),
             quota: StorageQuota::UNLIMITED,
         };

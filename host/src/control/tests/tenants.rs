@@ -122,6 +122,7 @@ fn write() -> WriteSet {
     };
     WriteSet {
         tenant: TenantId::for_tests("acme").unwrap(),
+        reads: parlance_store::ReadSet::default(),
         writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,
     }

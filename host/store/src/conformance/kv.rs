@@ -237,3 +237,244 @@ pub(crate) async fn writes_of_a_rejected_write_set_are_undone_in_order(store: Su
     store.commit(vec![rejected("acme", writes)]).await.unwrap();
     assert_eq!(value(&store, "k").await.as_deref(), Some("first"));
 }
+
+/// The keys of a range and their values, as text.
+async fn scanned(store: &Subject, range: &KvRange, limit: u32, bytes: u64) -> Vec<(String, String)> {
+    let entries = store.kv_scan(&tenant("acme"), range, limit, bytes, NOW).await.unwrap();
+    let text = |(key, value)| (key, String::from_utf8(value).unwrap());
+    entries.into_iter().map(text).collect()
+}
+
+fn with_prefix(prefix: &str) -> KvRange {
+    KvRange::with_prefix(key("").handler, prefix)
+}
+
+fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    of.iter().map(pair).collect()
+}
+
+pub(crate) async fn several_keys_are_read_in_the_order_asked_for(store: Subject) {
+    let keys = ["b", "absent", "a", "b"].map(key);
+    let read = store.kv_get_many(&tenant("acme"), &keys, NOW).await.unwrap();
+    assert_eq!(read, vec![None; 4], "a tenant that has nothing");
+    commit(
+        &store,
+        vec![set("a", "1"), set("b", "2"), set_until("absent", "x", NOW)],
+    )
+    .await;
+    let read = store.kv_get_many(&tenant("acme"), &keys, NOW).await.unwrap();
+    let value = |text: &str| Some(text.as_bytes().to_vec());
+    assert_eq!(read, [value("2"), None, value("1"), value("2")]);
+    assert!(store.kv_get_many(&tenant("acme"), &[], NOW).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_scan_has_the_live_keys_of_a_range_in_the_order_of_their_bytes(store: Subject) {
+    let all = with_prefix("");
+    assert_eq!(scanned(&store, &all, 10, 1000).await, []);
+    let names = ["p/é", "p/b", "p/", "p", "p/b\0", "q", "p0", "p/Z", "p/\u{10ffff}"];
+    commit(&store, names.iter().map(|name| set(name, name)).collect()).await;
+    commit(
+        &store,
+        vec![set_until("p/c", "gone", NOW), set_until("p/d", "stays", NOW + 1)],
+    )
+    .await;
+    let theirs = KvKey {
+        handler: "other".into(),
+        key: "p/x".to_owned(),
+    };
+    let write = Write::KvSet {
+        key: theirs,
+        value: vec![1],
+        expires_at: None,
+    };
+    commit(&store, vec![write]).await;
+    let own = ["p/", "p/Z", "p/b", "p/b\0"].map(|name| (name, name));
+    let mut expected = own.to_vec();
+    expected.extend([("p/d", "stays"), ("p/é", "p/é"), ("p/\u{10ffff}", "p/\u{10ffff}")]);
+    assert_eq!(scanned(&store, &with_prefix("p/"), 100, 1000).await, pairs(&expected));
+    assert_eq!(
+        scanned(&store, &with_prefix("p/"), 2, 1000).await,
+        pairs(&own[..2]),
+        "a limit"
+    );
+    assert_eq!(
+        scanned(&store, &with_prefix("p/"), 100, 4).await,
+        pairs(&own[..2]),
+        "bytes"
+    );
+    assert_eq!(
+        scanned(&store, &with_prefix("p/"), 100, 1).await,
+        pairs(&own[..1]),
+        "at least one"
+    );
+    assert_eq!(scanned(&store, &with_prefix("p/"), 0, 1000).await, []);
+    let rest = KvRange {
+        from: crate::next_key("p/b"),
+        ..with_prefix("p/")
+    };
+    assert_eq!(scanned(&store, &rest, 1, 1000).await, pairs(&own[3..]));
+    let empty = KvRange {
+        from: "q".to_owned(),
+        ..with_prefix("p/")
+    };
+    assert_eq!(scanned(&store, &empty, 10, 1000).await, []);
+}
+
+/// Commits writes of an event that has read, and returns whether they were accepted.
+async fn commit_after(store: &Subject, reads: &ReadSet, writes: Vec<Write>) -> bool {
+    let holds = store.reads_hold(&tenant("acme"), reads).await.unwrap();
+    let write_set = WriteSet {
+        reads: reads.clone(),
+        ..write_set("acme", writes)
+    };
+    let result = store.commit(vec![write_set]).await.unwrap().remove(0);
+    assert_eq!(result.is_ok(), holds, "{result:?}");
+    assert!(result.is_ok() || result == Err(Rejected::ReadsChanged), "{result:?}");
+    holds
+}
+
+/// What an event that begins now reads: a key, and the keys with a prefix.
+async fn reads(store: &Subject, name: &str, prefix: Option<&str>, limit: u32) -> ReadSet {
+    let mut reads = ReadSet {
+        at: NOW,
+        ..ReadSet::default()
+    };
+    reads.add_key(&key(name), value(store, name).await.as_deref().map(str::as_bytes));
+    if let Some(prefix) = prefix {
+        let mut range = with_prefix(prefix);
+        let page = store.kv_scan(&tenant("acme"), &range, limit, 1000, NOW).await.unwrap();
+        if page.len() == limit as usize {
+            range.until = page.last().map(|(key, _)| crate::next_key(key));
+        }
+        reads.add_range(range, &page);
+    }
+    reads
+}
+
+pub(crate) async fn an_event_whose_reads_have_changed_is_rejected(store: Subject) {
+    let absent = reads(&store, "k", None, 1).await;
+    assert!(
+        commit_after(&store, &absent, vec![set("other", "1")]).await,
+        "absent still"
+    );
+    assert!(commit_after(&store, &absent, vec![set("k", "1")]).await);
+    assert!(
+        !commit_after(&store, &absent, vec![set("k", "2")]).await,
+        "it exists now"
+    );
+    let one = reads(&store, "k", None, 1).await;
+    assert!(commit_after(&store, &one, vec![set("k", "2")]).await);
+    assert!(
+        !commit_after(&store, &one, vec![set("trace", "left")]).await,
+        "another value"
+    );
+    assert_eq!(value(&store, "trace").await, None);
+    commit(&store, vec![set("k", "1")]).await;
+    assert!(
+        commit_after(&store, &one, vec![Write::KvDelete { key: key("k") }]).await,
+        "the same value again"
+    );
+    assert!(!commit_after(&store, &one, vec![set("trace", "left")]).await, "gone");
+    assert!(
+        commit_after(&store, &absent, vec![set_until("k", "1", NOW)]).await,
+        "gone is absent"
+    );
+    assert!(
+        commit_after(&store, &absent, vec![increment("n", 1)]).await,
+        "expired is absent"
+    );
+    assert!(
+        commit_after(&store, &absent, vec![increment("n", 1)]).await,
+        "increments do not conflict"
+    );
+    assert_eq!(value(&store, "n").await.as_deref(), Some("2"));
+}
+
+pub(crate) async fn an_event_whose_range_has_changed_is_rejected(store: Subject) {
+    commit(&store, vec![set("p/b", "1"), set("p/d", "1"), set("p/f", "1")]).await;
+    let whole = reads(&store, "k", Some("p/"), 10).await;
+    let page = reads(&store, "k", Some("p/"), 2).await;
+    assert!(commit_after(&store, &whole, vec![set("q", "1")]).await);
+    commit(&store, vec![set("p/e", "1")]).await;
+    assert!(!commit_after(&store, &whole, vec![set("q", "2")]).await, "a new key");
+    assert!(
+        commit_after(&store, &page, vec![set("q", "2")]).await,
+        "behind the page"
+    );
+    commit(&store, vec![set("p/a", "1")]).await;
+    assert!(
+        !commit_after(&store, &page, vec![set("q", "3")]).await,
+        "before the page's first key"
+    );
+    let page = reads(&store, "k", Some("p/"), 2).await;
+    commit(&store, vec![set("p/b", "2")]).await;
+    assert!(!commit_after(&store, &page, vec![set("q", "3")]).await, "another value");
+    let page = reads(&store, "k", Some("p/"), 2).await;
+    commit(&store, vec![Write::KvDelete { key: key("p/b") }]).await;
+    assert!(
+        !commit_after(&store, &page, vec![set("q", "3")]).await,
+        "a key that is gone"
+    );
+    let none = reads(&store, "k", Some("r/"), 2).await;
+    assert!(commit_after(&store, &none, vec![set("r/a", "1")]).await);
+    assert!(
+        !commit_after(&store, &none, vec![set("r/a", "1")]).await,
+        "there was none"
+    );
+}
+
+pub(crate) async fn reads_see_the_earlier_write_sets_of_their_batch(store: Subject) {
+    commit(&store, vec![set("k", "0"), set("p/a", "0")]).await;
+    let key_read = reads(&store, "k", None, 1).await;
+    let range_read = reads(&store, "other", Some("p/"), 10).await;
+    let after = |reads: &ReadSet, writes: Vec<Write>| WriteSet {
+        reads: reads.clone(),
+        ..write_set("acme", writes)
+    };
+    let batch = vec![
+        after(&key_read, vec![set("k", "1")]),
+        after(&key_read, vec![set("k", "2")]),
+        rejected("acme", vec![set("p/b", "1")]),
+        after(&range_read, vec![set("p/c", "1"), Write::KvDelete { key: key("p/a") }]),
+        after(&range_read, vec![set("p/d", "1")]),
+        write_set("acme", vec![set("k", "0")]),
+        after(&key_read, vec![Write::KvDelete { key: key("k") }]),
+        after(&key_read, vec![set("trace", "left")]),
+    ];
+    let results: Vec<bool> = store.commit(batch).await.unwrap().iter().map(Result::is_ok).collect();
+    assert_eq!(results, [true, false, false, true, false, true, true, false]);
+    assert_eq!(value(&store, "k").await, None);
+    assert_eq!(value(&store, "trace").await, None);
+    assert_eq!(
+        scanned(&store, &with_prefix("p/"), 10, 1000).await,
+        pairs(&[("p/c", "1")])
+    );
+}
+
+/// Two events that each read what the other writes cannot both come first, whichever nodes they are on: neither key
+/// exists, so no row can be locked.
+pub(crate) async fn two_events_that_read_what_the_other_writes_do_not_both_commit(store: Subject) {
+    for round in 0..20 {
+        let names = [format!("{round}/a"), format!("{round}/b")];
+        let mut write_sets = Vec::new();
+        for (read, written) in [(0, 1), (1, 0)] {
+            let reads = reads(&store, &names[read], Some(&format!("{}/", names[read])), 10).await;
+            let (name, inside) = (&names[written], format!("{}/x", names[written]));
+            write_sets.push(WriteSet {
+                reads,
+                ..write_set("acme", vec![set(name, "1"), set(&inside, "1")])
+            });
+        }
+        let commit = |write_set| {
+            let store = store.clone();
+            tokio::spawn(async move { store.commit(vec![write_set]).await.unwrap().remove(0).is_ok() })
+        };
+        let tasks: Vec<_> = write_sets.into_iter().map(commit).collect();
+        let mut committed = 0;
+        for task in tasks {
+            committed += u32::from(task.await.unwrap());
+        }
+        assert_eq!(committed, 1, "round {round}");
+    }
+}

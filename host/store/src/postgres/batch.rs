@@ -1,8 +1,8 @@
 //! Commits a batch as one transaction: locks and loads the rows that it touches, applies it in memory, and writes the
 //! changes.
 //!
-//! Every node takes locks in one order, so that batches wait for each other without deadlocks: rooms by tenant and name,
-//! then keys by tenant, handler and key. A row that does not exist yet cannot be locked. Two nodes that create the same
+//! Every node takes locks in one order, so that batches wait for each other without deadlocks: the keys of handlers
+//! (`key_reads`), rooms by tenant and name, then keys by tenant, handler and key. A row that does not exist yet cannot be locked. Two nodes that create the same
 //! room, key, receipt or message at once meet in a unique index; one of them starts over and finds the other's row.
 
 use std::borrow::Cow;
@@ -13,10 +13,11 @@ use tokio_postgres::Row;
 
 use super::batch_state::{BatchState, KvEntry, KvRowKey, MessageRow, ReceiptKey, RoomKey, RoomRow};
 use super::error::PostgresError;
+use super::key_reads::{HandlerLocks, LOCK_HANDLERS, ReadColumns, StoredReads};
 use super::pool::{Connection, Statement};
 use super::transaction::{AttemptError, Transaction, TransactionId, begin};
 use super::{decode, write};
-use crate::{Usage, Write, WriteSet, WriteSetResult};
+use crate::{ReadSet, Usage, Write, WriteSet, WriteSetResult};
 use parlance_types::id::{MessageId, TenantId};
 
 const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq
@@ -72,6 +73,9 @@ struct Touched<'a> {
     /// Each id, and whether the batch posts a message with it.
     messages: BTreeMap<(i64, MessageId), bool>,
     receipts: BTreeSet<ReceiptKey<'a>>,
+    handler_locks: HandlerLocks,
+    /// What each event has read, with its tenant's row id.
+    reads: Vec<(i64, &'a ReadSet)>,
 }
 
 impl<'a> Touched<'a> {
@@ -79,6 +83,12 @@ impl<'a> Touched<'a> {
         let mut touched = Self::default();
         for write_set in write_sets {
             let tenant = tenants.get(&write_set.tenant).copied().unwrap_or_default();
+            touched.reads.push((tenant, &write_set.reads));
+            let ReadSet { keys, ranges, .. } = &write_set.reads;
+            let handlers = keys.iter().map(|(key, _)| &key.handler);
+            for handler in handlers.chain(ranges.iter().map(|read| &read.range.handler)) {
+                touched.handler_locks.add(tenant, handler, true);
+            }
             for write in &write_set.writes {
                 match &**write {
                     Write::Append(draft) => {
@@ -90,9 +100,11 @@ impl<'a> Touched<'a> {
                         touched.receipts.insert((tenant, *id, user));
                     }
                     Write::KvSet { key, .. } | Write::KvDelete { key } => {
+                        touched.handler_locks.add(tenant, &key.handler, false);
                         touched.keys.entry((tenant, key)).or_insert(false);
                     }
                     Write::KvIncrement { key, .. } => {
+                        touched.handler_locks.add(tenant, &key.handler, false);
                         touched.keys.insert((tenant, key), true);
                     }
                 }
@@ -114,16 +126,15 @@ impl Transaction for Batch {
         let write_sets = Arc::clone(&self.write_sets);
         let touched = Touched::by(&write_sets, &self.tenant_ids);
         let tenants: Vec<i64> = self.tenant_ids.values().copied().collect();
-        let mut state = load(connection, id, &touched, &tenants).await?;
+        let (mut state, stored) = load(connection, id, &touched, &tenants).await?;
         create_rooms(connection, &touched, &mut state).await?;
         let loaded = state.usage.clone();
         let results: Vec<WriteSetResult> = write_sets
             .iter()
-            .map(|write_set| {
-                state.apply(
-                    self.tenant_ids.get(&write_set.tenant).copied().unwrap_or_default(),
-                    write_set,
-                )
+            .zip(&stored)
+            .map(|(write_set, stored)| {
+                let tenant = self.tenant_ids.get(&write_set.tenant).copied().unwrap_or_default();
+                state.apply(tenant, write_set, stored)
             })
             .collect();
         match write::flush(connection, &state, &loaded, self.usage_shard).await {
@@ -142,7 +153,7 @@ async fn load<'a>(
     id: &TransactionId,
     touched: &Touched<'a>,
     tenants: &[i64],
-) -> Result<BatchState<'a>, PostgresError> {
+) -> Result<(BatchState<'a>, Vec<StoredReads>), PostgresError> {
     let rooms: Vec<RoomKey<'a>> = touched.rooms.iter().copied().collect();
     let room_tenants: Vec<i64> = rooms.iter().map(|at| at.0).collect();
     let room_names: Vec<&str> = rooms.iter().map(|at| at.1.as_str()).collect();
@@ -164,6 +175,10 @@ async fn load<'a>(
 
     let id = id.bytes();
     let mut statements = begin(&id);
+    let locks = touched.handler_locks.columns();
+    if let Some((ids, whole)) = &locks {
+        statements.push(Statement::Prepared(LOCK_HANDLERS, vec![ids, whole]));
+    }
     statements.push(Statement::Prepared(USAGE, vec![&tenants]));
     if !rooms.is_empty() {
         statements.push(Statement::Prepared(LOCK_ROOMS, vec![&room_tenants, &room_names]));
@@ -183,7 +198,14 @@ async fn load<'a>(
             vec![&receipt_tenants, &receipt_ids, &receipt_users],
         ));
     }
-    let mut results = connection.pipeline(statements).await?.into_iter().skip(2);
+    // After the locks, too.
+    let columns = ReadColumns::of(touched.reads.iter().copied());
+    let (read_keys, read_ranges) = (columns.read_keys(), columns.read_ranges());
+    let (reads_keys, reads_ranges) = (read_keys.is_some(), read_ranges.is_some());
+    statements.extend(read_keys);
+    statements.extend(read_ranges);
+    let not_rows = 2 + usize::from(locks.is_some());
+    let mut results = connection.pipeline(statements).await?.into_iter().skip(not_rows);
     let mut next = |sent: bool| if sent { results.next() } else { None }.unwrap_or_default();
 
     let mut state = BatchState::default();
@@ -226,7 +248,9 @@ async fn load<'a>(
             .receipts
             .insert(*by_ordinal(&receipts, &row)?, decode::get(&row, 1)?);
     }
-    Ok(state)
+    let (keys, ranges) = (next(reads_keys), next(reads_ranges));
+    let stored = columns.stored(touched.reads.iter().map(|(_, reads)| *reads), &keys, &ranges)?;
+    Ok((state, stored))
 }
 
 /// Creates the rooms that do not exist. The last round trip deletes those that stay empty.

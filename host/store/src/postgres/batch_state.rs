@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::key_reads::StoredReads;
 use crate::quota::{exceeded, message_bytes};
 use crate::{
-    Draft, FirstPost, KvKey, Rejected, RequestDigest, StorageQuota, Usage, Write, WriteSet, WriteSetResult, Written,
-    counter,
+    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write, WriteSet,
+    WriteSetResult, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, UserId};
 
@@ -92,8 +93,14 @@ pub(super) struct BatchState<'a> {
 }
 
 impl<'a> BatchState<'a> {
-    /// Applies a write set of the tenant with this row id. When a write rejects it, undoes the writes before.
-    pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet) -> WriteSetResult {
+    /// Applies a write set of the tenant with this row id. When a write rejects it, undoes the writes before. `stored` is
+    /// what the database has where its event has read.
+    pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet, stored: &StoredReads) -> WriteSetResult {
+        let reads = &write_set.reads;
+        let newer = |key: &'a KvKey| self.changed_key((tenant, key), reads.at);
+        if !stored.holds(reads, newer, |read| self.has_changed(tenant, &read.range)) {
+            return Err(Rejected::ReadsChanged);
+        }
         self.undo.clear();
         let before = self.usage.get(&tenant).copied();
         let (new_messages, new_receipts) = (self.new_messages.len(), self.new_receipts.len());
@@ -116,6 +123,26 @@ impl<'a> BatchState<'a> {
             }
         }
         Ok(written)
+    }
+
+    /// The digest of a key's value, if this batch has changed the key.
+    fn changed_key(&self, at: KvRowKey<'a>, now: u64) -> Option<Option<ValueDigest>> {
+        match self.kv.get(&at) {
+            Some(entry) if entry.changed => {
+                let value = entry.value.as_deref().filter(|_| live(entry.expires_at, now));
+                Some(value.map(ValueDigest::of))
+            }
+            Some(_) => None,
+            None => self.stored_keys.contains(&at).then_some(None),
+        }
+    }
+
+    /// Whether this batch has changed a key of the range, to whatever value: the rest of the range is not loaded, so a
+    /// range is not read again.
+    fn has_changed(&self, tenant: i64, range: &KvRange) -> bool {
+        let is_in = |at: &KvRowKey<'_>| at.0 == tenant && range.contains(at.1);
+        let mut set = self.kv.iter().filter(|(_, entry)| entry.changed);
+        set.any(|(at, _)| is_in(at)) || self.stored_keys.iter().any(|at| is_in(at) && !self.kv.contains_key(at))
     }
 
     fn write(&mut self, tenant: i64, write: &'a Write, quota: StorageQuota) -> Result<Written, Rejected> {

@@ -7,7 +7,7 @@ use super::batch_state::live;
 use super::decode::{self, get};
 use super::error::PostgresError;
 use super::pool::ConnectionPool;
-use crate::{End, KvKey, Message, Page, Range, Usage};
+use crate::{End, KvKey, KvRange, Message, Page, Range, Usage};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
@@ -31,8 +31,16 @@ const HISTORY_FORWARDS: &str = concat!(history!(), " LIMIT $5");
 const LAST_SEQS: &str = "SELECT w.n, r.last_seq
     FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
     JOIN rooms r ON r.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND r.name = w.name";
-const KEY: &str = "SELECT value, expires_at FROM kv
-    WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key = $3";
+const KEYS: &str = "SELECT w.n, k.value, k.expires_at
+    FROM unnest($2::text[], $3::bytea[]) WITH ORDINALITY AS w (handler, key, n)
+    JOIN kv k ON k.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND k.handler = w.handler AND k.key = w.key";
+const SCAN: &str = "SELECT key, value FROM (
+        SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key) - octet_length(value) AS before
+        FROM (SELECT key, value FROM kv
+              WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key >= $3
+              AND ($4::bytea IS NULL OR key < $4) AND (expires_at IS NULL OR expires_at > $5 OR expires_at < 0)
+              ORDER BY key LIMIT $6) page) sums
+    WHERE before < $7 ORDER BY key";
 
 /// The row ids of those tenants that have a row, by name.
 pub(super) async fn tenant_ids(pool: &ConnectionPool, names: &[&str]) -> Result<HashMap<String, i64>, PostgresError> {
@@ -118,21 +126,49 @@ pub(super) async fn usage(pool: &ConnectionPool, tenant: i64) -> Result<Usage, P
     })
 }
 
-pub(super) async fn kv_get(
+pub(super) async fn kv_get_many(
     pool: &ConnectionPool,
     tenant: &TenantId,
-    key: &KvKey,
+    keys: &[KvKey],
     now: u64,
-) -> Result<Option<Vec<u8>>, PostgresError> {
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-        [&tenant.as_str(), &&*key.handler, &key.key.as_bytes()];
-    let rows = pool.query(KEY, &parameters).await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
+) -> Result<Vec<Option<Vec<u8>>>, PostgresError> {
+    let handlers: Vec<&str> = keys.iter().map(|key| &*key.handler).collect();
+    let names: Vec<&[u8]> = keys.iter().map(|key| key.key.as_bytes()).collect();
+    let mut values = vec![None; keys.len()];
+    for row in pool.query(KEYS, &[&tenant.as_str(), &handlers, &names]).await? {
+        let n: i64 = get(&row, 0)?;
+        let value = usize::try_from(n - 1).ok().and_then(|n| values.get_mut(n));
+        let value = value.ok_or_else(|| decode::corrupt("a row that was not asked for"))?;
+        if live(get(&row, 2)?, now) {
+            *value = Some(get(&row, 1)?);
+        }
+    }
+    Ok(values)
+}
+
+pub(super) async fn kv_scan(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    range: &KvRange,
+    limit: u32,
+    bytes: u64,
+    now: u64,
+) -> Result<Vec<(String, Vec<u8>)>, PostgresError> {
+    let until = range.until.as_ref().map(String::as_bytes);
+    let clamp = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
+        &tenant.as_str(),
+        &&*range.handler,
+        &range.from.as_bytes(),
+        &until,
+        &clamp(now),
+        &i64::from(limit),
+        &clamp(bytes),
+    ];
+    let rows = pool.query(SCAN, &parameters).await?;
+    let entry = |row| {
+        let key = String::from_utf8(get(row, 0)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
+        Ok((key, get(row, 1)?))
     };
-    Ok(if live(get(row, 1)?, now) {
-        Some(get(row, 0)?)
-    } else {
-        None
-    })
+    rows.iter().map(entry).collect()
 }

@@ -84,6 +84,7 @@ fn increment(name: &str) -> Write {
 fn write_set(writes: Vec<Write>) -> WriteSet {
     WriteSet {
         tenant: acme(),
+        reads: crate::ReadSet::default(),
         writes: writes.into_iter().map(Arc::new).collect(),
         quota: StorageQuota::UNLIMITED,
     }

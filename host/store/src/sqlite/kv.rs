@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::reader::live;
+use super::reader::{live, range};
 use super::usage_cache::UsageCache;
 use super::writer::WriteError;
-use crate::{KvKey, Usage, WriteSet, Written, counter};
+use crate::{KvKey, ReadSet, Usage, ValueDigest, WriteSet, Written, counter};
 
 /// The most expired keys that one sweep removes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 200;
@@ -85,6 +85,29 @@ pub(super) fn increment(
         expires_at,
     )?;
     Ok(Written::Done)
+}
+
+/// Whether an event would read the same now. `tenant` is `None` for a tenant that has no row, hence no keys.
+pub(super) fn reads_hold(db: &Connection, tenant: Option<i64>, reads: &ReadSet) -> rusqlite::Result<bool> {
+    let digest = |key: &KvKey| {
+        let Some(tenant) = tenant else { return Ok(None) };
+        let found = db
+            .prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
+            .query_row(params![tenant, &*key.handler, key.key], |row| {
+                let value = ValueDigest::of(row.get_ref(0)?.as_bytes()?);
+                Ok(live(row.get(1)?, reads.at).then_some(value))
+            });
+        Ok(found.optional()?.flatten())
+    };
+    reads.still_holds(digest, |read| {
+        let Some(tenant) = tenant else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        range(db, tenant, &read.range, reads.at, |key, value| {
+            entries.push((key.to_owned(), ValueDigest::of(value)));
+            entries.len() as u64 <= u64::from(read.count)
+        })?;
+        Ok(entries)
+    })
 }
 
 /// Removes some of the keys that expired more than [`SWEEP_GRACE`] ago.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::open::Lock;
 use super::recent::SharedRecent;
-use crate::{ClientRef, End, KvKey, Message, Page, Range, RequestDigest};
+use crate::{ClientRef, End, KvKey, KvRange, Message, Page, Range, RequestDigest};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// What a reader thread is told to do. The thread that takes a command from the shared queue carries it out.
@@ -132,17 +132,85 @@ pub(super) fn last_seq(db: &Connection, recent: &SharedRecent, tenant: &TenantId
         .query_row([row], |row| unsigned(row, 0))
 }
 
-pub(super) fn kv_get(db: &Connection, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>> {
-    let found: Option<(Vec<u8>, Option<i64>)> = db
-        .prepare_cached(
-            "SELECT value, expires_at FROM kv
-             WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND handler = ?2 AND key = ?3",
-        )?
-        .query_row(params![tenant.as_str(), &*key.handler, key.key], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    Ok(found.and_then(|(value, expires_at)| live(expires_at, now).then_some(value)))
+/// The values of keys that are live at `now`, in the order of `keys`.
+pub(super) fn kv_get_many(
+    db: &Connection,
+    tenant: &TenantId,
+    keys: &[KvKey],
+    now: u64,
+) -> Result<Vec<Option<Vec<u8>>>> {
+    // One transaction, so that all are as of one moment; a single read is one by itself.
+    let snapshot = (keys.len() > 1).then(|| snapshot(db)).transpose()?;
+    let mut select = db.prepare_cached(
+        "SELECT value, expires_at FROM kv
+         WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND handler = ?2 AND key = ?3",
+    )?;
+    let values = keys.iter().map(|key| {
+        let found: Option<(Vec<u8>, Option<i64>)> = select
+            .query_row(params![tenant.as_str(), &*key.handler, key.key], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        Ok(found.and_then(|(value, expires_at)| live(expires_at, now).then_some(value)))
+    });
+    let values = values.collect();
+    drop(select);
+    drop(snapshot);
+    values
+}
+
+/// A transaction that reads, and is rolled back when it is dropped.
+pub(super) fn snapshot(db: &Connection) -> Result<Transaction<'_>> {
+    Transaction::new_unchecked(db, TransactionBehavior::Deferred)
+}
+
+/// Calls `next` with each key of a range that is live at `now`, in order, and its value, until `next` returns `false`.
+pub(super) fn range(
+    db: &Connection,
+    tenant: i64,
+    range: &KvRange,
+    now: u64,
+    mut next: impl FnMut(&str, &[u8]) -> bool,
+) -> Result<()> {
+    let mut select = db.prepare_cached(
+        "SELECT key, value, expires_at FROM kv
+         WHERE tenant_id = ?1 AND handler = ?2 AND key >= ?3 AND (?4 IS NULL OR key < ?4) ORDER BY key",
+    )?;
+    let mut rows = select.query(params![tenant, &*range.handler, range.from, range.until])?;
+    while let Some(row) = rows.next()? {
+        if live(row.get(2)?, now) && !next(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_bytes()?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The first keys of a range, at most `limit`, and none after those whose values have `bytes` bytes together.
+pub(super) fn kv_scan(
+    db: &Connection,
+    tenant: &TenantId,
+    of: &KvRange,
+    limit: u32,
+    bytes: u64,
+    now: u64,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut entries = Vec::new();
+    let Some(tenant) = tenant_row(db, tenant)?.filter(|_| limit > 0) else {
+        return Ok(entries);
+    };
+    let mut read = 0;
+    range(db, tenant, of, now, |key, value| {
+        entries.push((key.to_owned(), value.to_vec()));
+        read += value.len() as u64;
+        read < bytes && entries.len() < limit as usize
+    })?;
+    Ok(entries)
+}
+
+pub(super) fn tenant_row(db: &Connection, tenant: &TenantId) -> Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM tenants WHERE name = ?1")?
+        .query_row([tenant.as_str()], |row| row.get(0))
+        .optional()
 }
 
 /// Whether a key with this `expires_at` column exists at `now`.

@@ -103,6 +103,7 @@ fn append(n: u128, content: &str) -> WriteSet {
     };
     WriteSet {
         tenant: acme(),
+        reads: crate::ReadSet::default(),
         writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,
     }
@@ -115,6 +116,7 @@ fn set(name: &str, expires_at: Option<u64>) -> WriteSet {
     };
     WriteSet {
         tenant: acme(),
+        reads: crate::ReadSet::default(),
         writes: vec![Arc::new(Write::KvSet {
             key,
             value: b"v".to_vec(),

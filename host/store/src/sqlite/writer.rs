@@ -210,6 +210,10 @@ impl Batch<'_> {
             ),
             None => (true, None),
         };
+        let tenant = before.map(|(row, _)| row);
+        if !write_set.reads.is_empty() && !kv::reads_hold(self.db, tenant, &write_set.reads)? {
+            return Ok(Err(Rejected::ReadsChanged));
+        }
         // Only a write set that may be rejected after its first write needs a savepoint.
         let guarded = may_exceed || write_set.writes.iter().skip(1).any(|write| can_reject(write));
         if guarded {

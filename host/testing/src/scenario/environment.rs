@@ -109,6 +109,7 @@ impl Environment {
                 .map(|(key, value)| (key.clone(), text(value)))
                 .collect(),
             grants: Arc::new(Grants { http }),
+            isolation_level: spec.isolation_level,
             isolation: match spec.isolation {
                 IsolationSpec::Fresh => Isolation::Fresh,
                 IsolationSpec::Warm => Isolation::Warm,

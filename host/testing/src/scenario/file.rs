@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use parlance_handler::capability::IsolationLevel;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -69,11 +70,14 @@ pub(super) struct HandlerSpec {
     /// Whether instances handle one event (fresh) or several (warm).
     #[serde(default)]
     pub(super) isolation: IsolationSpec,
+    /// Whether an event runs again when others change keys that it has read (serializable), or not (none).
+    #[serde(default)]
+    #[schemars(with = "IsolationLevelSpec")]
+    pub(super) isolation_level: IsolationLevel,
     /// The interfaces whose events reach it, such as `message`; all that it exports if this is absent.
     #[serde(rename = "for")]
     pub(super) routes: Option<Vec<InterfaceName>>,
-    /// The custom events that reach it: names, or prefixes such as `poll-*`. If this is absent, all that reach no other
-    /// handler.
+    /// The custom events that reach it: names, or prefixes such as `poll-*`; those of no other handler if absent.
     pub(super) events: Option<Vec<String>>,
 }
 
@@ -95,6 +99,15 @@ pub(super) enum IsolationSpec {
     Fresh,
     /// Events use an instance one after another.
     Warm,
+}
+
+/// The names of [`IsolationLevel`], for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(dead_code, missing_docs, reason = "only its schema is used")]
+enum IsolationLevelSpec {
+    Serializable,
+    None,
 }
 
 /// An interface of `wit/` that handles events.
@@ -377,6 +390,10 @@ pub(super) struct Fault {
     pub(super) deny: Vec<CapabilityName>,
     /// The store cannot be reached: during the whole event, or only when the event is committed.
     pub(super) store: Option<StoreFault>,
+    /// What other events do to the handler's keys meanwhile: the first entry during the first run of the handler, and so
+    /// on, such as `[{poll: closed}]`; `null` removes a key. An event that has read such a key runs again.
+    #[serde(default)]
+    pub(super) meanwhile: Vec<BTreeMap<String, Value>>,
     /// Limits for this event, to have little time or memory left.
     #[serde(default)]
     pub(super) limits: Limits,

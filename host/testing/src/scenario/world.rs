@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use parlance_handler::capability::{CallLimits, Capability, Effect, RandomSource as _, Status};
 use parlance_handler::sandbox::{GuestLimits, Interface};
-use parlance_store::{Draft, End, KvKey, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_store::{Draft, End, KvKey, Range, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, UserId};
 use parlance_types::settings::suggestion;
 use serde_json::{Map, Value, json};
@@ -150,6 +150,7 @@ impl World {
         };
         let write_set = WriteSet {
             tenant: self.server.tenant().clone(),
+            reads: ReadSet::default(),
             writes: vec![Arc::new(write)],
             quota: StorageQuota::UNLIMITED,
         };
@@ -195,6 +196,7 @@ impl World {
             faults: Arc::new(Faults {
                 denied: fault.deny.iter().map(|name| capability(*name)).collect(),
                 http,
+                meanwhile: fault.meanwhile.iter().map(meanwhile).collect::<Result<_>>()?,
                 is_offline: true,
             }),
         })
@@ -441,4 +443,16 @@ fn millis(now: &Instant) -> Result<u64> {
 
 fn millis_of(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What others write during one run, by key; `null` removes a key.
+fn meanwhile(keys: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Option<Vec<u8>>>> {
+    let write = |(key, value): (&String, &Value)| {
+        let value = match value {
+            Value::Null => None,
+            value => Some(bytes::stored(value).map_err(|message| anyhow!(message))?),
+        };
+        Ok((key.clone(), value))
+    };
+    keys.iter().map(write).collect()
 }

@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 
 use super::client::{JOIN, JoinedRoom};
 use super::{Input, SimEvent, TENANT, World, tenant};
+use crate::Undone;
 use crate::connection::Outgoing;
 use crate::delivery::Delivery;
 use parlance_handler::capability::Effect;
 use parlance_store::{End, Range, Reader as _};
-use parlance_types::error::EventError;
 use parlance_types::id::RoomId;
 
 /// A join that is not answered yet.
@@ -29,13 +29,13 @@ pub(super) struct Join {
 
 pub(super) enum Stage {
     /// The event is in flight.
-    Entering(oneshot::Receiver<Result<(), EventError>>),
+    Entering(oneshot::Receiver<Result<(), Undone>>),
     /// The client is in the room, its packets are held back, and the past is being read.
     Reading,
     /// The past was given to the hub, to go out before the held packets.
     Releasing(oneshot::Receiver<bool>, Option<Past>),
     /// The client joins without being told of the past. While the store fails, nobody knows from which message on.
-    Quiet(oneshot::Receiver<Result<(), EventError>>, bool),
+    Quiet(oneshot::Receiver<Result<(), Undone>>, bool),
 }
 
 pub(super) struct Past {

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use super::{SimEvent, World, tenant};
 use crate::bus::TargetRoom;
 use crate::connection::Connection;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Undone};
 use crate::hub::{CatchUpPace, Hub, Input, Output};
 use crate::tests::delivery;
 use crate::wire;
@@ -158,7 +158,7 @@ impl World {
             }
             Output::Completed(completed) => {
                 if let Some(done) = completed.done {
-                    let _ = done.send(completed.result);
+                    let _ = done.send(completed.result.map_err(Undone::Failed));
                 }
             }
             Output::Disconnected(done) => drop(done.send(())),
@@ -241,6 +241,7 @@ impl World {
         let write_sets: Vec<WriteSet> = writes
             .map(|job| WriteSet {
                 tenant: tenant(),
+                reads: parlance_store::ReadSet::default(),
                 writes: job
                     .effects
                     .iter()

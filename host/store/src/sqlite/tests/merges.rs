@@ -78,6 +78,7 @@ fn write_set(random: &mut Random, drafts: &mut Vec<(TenantId, Draft)>) -> WriteS
     }
     WriteSet {
         tenant,
+        reads: crate::ReadSet::default(),
         writes,
         quota: StorageQuota::UNLIMITED,
     }
@@ -243,6 +244,7 @@ async fn a_repetition_of_a_recent_message_in_its_own_batch_is_found() {
     };
     let set = |draft: &Draft| WriteSet {
         tenant: acme(),
+        reads: crate::ReadSet::default(),
         writes: vec![Arc::new(Write::Append(draft.clone()))],
         quota: StorageQuota::UNLIMITED,
     };
@@ -274,6 +276,7 @@ async fn a_database_of_an_earlier_release_keeps_its_messages_and_receipts() {
     assert_eq!(message.unwrap().unwrap().content, "one");
     let read = WriteSet {
         tenant: acme(),
+        reads: crate::ReadSet::default(),
         writes: vec![Arc::new(Write::MarkRead {
             id: MessageId::from_bytes(1_u128.to_be_bytes()),
             room: lobby(),

@@ -1,0 +1,235 @@
+//! What an event has read of keys, so that a commit can tell whether it would read the same again (promise 12).
+//!
+//! A read is compared by the value that it saw, not by a number that each write raises. So an event whose reads still hold
+//! is as good as one that ran at the moment of its commit, also when a key was changed and changed back; a database needs
+//! no new column, and a node of an earlier release, which would not raise a number, spoils nothing.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::write_set::KvKey;
+
+/// A digest of a value, or of a range of keys with their values. Values are what clients choose, so it is one for which
+/// nobody can find two texts with the same digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValueDigest([u8; Self::BYTES]);
+
+impl ValueDigest {
+    /// Its length in bytes: the beginning of a SHA-256.
+    pub const BYTES: usize = 16;
+
+    /// The digest of a value.
+    #[must_use]
+    pub fn of(value: &[u8]) -> Self {
+        Self::from_hash(&Sha256::digest(value))
+    }
+
+    /// The digest of a range: of its keys, in order, each with the digest of its value.
+    pub fn of_range<'a>(entries: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+        let mut hash = Sha256::new();
+        for (key, value) in entries {
+            // The length keeps different keys from hashing equal bytes.
+            hash.update((key.len() as u64).to_le_bytes());
+            hash.update(key.as_bytes());
+            hash.update(value.0);
+        }
+        Self::from_hash(&hash.finalize())
+    }
+
+    /// The digest whose bytes a database has computed as the beginning of a SHA-256.
+    #[must_use]
+    pub fn from_hash(hash: &[u8]) -> Self {
+        let mut digest = [0; Self::BYTES];
+        for (to, from) in digest.iter_mut().zip(hash) {
+            *to = *from;
+        }
+        Self(digest)
+    }
+}
+
+/// Keys of one handler from `from` on, and before `until`, in the order of their bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KvRange {
+    /// The handler's name.
+    pub handler: Arc<str>,
+    /// The first key that belongs to the range.
+    pub from: String,
+    /// The first key that does not; `None` for all keys from `from` on.
+    pub until: Option<String>,
+}
+
+impl KvRange {
+    /// The keys that begin with a prefix.
+    #[must_use]
+    pub fn with_prefix(handler: Arc<str>, prefix: &str) -> Self {
+        Self {
+            handler,
+            from: prefix.to_owned(),
+            until: after_all_with(prefix),
+        }
+    }
+
+    /// Whether the key lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &KvKey) -> bool {
+        key.handler == self.handler && key.key >= self.from && self.until.as_ref().is_none_or(|until| key.key < *until)
+    }
+
+    /// The range's keys as bounds of a map.
+    #[must_use]
+    pub fn bounds(&self) -> (Bound<KvKey>, Bound<KvKey>) {
+        let key = |key: &str| KvKey {
+            handler: self.handler.clone(),
+            key: key.to_owned(),
+        };
+        let until = match &self.until {
+            Some(until) => Bound::Excluded(key(until)),
+            // The least name above this handler's.
+            None => Bound::Excluded(KvKey {
+                handler: format!("{}\0", self.handler).into(),
+                key: String::new(),
+            }),
+        };
+        (Bound::Included(key(&self.from)), until)
+    }
+}
+
+/// The least key after this one.
+#[must_use]
+pub fn next_key(key: &str) -> String {
+    format!("{key}\0")
+}
+
+/// The least text above all that begin with the prefix. There is none for a prefix of nothing but the last character.
+fn after_all_with(prefix: &str) -> Option<String> {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // UTF-8 sorts as its characters do. Surrogates are no characters.
+        let next = match last {
+            '\u{d7ff}' => Some('\u{e000}'),
+            _ => char::from_u32(u32::from(last) + 1),
+        };
+        if let Some(next) = next {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
+/// A range that an event has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeRead {
+    /// The range, cut where the page ended that was read.
+    pub range: KvRange,
+    /// How many keys there were.
+    pub count: u32,
+    /// The digest of the keys and values.
+    pub digest: ValueDigest,
+}
+
+/// What an event has read of keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadSet {
+    /// The time of the event, which decides whether a key has expired; in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// Keys, each with the digest of its value; `None` for one that was absent.
+    pub keys: Vec<(KvKey, Option<ValueDigest>)>,
+    /// Ranges of keys.
+    pub ranges: Vec<RangeRead>,
+}
+
+impl ReadSet {
+    /// Whether nothing was read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.ranges.is_empty()
+    }
+
+    /// How many reads there were. A single one saw the keys as they were at one moment; several may not have.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len() + self.ranges.len()
+    }
+
+    /// Adds a read of a key. Of several reads of one key the first one counts: if a later one saw another value, the
+    /// event has not seen one state, and the commit finds it.
+    pub fn add_key(&mut self, key: &KvKey, value: Option<&[u8]>) {
+        let digest = value.map(ValueDigest::of);
+        if !self.keys.iter().any(|(known, seen)| known == key && *seen == digest) {
+            self.keys.push((key.clone(), digest));
+        }
+    }
+
+    /// Adds a read of a range, with what was there.
+    pub fn add_range(&mut self, range: KvRange, entries: &[(String, Vec<u8>)]) {
+        let digests = entries
+            .iter()
+            .map(|(key, value)| (key.as_str(), ValueDigest::of(value)));
+        let read = RangeRead {
+            range,
+            count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            digest: ValueDigest::of_range(digests),
+        };
+        if !self.ranges.contains(&read) {
+            self.ranges.push(read);
+        }
+    }
+
+    /// Whether a store would read the same now. `key` gives the digest of a key's live value, `range` the live keys of a
+    /// range with the digests of their values, at least one more than `count` where there are more.
+    ///
+    /// # Errors
+    /// Those of the two reads.
+    pub fn still_holds<E>(
+        &self,
+        mut key: impl FnMut(&KvKey) -> Result<Option<ValueDigest>, E>,
+        mut range: impl FnMut(&RangeRead) -> Result<Vec<(String, ValueDigest)>, E>,
+    ) -> Result<bool, E> {
+        for (at, seen) in &self.keys {
+            if key(at)? != *seen {
+                return Ok(false);
+            }
+        }
+        for read in &self.ranges {
+            let entries = range(read)?;
+            let digests = entries.iter().map(|(key, value)| (key.as_str(), *value));
+            if entries.len() as u64 != u64::from(read.count) || ValueDigest::of_range(digests) != read.digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_prefix_has_the_keys_that_begin_with_it(prefix in "[a\u{d7ff}\u{e000}\u{10ffff}]{0,3}", key in "[ab\u{d7ff}\u{e000}\u{10ffff}\0]{0,4}") {
+            let range = KvRange::with_prefix("h".into(), &prefix);
+            let at = KvKey { handler: "h".into(), key: key.clone() };
+            prop_assert_eq!(range.contains(&at), key.starts_with(&prefix));
+            let in_bounds = std::ops::RangeBounds::contains(&range.bounds(), &at);
+            prop_assert_eq!(in_bounds, range.contains(&at));
+            let of_another = KvKey { handler: "h2".into(), key };
+            prop_assert!(!range.contains(&of_another));
+            prop_assert!(!std::ops::RangeBounds::contains(&range.bounds(), &of_another));
+        }
+    }
+
+    #[test]
+    fn different_ranges_have_different_digests() {
+        let value = ValueDigest::of(b"v");
+        let one = ValueDigest::of_range([("ab", value)]);
+        assert_ne!(one, ValueDigest::of_range([("a", value), ("b", value)]));
+        assert_ne!(one, ValueDigest::of_range([("ab", ValueDigest::of(b"w"))]));
+        assert_ne!(ValueDigest::of_range([]), ValueDigest::of(b"v"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Runs an event's handler, again while a test lets others change keys that it has read, and commits what it decided.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use parlance_handler::capability::{Call, Effect};
+use parlance_handler::recording::Input;
+use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply};
+use parlance_hub::Undone;
+use parlance_store::{KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_types::error::{Code, EventError};
+use serde_json::Value;
+
+use crate::event::{Event, reply};
+use crate::handlers::TestHandler;
+use crate::outcome::Outcome;
+use crate::server::{ConnectedUser, Decided, EventSetup, TestServer};
+
+/// After how long a client may send an event again that others came before at each run.
+const CONFLICT_RETRY: Duration = Duration::from_millis(100);
+
+impl TestServer {
+    pub(crate) async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, event: &Event) -> Result<Outcome> {
+        let input = &event.input;
+        if let Some(outcome) = self.repeated(client, setup, input).await? {
+            return Ok(outcome);
+        }
+        let Some(handler) = self.route(setup, input) else {
+            return self.unhandled(client, setup, input).await;
+        };
+        let mut runs = 0;
+        loop {
+            let ran = self.run(client, setup, handler, input, runs > 0).await;
+            self.let_others_write(setup, handler, runs).await;
+            let may_run_again = runs < setup.call_limits.effects.reruns;
+            runs += 1;
+            if let Some(outcome) = self
+                .settle(client, setup, event, handler, ran, runs, may_run_again)
+                .await?
+            {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        client: &ConnectedUser,
+        setup: &EventSetup,
+        handler: &TestHandler,
+        input: &Input,
+        is_rerun: bool,
+    ) -> CallOutcome {
+        let call = Call {
+            is_server_event: matches!(input, Input::ServerEvent { .. }),
+            is_rerun,
+            ..self.call(client, setup, handler, input.sent())
+        };
+        let (attachments, limits) = (input.attachments(), &setup.guest_limits);
+        let handler = &handler.handler;
+        handler
+            .call(input.handler_input(&attachments), call, limits, &self.quantum)
+            .await
+    }
+
+    /// Writes what the test says that other events do to the handler's keys during this run.
+    async fn let_others_write(&self, setup: &EventSetup, handler: &TestHandler, run: u32) {
+        let Some(keys) = setup.faults.meanwhile.get(run as usize) else {
+            return;
+        };
+        let write = |(key, value): (&String, &Option<Vec<u8>>)| {
+            let key = KvKey {
+                handler: handler.info.name.clone(),
+                key: key.clone(),
+            };
+            Arc::new(match value.clone() {
+                Some(value) => Write::KvSet {
+                    key,
+                    value,
+                    expires_at: None,
+                },
+                None => Write::KvDelete { key },
+            })
+        };
+        let write_set = WriteSet {
+            tenant: self.tenant().clone(),
+            reads: ReadSet::default(),
+            writes: keys.iter().map(write).collect(),
+            quota: StorageQuota::UNLIMITED,
+        };
+        // A test may have taken the store away; then others write nothing either.
+        let _ = self.store.commit(vec![write_set]).await;
+    }
+
+    /// Commits and delivers what a run decided. `None`: the event is to run again.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one run")]
+    async fn settle(
+        &self,
+        client: &ConnectedUser,
+        setup: &EventSetup,
+        event: &Event,
+        handler: &TestHandler,
+        ran: CallOutcome,
+        runs: u32,
+        may_run_again: bool,
+    ) -> Result<Option<Outcome>> {
+        let input = &event.input;
+        let (mut rejection, mut trap) = (None, None);
+        let mut returned = HandlerReply::Data(None);
+        let decided = match ran.result {
+            Ok(accepted) => {
+                returned = accepted;
+                Ok(ran.effects.into_vec())
+            }
+            Err(Failure::Rejected(refusal)) => {
+                let error = refusal.to_event_error(ran.not_joined);
+                rejection = Some(refusal);
+                Err(error)
+            }
+            Err(Failure::Trapped(stop)) => {
+                let (code, words) = stop.kind.client_error();
+                let error = EventError::new(code, words);
+                trap = Some(stop);
+                Err(error)
+            }
+        };
+        let writes = |effects: &Vec<Effect>| effects.iter().any(|effect| effect.write().is_some());
+        let reads = if decided.as_ref().is_ok_and(writes) {
+            ran.reads
+        } else {
+            // One read saw one moment.
+            let holds = ran.reads.len() < 2 || self.store.reads_hold(self.tenant(), &ran.reads).await.unwrap_or(true);
+            if !holds && may_run_again {
+                return Ok(None);
+            }
+            ReadSet::default()
+        };
+        let effects = decided.clone().unwrap_or_default();
+        let decided = decided.map(|effects| Decided { effects, reads });
+        let mut completed = self
+            .complete(client, setup, decided, reply(input, returned.clone()))
+            .await?;
+        if completed == Err(Undone::ReadsChanged) {
+            if may_run_again {
+                return Ok(None);
+            }
+            let error = EventError::limited(
+                Code::Conflict,
+                "other events changed the same keys each time that this one ran; try again",
+                CONFLICT_RETRY,
+            );
+            completed = self
+                .complete(client, setup, Err(error), reply(input, HandlerReply::Data(None)))
+                .await?;
+        }
+        if completed.is_ok() {
+            self.remember_questions(&effects, &handler.info.name);
+        }
+        let acknowledgement = client.inbox.acknowledgement();
+        let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
+        let mut reply = first.cloned().unwrap_or(Value::Null);
+        let data = returned.into_data();
+        if let (Input::Join { room }, Ok(())) = (input, &completed)
+            && client.connection.is_in(room)
+        {
+            let most = setup.call_limits.client.history_page_max;
+            reply = self.joined(client, room, event.past, most, data.as_deref()).await?;
+        }
+        Ok(Some(Outcome {
+            reply,
+            acknowledgement,
+            rejection,
+            trap,
+            effects: if completed.is_ok() { effects } else { Vec::new() },
+            logs: ran.logs.lines().to_vec(),
+            logs_cut: ran.logs.was_cut(),
+            runs,
+            host_calls: ran.usage.host_calls,
+            peak_memory: ran.usage.peak_memory,
+            guest_time: ran.usage.guest_time,
+        }))
+    }
+}
