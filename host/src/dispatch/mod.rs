@@ -155,7 +155,7 @@ struct Decision {
     /// What the handler has read of keys; the commit is to find it unchanged.
     reads: ReadSet,
     /// What is logged and counted of the handler's run, once it is known that it was the last one.
-    report: Option<Report>,
+    report: Option<Box<Report>>,
     /// The room whose packets the hub holds back from the connection until
     /// [`HubHandle::release`](parlance_hub::HubHandle::release).
     held_room: Option<RoomId>,

@@ -24,7 +24,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Logs, counts and records the run.
-    pub(super) fn publish(self, session: &Session, context: &EventContext) {
+    pub(super) fn publish(self: Box<Self>, session: &Session, context: &EventContext) {
         let (handler, metrics) = (&self.handler, &session.services.metrics);
         if let Some(recorded) = self.recorded {
             recorded.keep();

@@ -38,7 +38,7 @@ pub(super) struct Handled {
     /// What the commit is to find unchanged; empty for an event that writes nothing.
     pub(super) reads: ReadSet,
     /// What is logged and counted once the event is committed.
-    pub(super) report: Report,
+    pub(super) report: Box<Report>,
 }
 
 /// The runs of one event.
@@ -54,7 +54,7 @@ pub(super) struct Runs<'s> {
 struct Run {
     decided: Result<(Vec<Effect>, HandlerReply), EventError>,
     reads: ReadSet,
-    report: Report,
+    report: Box<Report>,
 }
 
 impl<'s> Runs<'s> {
@@ -255,7 +255,7 @@ impl<'s> Runs<'s> {
                 (Err(error), Some(failure))
             }
         };
-        let report = Report {
+        let report = Box::new(Report {
             handler: handler.clone(),
             interface,
             runs: self.done + 1,
@@ -263,7 +263,7 @@ impl<'s> Runs<'s> {
             logs: outcome.logs,
             failure,
             recorded,
-        };
+        });
         Ok(Run {
             decided,
             reads: outcome.reads,

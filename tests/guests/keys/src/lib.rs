@@ -1,0 +1,62 @@
+//! Does with keys what its event lists: each argument is one operation, `["append", "key", "x"]`, and the answer has the
+//! result of each. The event's name does not matter.
+
+use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize, ambient, kv, log};
+use serde_json::{Value, json};
+
+struct Keys;
+
+impl EventHandler for Keys {
+    fn handle(_: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection> {
+        let operations: Vec<Value> = arguments.parse()?;
+        log::write(log::Level::Info, &format!("{name}: {} operations", operations.len()));
+        let results: Result<Vec<Value>, Rejection> = operations.iter().map(run).collect();
+        Ok(json!({ "results": results? }))
+    }
+}
+
+fn run(operation: &Value) -> Result<Value, Rejection> {
+    let text = |at: usize| operation[at].as_str().unwrap_or_default();
+    let shown = |value: Option<Vec<u8>>| value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let key = text(1);
+    Ok(match text(0) {
+        "get" => json!(shown(kv::get(key)?)),
+        "get-many" => {
+            let keys: Vec<String> = serde_json::from_value(operation[1].clone()).unwrap_or_default();
+            json!(kv::get_many(&keys)?.into_iter().map(shown).collect::<Vec<_>>())
+        }
+        "scan" => {
+            let limit = operation[3].as_u64().and_then(|limit| u32::try_from(limit).ok());
+            let page = kv::scan(key, operation[2].as_str(), limit.unwrap_or(100))?;
+            json!(page.into_iter().map(|entry| (entry.key, shown(Some(entry.value)))).collect::<Vec<_>>())
+        }
+        "set" => json!(kv::set(key, text(2).as_bytes(), operation[3].as_u64())?),
+        "delete" => json!(kv::delete(key)?),
+        "increment" => json!(kv::increment(key, operation[2].as_i64().unwrap_or(1))?),
+        "swap" => json!(kv::swap(key, operation[2].as_str().map(str::as_bytes), text(3).as_bytes(), None)?),
+        "set-if-absent" => json!(kv::set_if_absent(key, text(2).as_bytes(), None)?),
+        // Reads a list and writes it with one more word.
+        "append" => {
+            let before = shown(kv::get(key)?).unwrap_or_default();
+            let after = format!("{before} {}", text(2));
+            kv::set(key, after.trim_start().as_bytes(), None)?;
+            json!(before)
+        }
+        // The same by compare and set, which is safe at every isolation level.
+        "swap-append" => {
+            loop {
+                let before = shown(kv::get(key)?);
+                let after = format!("{} {}", before.clone().unwrap_or_default(), text(2));
+                let expected = before.as_ref().map(String::as_bytes);
+                if kv::swap(key, expected, after.trim_start().as_bytes(), None)? {
+                    break json!(before.unwrap_or_default());
+                }
+            }
+        }
+        "random" => json!(ambient::random_u64() % 1000),
+        "refuse" => return Err(Rejection::Denied("as asked".into())),
+        other => return Err(Rejection::Invalid(format!("no such operation: {other}"))),
+    })
+}
+
+parlance_guest::export!(Keys: event);
