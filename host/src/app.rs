@@ -9,6 +9,7 @@ mod metrics;
 mod origin;
 mod shutdown;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::dispatch::Services;
 use crate::logs::LogHub;
 use crate::socket::{Server, ServerLimits};
 use crate::timers::Timers;
-use parlance_handler::capability::SystemRandom;
+use parlance_handler::capability::{EventPattern, SystemRandom};
 use parlance_handler::sandbox::{CacheError, Compiler, Sandbox};
 use parlance_hub::commit::Committer;
 use parlance_scheduler::Contention;
@@ -285,10 +286,23 @@ async fn announce(config: &Config, address: SocketAddr, control: &Control, devel
             tracing::info!("tenant {} on the namespace {}", tenant.id(), tenant.id().namespace());
             continue;
         }
+        let mut with_patterns = BTreeSet::new();
         for (interface, handler) in tenant.routes().iter() {
             let sha256 = handler.sha256();
             let short = sha256.get(..12).unwrap_or_default();
-            tracing::info!("{interface} events: handler {} (sha256 {short}…)", handler.info().name);
+            let patterns = &handler.info().event_patterns;
+            if !patterns.is_empty() && !with_patterns.insert(handler.info().name.clone()) {
+                continue;
+            }
+            let events = match patterns.as_slice() {
+                [] => format!("{interface} events"),
+                patterns => patterns
+                    .iter()
+                    .map(EventPattern::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            };
+            tracing::info!("{events}: handler {} (sha256 {short}…)", handler.info().name);
         }
     }
     tracing::info!("listening on http://{address}");

@@ -245,10 +245,12 @@ const RUNS = [
     const dir = temporaryDirectory();
     // Any message handler is suitable.
     component(dir, 'stamped');
+    copyFileSync(guest('hostile'), join(dir, 'target/components/polls.wasm'));
     const shell = new Shell(dir, { env });
     const [ending, follow] = lastOf(list);
     shell.run(ending);
-    assert.deepEqual(await api.requestOk('GET', '/tenants/acme/handlers'), []);
+    const left = await api.requestOk('GET', '/tenants/acme/handlers');
+    assert.deepEqual(left.map(({ name, versions }) => [name, versions[0].eventPatterns]), [['polls', ['poll-*', 'vote']]]);
     await api.deploy('acme', 'hostile', guest('hostile'));
     const logs = shell.follow(follow);
     await logs.waitForOutput(/following the node/);

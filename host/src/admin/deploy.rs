@@ -46,6 +46,10 @@ pub(super) struct DeployQuery {
     #[serde(default, rename = "isolationLevel")]
     #[param(pattern = "^(serializable|none)$")]
     isolation_level: Option<String>,
+    /// The custom events that it claims, a JSON array: names, or prefixes that end with `*`. `["*"]` for all that no
+    /// other handler claims. As in the version before when not given, or all that no other handler claims.
+    #[serde(default)]
+    events: Option<String>,
     /// What the component can read with `settings.get`, a JSON object of strings; as in the version before when not
     /// given.
     #[serde(default)]
@@ -177,6 +181,7 @@ async fn prepare(
         note,
         isolation,
         isolation_level,
+        events,
         settings,
         backtest,
         allow_differences,
@@ -189,6 +194,7 @@ async fn prepare(
         settings: settings.map(|text| settings_from(&text)).transpose()?,
         isolation,
         isolation_level,
+        events: events.map(|text| events_from(&text)).transpose()?,
         backtest: backtest.map(|last| BacktestRule {
             last,
             allow_percent: allow_differences.unwrap_or(0.0),
@@ -208,6 +214,13 @@ async fn prepare(
 fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
     serde_json::from_str(text).map_err(|error| {
         let detail = format!("settings is not a JSON object of strings: {error}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+    })
+}
+
+fn events_from(text: &str) -> Result<Vec<String>, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        let detail = format!("events is not a JSON array of strings: {error}");
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
     })
 }

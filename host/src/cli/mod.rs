@@ -74,7 +74,7 @@ pub enum Command {
     /// Replace the database of a stopped server by a backup.
     Restore(RestoreArgs),
     /// Deploy a component to a running server, for all rooms or for a share of them.
-    Deploy(operate_args::DeployArgs),
+    Deploy(Box<operate_args::DeployArgs>),
     /// Make the canary the active version.
     Promote(operate_args::PromoteArgs),
     /// Take the canary out of service, or go back to the version before.

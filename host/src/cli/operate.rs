@@ -27,7 +27,7 @@ use super::operate_args::{
 use super::project;
 use super::table::{Table, ago};
 use crate::config::Environment;
-use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView};
+use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView, VersionView};
 use parlance_types::text::escape;
 
 /// The handler of a command that names none: the only one, or the only one with a canary.
@@ -43,6 +43,15 @@ fn default_handler(all: &[HandlerView], verb: &str) -> Result<String, String> {
             Err(format!("name a handler; deployed are: {}", names.join(", ")))
         }
     }
+}
+
+/// The events of a version, with the patterns of its custom events: `message event(poll-*,vote)`.
+fn events(version: &VersionView) -> String {
+    let shown = version.events.iter().map(|event| match event.as_str() {
+        "event" if !version.event_patterns.is_empty() => format!("event({})", version.event_patterns.join(",")),
+        _ => event.clone(),
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// The longest line of an answer, in bytes: several times a handler with all its versions.
@@ -111,6 +120,9 @@ impl Terminal<'_> {
         query.extend(note.map(|note| ("note", note)));
         query.extend(args.isolation.clone().map(|mode| ("isolation", mode)));
         query.extend(args.isolation_level.clone().map(|level| ("isolationLevel", level)));
+        if let Some(events) = &args.events {
+            query.push(("events", serde_json::to_string(events).context("the events")?));
+        }
         query.extend(args.backtest.map(|last| ("backtest", last.to_string())));
         query.extend(
             args.allow_differences
@@ -266,7 +278,7 @@ impl Terminal<'_> {
                     &handler.name,
                     &version.version.to_string(),
                     &state,
-                    &version.events.join(" "),
+                    &events(version),
                     &version.events_handled.to_string(),
                     &version.events_failed.to_string(),
                     &ago(version.deployed_at),

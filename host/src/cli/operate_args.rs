@@ -32,6 +32,7 @@ part of the note.
 Examples:
   parlance deploy moderation.wasm --tenant acme
   parlance deploy ./moderation --tenant acme --canary 10% --note 'new word list'
+  parlance deploy poll.wasm --tenant acme --events 'poll-*,vote'
   parlance deploy oci://registry.example.org/acme/moderation:1.2 --tenant acme
   parlance deploy moderation.wasm --tenant acme --backtest 1000 --allow-differences 2%")]
 pub struct DeployArgs {
@@ -61,6 +62,10 @@ pub struct DeployArgs {
     /// serializable].
     #[arg(long, value_name = "LEVEL", value_parser = ["serializable", "none"])]
     pub isolation_level: Option<String>,
+    /// The custom events that it claims, comma-separated: names, or prefixes such as 'poll-*'; '*' for all that no other
+    /// handler claims [default: as in the version before, or '*'].
+    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
+    pub events: Option<Vec<String>>,
     /// First run the newest N recorded events of the handler on it (see `parlance record`), and refuse it when they differ.
     #[arg(long, value_name = "N")]
     pub backtest: Option<u64>,

@@ -22,6 +22,15 @@ const TENANTS_EXAMPLE: &str = "\
 # [tenants.acme.handlers.message]
 # component = \"acme-moderation.wasm\"";
 
+/// How handlers of custom events look in the file.
+const CUSTOM_HANDLERS_EXAMPLE: &str = "\
+# What happens at the custom events with some names, in a component of its own. Any name will do that is not above. The
+# component is the path of a .wasm file; settings, name and isolation are as above. An event is a name, or a prefix that
+# ends with \"*\". Events of two handlers may not overlap; [handlers.event] gets those that no other handler has.
+# [handlers.poll]
+# component = \"poll.wasm\"
+# events = [\"poll-*\", \"vote\"]";
+
 /// A configuration file with every key at its default, each with its description and range.
 #[must_use]
 pub fn defaults_toml() -> String {
@@ -92,6 +101,7 @@ fn write_all(out: &mut String) -> std::fmt::Result {
             handler.name
         )?;
     }
+    writeln!(out, "\n{CUSTOM_HANDLERS_EXAMPLE}")?;
     writeln!(out, "\n{}", admin::TOKENS_EXAMPLE)?;
     writeln!(out, "\n{TENANTS_EXAMPLE}")?;
     Ok(())

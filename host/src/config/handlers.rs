@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use toml::Value;
 
+use super::custom_handlers::{self, CustomHandler, EVENTS};
 use parlance_handler::capability::{Isolation, IsolationLevel};
 use parlance_types::id::check_handler_name;
 use parlance_types::settings::{
@@ -74,14 +75,16 @@ pub(super) struct HandlerDoc {
 /// Declares the handlers: a struct with a field for each, and the handlers as data.
 macro_rules! handlers {
     ($( #[doc = $doc:literal] $name:ident = $default:literal; )+) => {
-        /// The handlers, one for each kind of event.
+        /// The handlers, one for each kind of event, and those of custom events.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Handlers {
             $( #[doc = $doc] pub $name: Handler, )+
+            /// The handlers of some custom events, by the key in the configuration. `event` gets the other events.
+            pub custom: BTreeMap<String, CustomHandler>,
         }
 
         impl Handlers {
-            /// Every handler with its name in the configuration, in the order of their declaration.
+            /// Every handler but the custom ones with its name in the configuration, in the order of their declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Handler)> {
                 [$( (stringify!($name), &self.$name) ),+].into_iter()
             }
@@ -91,14 +94,13 @@ macro_rules! handlers {
             HandlerDoc { name: stringify!($name), default: $default, doc: $doc }
         ),+];
 
-        /// Reads them all.
-        pub(super) fn read(source: &Source, errors: &mut Errors) -> Option<Handlers> {
+        /// Reads them all. `name_max` is the longest name of an event.
+        pub(super) fn read(source: &Source, name_max: usize, errors: &mut Errors) -> Option<Handlers> {
             let mut reader = Reader::of(source, TABLE, errors);
             $( let $name = handler(&mut reader, stringify!($name), $default == "shipped"); )+
-            let paths = [$( reader.path_of(stringify!($name)) ),+];
-            reader.report_unknown_keys();
-            let handlers = Handlers { $( $name: $name? ),+ };
-            check_names(&handlers, &paths, errors);
+            let custom = custom_handlers::read(&mut reader, name_max);
+            let handlers = Handlers { $( $name: $name?, )+ custom: custom? };
+            check_names(&handlers, errors);
             Some(handlers)
         }
     };
@@ -142,28 +144,55 @@ fn handler(reader: &mut Reader<'_, '_>, name: &'static str, shipped: bool) -> Op
     let settings = inner.take(SETTINGS);
     let path = inner.path_of(SETTINGS);
     let settings = texts(inner.inside(settings, path));
+    let has_events = inner.keys().any(|(key, _)| key == EVENTS);
+    if has_events {
+        inner.take(EVENTS);
+        let error = ConfigError::new(
+            inner.path_of(EVENTS),
+            "is not offered: this handler has its events by its name",
+        );
+        let help =
+            "custom events that a component of their own handles stand under another name, such as [handlers.poll]";
+        inner.refuse::<()>(error.help(help));
+    }
     inner.report_unknown_keys();
-    let table = table.filter(|_| fits)?;
-    Some(Handler {
-        name: table.name.unwrap_or_else(|| name.into()),
-        component: table.component.unwrap_or(own),
-        isolation: table.isolation,
-        isolation_level: table.isolation_level,
-        settings: settings?,
-    })
+    let table = table.filter(|_| fits && !has_events)?;
+    let component = table.component.clone().unwrap_or(own);
+    Some(Handler::new(name, table, component, settings?))
+}
+
+impl Handler {
+    /// The handler of a table. `key` is its name if the table has none.
+    pub(super) fn new(
+        key: &str,
+        table: HandlerTable,
+        component: Component,
+        settings: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            name: table.name.unwrap_or_else(|| key.into()),
+            component,
+            isolation: table.isolation,
+            isolation_level: table.isolation_level,
+            settings,
+        }
+    }
 }
 
 /// Refuses handlers that have a name in common and are not the same component: they would read each other's keys.
-fn check_names(handlers: &Handlers, paths: &[String], errors: &mut Errors) {
+fn check_names(handlers: &Handlers, errors: &mut Errors) {
     let mut named: BTreeMap<&str, &Component> = BTreeMap::new();
-    for ((_, handler), path) in handlers.iter().zip(paths) {
+    let mut all: Vec<(&str, &Handler)> = handlers.iter().collect();
+    let custom = handlers.custom.iter();
+    all.extend(custom.map(|(key, custom)| (key.as_str(), &custom.handler)));
+    for (key, handler) in all {
         if handler.component == Component::Absent {
             continue;
         }
         let other = named.insert(&handler.name, &handler.component);
         let is_same = |other: &Component| matches!(other, Component::File(_)) && *other == handler.component;
         if other.is_some_and(|other| !is_same(other)) {
-            let key = format!("{path}.name");
+            let key = format!("{TABLE}.{key}.name");
             let why = "is the name of a handler with another component, and would share its keys";
             errors.push(ConfigError::new(key, why));
         }
@@ -171,7 +200,7 @@ fn check_names(handlers: &Handlers, paths: &[String], errors: &mut Errors) {
 }
 
 /// Every value must be a text: a component that wants a number parses it itself.
-fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
+pub(super) fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
     let mut texts = Some(BTreeMap::new());
     for (name, value) in reader.keys() {
         match (value.as_str(), &mut texts) {
@@ -188,12 +217,15 @@ fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
     texts
 }
 
+/// The rule of a handler's name, for people.
+pub(super) const NAME_RULE: &str = "lower-case letters, digits and '-', beginning with a letter or a digit";
+
 /// A handler's own name.
 struct HandlerName;
 
 impl ValueKind<Arc<str>> for HandlerName {
     fn allowed(&self) -> String {
-        "lower-case letters, digits and '-', beginning with a letter or a digit".to_owned()
+        NAME_RULE.to_owned()
     }
 
     fn schema(&self) -> Json {

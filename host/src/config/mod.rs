@@ -9,6 +9,7 @@
 mod addresses;
 mod admin;
 mod auth;
+mod custom_handlers;
 mod defaults;
 mod environment;
 mod handlers;
@@ -30,6 +31,7 @@ use toml::Table;
 pub use addresses::{AdminAddress, normal_origin};
 pub use admin::{AdminToken, Role};
 pub use auth::no_key_help;
+pub use custom_handlers::CustomHandler;
 pub use defaults::defaults_toml;
 pub use environment::{Environment, Given, VARIABLES, Variable};
 pub use handlers::{Component, Handler, Handlers};

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::custom_handlers::{CustomHandlerTable, EVENTS};
 use super::environment::VARIABLES;
 use super::handlers::HANDLERS;
 use super::tables::{Declaration, declaration, declarations};
@@ -76,23 +77,46 @@ fn tables(scope: Scope) -> Map<String, Json> {
     let all = HANDLERS
         .iter()
         .map(|handler| (handler.name.to_owned(), self::handler(handler)));
-    let handlers = object("Which component handles what.", all.collect());
+    let mut handlers = object("Which component handles what.", all.collect());
+    if let Some(handlers) = handlers.as_object_mut() {
+        handlers.insert("additionalProperties".to_owned(), custom_handler());
+        let name = json!({ "anyOf": [{ "pattern": "^[a-z0-9][a-z0-9-]*$" }, { "const": "server_event" }] });
+        handlers.insert("propertyNames".to_owned(), name);
+    }
     tables.insert(handlers::TABLE.to_owned(), handlers);
     tables
 }
 
+/// A handler of custom events.
+fn custom_handler() -> Json {
+    let mut keys = handler_keys();
+    keys.extend(entries(&declaration::<CustomHandlerTable>()));
+    let about = "What happens at the custom events with these names. [handlers.event] has those of all other names.";
+    let mut handler = object(about, keys);
+    if let Some(handler) = handler.as_object_mut() {
+        handler.insert("required".to_owned(), json!(["component", EVENTS]));
+    }
+    handler
+}
+
 fn handler(doc: &handlers::HandlerDoc) -> Json {
-    let mut keys: Map<String, Json> = entries(&declaration::<handlers::HandlerTable>()).collect();
+    let mut keys = handler_keys();
     if let Some(component) = keys.get_mut("component").and_then(Json::as_object_mut) {
         component.insert("default".to_owned(), doc.default.into());
     }
+    object(doc.doc.trim(), keys)
+}
+
+/// The keys that all handlers have.
+fn handler_keys() -> Map<String, Json> {
+    let mut keys: Map<String, Json> = entries(&declaration::<handlers::HandlerTable>()).collect();
     let settings = json!({
         "type": "object",
         "description": "What the component can read.",
         "additionalProperties": { "type": "string" },
     });
     keys.insert(handlers::SETTINGS.to_owned(), settings);
-    object(doc.doc.trim(), keys)
+    keys
 }
 
 /// A list of tables with the keys of these structs; exactly one of the keys in `one_of` must be there.

@@ -15,7 +15,7 @@ use super::handlers::{self, Handlers};
 use super::tables::{self, report_unknown_keys, section};
 use crate::socket::ConnectionLimits;
 use crate::tenant::TenantLimits;
-use parlance_handler::capability::{CallLimits, Grants};
+use parlance_handler::capability::{CallLimits, ClientLimits, Grants};
 use parlance_handler::sandbox::EngineLimits;
 use parlance_types::auth::Policy;
 use parlance_types::id::{DEFAULT_TENANT, check_tenant_name};
@@ -66,7 +66,9 @@ impl TenantConfig {
         let (clients, guest) = (section(source, errors), section(source, errors));
         let (quota, storage) = (section(source, errors), section(source, errors));
         let grants = section::<Grants>(source, errors);
-        let handlers = handlers::read(source, errors);
+        let client: Option<ClientLimits> = client;
+        let name_max = client.as_ref().map_or(usize::MAX, |client| client.event_name);
+        let handlers = handlers::read(source, name_max, errors);
         let call = CallLimits {
             client: client?,
             effects: effects?,

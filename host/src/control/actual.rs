@@ -35,7 +35,13 @@ pub(super) struct ActualHandler {
     /// before.
     pub(super) counts_at_activation: BTreeMap<u64, (u64, u64)>,
     /// The version that was active last. It goes on serving until the active one is loaded.
-    last_active: Option<Arc<Handler>>,
+    pub(super) last_active: Option<Arc<Handler>>,
+}
+
+/// Whether the handler takes the events of the interface: of custom events all that no other handler claims.
+fn handles_all(handler: &Handler, interface: Interface) -> bool {
+    let takes_unclaimed = || handler.info().event_patterns.is_empty();
+    handler.handles(interface) && (interface != Interface::Event || takes_unclaimed())
 }
 
 /// Whether this handler is the version of the document. The number alone does not tell: a document may change what it
@@ -46,6 +52,7 @@ pub(super) fn is_same(version: &VersionDocument, loaded: &Handler) -> bool {
         && info.settings == version.settings
         && info.isolation == version.isolation
         && info.isolation_level == version.isolation_level
+        && info.event_patterns == version.event_patterns
         && loaded.sha256() == version.sha256
 }
 
@@ -65,6 +72,7 @@ impl ActualTenant {
             document.is_some()
         });
         let mut routes = self.configured.clone();
+        routes.clear_patterns();
         for interface in Interface::ALL {
             let mut route = routes.route(interface).cloned().unwrap_or_default();
             for (name, document) in &documents {
@@ -73,6 +81,11 @@ impl ActualTenant {
                 }
             }
             routes.set(interface, route);
+        }
+        // After the interfaces: an event that the stable version of a pattern does not handle follows its interface.
+        for pattern in self.claimed_patterns(&documents) {
+            let route = self.pattern_route(&pattern, &documents, &routes);
+            routes.set_pattern(pattern, route);
         }
         self.tenant.set_routes(routes);
     }
@@ -135,12 +148,14 @@ impl ActualHandler {
     fn overlay(&self, document: &HandlerDocument, interface: Interface, route: &mut Route) {
         if let Some(active) = document.active {
             match &self.last_active {
-                Some(handler) if handler.handles(interface) => route.stable = Some(handler.clone()),
+                Some(handler) if handles_all(handler, interface) => route.stable = Some(handler.clone()),
                 Some(_) => {}
                 // Loading has not been tried yet: the handler before goes on.
                 None if self.failed.contains_key(&active) => {
-                    let handles =
-                        |version: &VersionDocument| version.events.iter().any(|event| event == interface.name());
+                    let handles = |version: &VersionDocument| match interface {
+                        Interface::Event => version.handles_unclaimed_events(),
+                        _ => version.handles(interface),
+                    };
                     if document.version(active).is_some_and(handles) {
                         *route = Route {
                             unavailable: true,
@@ -153,12 +168,12 @@ impl ActualHandler {
         }
         if let Some(canary) = document.canary
             && let Some(handler) = self.loaded.get(&canary.version)
-            && handler.handles(interface)
+            && handles_all(handler, interface)
         {
-            route.canary = Some(Canary {
+            route.canaries = vec![Canary {
                 handler: handler.clone(),
                 percent: canary.percent,
-            });
+            }];
         }
     }
 }

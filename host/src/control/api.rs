@@ -111,6 +111,10 @@ pub struct VersionView {
     pub size: u64,
     /// The events it handles: `message`, `typing` and so on.
     pub events: Vec<String>,
+    /// The custom events (`event`) that it claims: names, or prefixes that end with `*`. Empty for all that no other
+    /// handler claims.
+    #[serde(default)]
+    pub event_patterns: Vec<String>,
     /// When it was deployed, in milliseconds since the Unix epoch.
     pub deployed_at: u64,
     /// Who deployed it: the name of the admin token.

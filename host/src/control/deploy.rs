@@ -10,12 +10,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::api::{DeployStep, HandlerView};
 use super::backtest::BacktestRule;
+use super::custom_events::read_patterns;
 use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
 use super::validation::HandlerValidator;
 use super::versions::{Change, check_percent};
 use super::{Actor, Control, ControlError, ControlResult};
-use parlance_handler::capability::{Grants, HandlerInfo, Isolation, IsolationLevel};
-use parlance_handler::sandbox::{GuestLimits, Handler, LoadError, hex};
+use parlance_handler::capability::{EventPattern, Grants, HandlerInfo, Isolation, IsolationLevel};
+use parlance_handler::sandbox::{GuestLimits, Handler, Interface, LoadError, hex};
 use parlance_types::id::check_handler_name;
 
 /// The largest note, in bytes.
@@ -43,6 +44,9 @@ pub struct Deployment {
     pub isolation: Option<String>,
     /// `serializable` or `none`; as in the version before when not given.
     pub isolation_level: Option<String>,
+    /// The custom events that it claims: names, or prefixes that end with `*`; `*` alone for all that no other handler
+    /// claims. As in the version before when not given, or all that no other handler claims.
+    pub events: Option<Vec<String>>,
     /// The backtest that it must pass, if any.
     pub backtest: Option<BacktestRule>,
 }
@@ -159,6 +163,7 @@ impl Control {
             settings,
             isolation,
             isolation_level,
+            events: claimed,
             backtest,
         } = deployment;
         check_request(&handler, canary, note.as_deref(), settings.as_ref())?;
@@ -195,6 +200,7 @@ impl Control {
             let limits = actual.tenant.settings().limits.guest.clone();
             (Arc::downgrade(&actual.tenant), limits, actual.grants.clone(), before)
         };
+        let claimed = self.read_claimed(tenant, claimed).await?;
         if component.len() > limits.component_size {
             return Err(too_large(limits.component_size));
         }
@@ -216,6 +222,12 @@ impl Control {
             .filter(|interface| interface.is_routed())
             .map(|interface| interface.name().to_owned())
             .collect();
+        let takes_custom_events = loaded.handles(Interface::Event);
+        if claimed.as_ref().is_some_and(|claimed| !claimed.is_empty()) && !takes_custom_events {
+            return Err(ControlError::invalid(
+                "events: the component does not handle custom events (on-event); see `parlance inspect`",
+            ));
+        }
 
         if let Some(rule) = backtest {
             progress(DeployStep::Backtesting);
@@ -241,6 +253,11 @@ impl Control {
                 .unwrap_or_default();
             let isolation_level = requested_level
                 .or_else(|| before.map(|version| version.isolation_level))
+                .unwrap_or_default();
+            let event_patterns = claimed
+                .clone()
+                .or_else(|| before.map(|version| version.event_patterns.clone()))
+                .filter(|_| takes_custom_events)
                 .unwrap_or_default();
             // Only the names: the values may be secrets.
             let changed: Vec<String> = {
@@ -268,6 +285,7 @@ impl Control {
                 settings,
                 isolation,
                 isolation_level,
+                event_patterns: event_patterns.clone(),
             });
             match canary {
                 Some(percent) => document.canary = Some(CanaryDocument { version, percent }),
@@ -279,6 +297,7 @@ impl Control {
             Ok(json!({
                 "handler": handler, "version": version, "sha256": sha256, "canary": canary, "note": note,
                 "isolation": isolation, "isolationLevel": isolation_level, "settingsChanged": changed,
+                "eventPatterns": event_patterns,
             }))
         };
         progress(DeployStep::Activating);
@@ -292,6 +311,16 @@ impl Control {
         let version = view.versions.first().map_or(0, |version| version.version);
         progress(DeployStep::Done { version });
         Ok(view)
+    }
+
+    /// Reads the patterns of a deployment under the tenant's limits.
+    async fn read_claimed(&self, tenant: &str, texts: Option<Vec<String>>) -> ControlResult<Option<Vec<EventPattern>>> {
+        let Some(texts) = texts else { return Ok(None) };
+        let name_max = {
+            let state = self.state.lock().await;
+            state.actual(tenant)?.tenant.settings().limits.call.client.event_name
+        };
+        read_patterns(&texts, name_max).map(Some)
     }
 
     pub(super) async fn try_load(

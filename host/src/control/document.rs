@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use parlance_handler::capability::{Isolation, IsolationLevel};
+use parlance_handler::capability::{EventPattern, Isolation, IsolationLevel};
 
 use super::actual::ActualHandler;
 use super::api::{CanaryView, HandlerView, VersionView};
+use parlance_handler::sandbox::Interface;
 
 /// A tenant of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,21 @@ pub(super) struct VersionDocument {
     pub(super) isolation: Isolation,
     #[serde(default)]
     pub(super) isolation_level: IsolationLevel,
+    /// The custom events that it claims; empty for all that no other handler claims.
+    #[serde(default)]
+    pub(super) event_patterns: Vec<EventPattern>,
+}
+
+impl VersionDocument {
+    /// Whether it handles every custom event that no other handler claims.
+    pub(super) fn handles_unclaimed_events(&self) -> bool {
+        self.event_patterns.is_empty() && self.handles(Interface::Event)
+    }
+
+    /// Whether it handles events of the interface.
+    pub(super) fn handles(&self, interface: Interface) -> bool {
+        self.events.iter().any(|event| event == interface.name())
+    }
 }
 
 /// The canary.
@@ -188,6 +204,7 @@ impl HandlerDocument {
                 settings: version.settings.clone(),
                 isolation: version.isolation.name().to_owned(),
                 isolation_level: version.isolation_level.name().to_owned(),
+                event_patterns: version.event_patterns.iter().map(EventPattern::to_string).collect(),
             }
         });
         HandlerView {
@@ -220,6 +237,7 @@ mod tests {
             settings: BTreeMap::new(),
             isolation: Isolation::Fresh,
             isolation_level: IsolationLevel::Serializable,
+            event_patterns: vec![],
         };
         HandlerDocument {
             versions: numbers.iter().map(version).collect(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::config::{Component, Handlers};
-use crate::tenant::Routes;
+use crate::config::{self, Component, Handlers};
+use crate::tenant::{Route, Routes};
 use parlance_handler::capability::{Grants, HandlerInfo};
 use parlance_handler::sandbox::{GuestLimits, Handler, Interface, Sandbox};
 use parlance_shipped::component;
@@ -27,27 +27,64 @@ pub(super) fn load_routes(
         let Some(interface) = routed.find(|interface| interface.name() == name) else {
             bail!("handlers.{name}: there is no event of this name");
         };
-        let info = HandlerInfo {
-            name: handler.name.clone(),
-            settings: handler.settings.clone(),
-            grants: grants.clone(),
-            isolation: handler.isolation,
-            isolation_level: handler.isolation_level,
-            ..HandlerInfo::default()
-        };
+        let info = info(handler, grants);
         let loaded = match &handler.component {
             Component::Absent => continue,
             Component::Shipped => load_shipped(sandbox, name, info)?,
-            Component::File(path) => load_component(sandbox, path, info, limits)
-                .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))?,
+            Component::File(path) => load_configured(sandbox, name, path, info, limits)?,
         };
-        if !loaded.handles(interface) {
-            let export = interface.export();
-            bail!("handlers.{name}: the component does not export parlance:chat/{export}; see `parlance inspect`");
-        }
+        check_exports(&loaded, name, interface)?;
         routes = routes.with(interface, Arc::new(loaded));
     }
+    for (name, custom) in &handlers.custom {
+        let Component::File(path) = &custom.handler.component else {
+            bail!("handlers.{name}: the component must be a file");
+        };
+        let info = HandlerInfo {
+            event_patterns: custom.events.clone(),
+            ..info(&custom.handler, grants)
+        };
+        let loaded = Arc::new(load_configured(sandbox, name, path, info, limits)?);
+        check_exports(&loaded, name, Interface::Event)?;
+        for pattern in &custom.events {
+            let route = Route {
+                stable: Some(loaded.clone()),
+                ..Route::default()
+            };
+            routes.set_pattern(pattern.clone(), route);
+        }
+    }
     Ok(routes)
+}
+
+fn info(handler: &config::Handler, grants: &Arc<Grants>) -> HandlerInfo {
+    HandlerInfo {
+        name: handler.name.clone(),
+        settings: handler.settings.clone(),
+        grants: grants.clone(),
+        isolation: handler.isolation,
+        isolation_level: handler.isolation_level,
+        ..HandlerInfo::default()
+    }
+}
+
+fn load_configured(
+    sandbox: &Arc<Sandbox>,
+    name: &str,
+    path: &Path,
+    info: HandlerInfo,
+    limits: &GuestLimits,
+) -> Result<Handler> {
+    load_component(sandbox, path, info, limits)
+        .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))
+}
+
+fn check_exports(loaded: &Handler, name: &str, interface: Interface) -> Result<()> {
+    if !loaded.handles(interface) {
+        let export = interface.export();
+        bail!("handlers.{name}: the component does not export parlance:chat/{export}; see `parlance inspect`");
+    }
+    Ok(())
 }
 
 fn load_shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {

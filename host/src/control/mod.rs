@@ -16,6 +16,7 @@ pub mod api;
 mod audit_retention;
 mod backtest;
 mod clients;
+mod custom_events;
 mod deploy;
 mod desired;
 mod document;

@@ -61,7 +61,7 @@ enum Step {
 #[derive(PartialEq)]
 enum FailedStep {
     Configure(u64),
-    Load(String, VersionDocument),
+    Load(String, Box<VersionDocument>),
 }
 
 impl ControlState {
@@ -104,7 +104,7 @@ impl ControlState {
             for version in stored.document.in_service().chain(&stored.document.versions) {
                 let loaded = actual_handler.and_then(|actual_handler| actual_handler.loaded.get(&version.version));
                 let is_loaded = loaded.is_some_and(|handler| is_same(version, handler));
-                if !is_loaded && !failed.contains(&FailedStep::Load(name.clone(), version.clone())) {
+                if !is_loaded && !failed.contains(&FailedStep::Load(name.clone(), Box::new(version.clone()))) {
                     return Some(Step::Load {
                         handler: name.clone(),
                         version: version.clone(),
@@ -153,7 +153,7 @@ impl Control {
                 } => {
                     let loaded = self.load_version(tenant, &handler, &version, &grants).await;
                     if loaded.is_err() {
-                        failed.push(FailedStep::Load(handler.clone(), version.clone()));
+                        failed.push(FailedStep::Load(handler.clone(), Box::new(version.clone())));
                     }
                     self.record_load(tenant, &handler, &version, loaded).await;
                 }
@@ -268,6 +268,7 @@ impl Control {
             isolation_level: version.isolation_level,
             version: version.version,
             grants: grants.clone(),
+            event_patterns: version.event_patterns.clone(),
         });
         let load = move |sandbox: &Arc<Sandbox>| sandbox.load_deployed(info, &bytes);
         let loaded = self.deps.sandbox.load_blocking(load).await??;

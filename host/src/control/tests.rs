@@ -275,6 +275,7 @@ fn deployment(handler: &str, component: &'static [u8]) -> Deployment {
         settings: None,
         isolation: None,
         isolation_level: None,
+        events: None,
         backtest: None,
     }
 }
@@ -301,6 +302,7 @@ fn document(last: u64) -> HandlerDocument {
         settings: BTreeMap::new(),
         isolation: parlance_handler::capability::Isolation::Fresh,
         isolation_level: parlance_handler::capability::IsolationLevel::Serializable,
+        event_patterns: vec![],
     };
     HandlerDocument {
         versions: (1..=last).map(version).collect(),

@@ -8,6 +8,7 @@ use super::desired::{DesiredState, Stored};
 use super::document::{HandlerDocument, VersionDocument};
 use super::{ControlError, ControlResult};
 use crate::tenant::{Tenant, TenantSettings};
+use parlance_handler::capability::EventPattern;
 use parlance_handler::sandbox::Interface;
 use parlance_store::catalog::{Put, RecordKey, RecordKind};
 
@@ -22,6 +23,46 @@ pub(super) struct HandlerValidator<'a> {
     pub(super) handler: &'a str,
     pub(super) desired: &'a DesiredState,
     pub(super) actual: &'a ActualTenant,
+}
+
+/// Events of a version that another handler claims.
+struct EventConflict<'a> {
+    claim: Claim,
+    /// The other handler's name.
+    name: &'a str,
+    /// Whether the other handler is deployed; otherwise it is configured.
+    is_deployed: bool,
+}
+
+/// What two handlers claim.
+enum Claim {
+    /// The events of an interface.
+    Interface(String),
+    /// Custom events: the pattern of the version, and the other handler's.
+    Patterns(EventPattern, EventPattern),
+}
+
+impl EventConflict<'_> {
+    /// The conflict of the named handler as a clause.
+    fn describe(&self, handler: &str) -> String {
+        let name = self.name;
+        let place = if self.is_deployed { "deployed too" } else { "configured" };
+        match &self.claim {
+            Claim::Interface(event) => format!("{event} events are handled by {name:?}, which is {place}"),
+            Claim::Patterns(own, other) => format!(
+                "the events \"{own}\" of {handler:?} overlap the events \"{other}\" of {name:?}, which is {place}"
+            ),
+        }
+    }
+
+    /// What to do about the other handler.
+    fn remedy(&self) -> String {
+        if self.is_deployed {
+            format!("remove {:?} first", self.name)
+        } else {
+            "change the configuration first".to_owned()
+        }
+    }
 }
 
 impl<'a> HandlerValidator<'a> {
@@ -48,15 +89,39 @@ impl<'a> HandlerValidator<'a> {
         ))
     }
 
-    /// An event of the version that another deployed handler handles too, and that handler's name.
-    fn conflict(&self, version: &VersionDocument) -> Option<(&'a String, &'a String)> {
-        self.other_handlers().find_map(|(name, other)| {
-            let mut handled = other.document.in_service().flat_map(|version| &version.events);
-            Some((handled.find(|event| version.events.contains(event))?, name))
+    /// The first claim of the version that another handler has too.
+    fn conflict(&self, version: &VersionDocument) -> Option<EventConflict<'a>> {
+        let deployed = self.other_handlers().find_map(|(name, other)| {
+            let claim = other
+                .document
+                .in_service()
+                .find_map(|other| claim_of_both(version, other))?;
+            Some(EventConflict {
+                claim,
+                name,
+                is_deployed: true,
+            })
+        });
+        deployed.or_else(|| self.conflict_with_configuration(version))
+    }
+
+    /// A pattern of the version that overlaps one of a configured handler. That handler counts also while a deployed one
+    /// of its name replaces it, since it comes back when the deployed one goes. Other configured handlers do not count:
+    /// any deployed one may take their events.
+    fn conflict_with_configuration(&self, version: &VersionDocument) -> Option<EventConflict<'a>> {
+        let actual = self.actual;
+        actual.configured.patterns().find_map(|(pattern, route)| {
+            let name = &*route.stable.as_ref()?.info().name;
+            let own = version.event_patterns.iter().find(|own| own.overlaps(&pattern))?;
+            (name != self.handler).then(|| EventConflict {
+                claim: Claim::Patterns(own.clone(), pattern),
+                name,
+                is_deployed: false,
+            })
         })
     }
 
-    /// Checks that no other deployed handler handles an event of a version that the change puts into service. Versions
+    /// Checks that no other handler claims an event of a version that the change puts into service. Versions
     /// that are in service already stay, even if an earlier release let in a conflict: refusing other changes would not
     /// mend it.
     pub(super) fn check_events(
@@ -69,18 +134,15 @@ impl<'a> HandlerValidator<'a> {
         let active = after.active.filter(|version| before.active != Some(*version));
         let tried = canary(after).filter(|version| canary(before) != Some(*version));
         for version in [active, tried].into_iter().flatten() {
-            let Some((event, name)) = after.version(version).and_then(|version| self.conflict(version)) else {
+            let Some(conflict) = after.version(version).and_then(|version| self.conflict(version)) else {
                 continue;
             };
+            let (what, remedy) = (conflict.describe(self.handler), conflict.remedy());
             return Err(ControlError::Conflict(if is_new {
-                format!(
-                    "{event} events are handled by {name:?}, which is deployed too; deploy under that name to replace \
-                     it, or remove it first"
-                )
+                format!("{what}; deploy under that name to replace it, or {remedy}")
             } else {
                 format!(
-                    "{event} events are handled by {name:?}, which is deployed too, and version {version} of {:?} \
-                     handles them as well; choose another version, or remove {name:?} first",
+                    "{what}, and version {version} of {:?} handles them as well; choose another version, or {remedy}",
                     self.handler
                 )
             }));
@@ -129,25 +191,50 @@ impl<'a> HandlerValidator<'a> {
             };
             match self.conflict(version) {
                 None => return Ok(Some(*number)),
-                Some((event, name)) => {
-                    taken.get_or_insert_with(|| {
-                        format!("version {number} handles {event} events, and so does {name:?}, which is deployed too")
+                Some(conflict) => {
+                    taken.get_or_insert_with(|| match &conflict.claim {
+                        Claim::Interface(event) => format!(
+                            "version {number} handles {event} events, and so does {:?}, which is deployed too",
+                            conflict.name
+                        ),
+                        Claim::Patterns(..) => format!(
+                            "it cannot go back to version {number}: {}",
+                            conflict.describe(self.handler)
+                        ),
                     });
                 }
             }
         }
-        let active = document.active.and_then(|active| document.version(active));
-        let has_base = |event: &String| {
+        let configured = &self.actual.configured;
+        let has_base = |active: &VersionDocument, event: &String| {
             let interface = Interface::ALL.into_iter().find(|interface| interface.name() == event);
-            interface.is_some_and(|interface| self.actual.configured.get(interface).is_some())
+            let is_covered = |pattern| configured.covering(pattern).is_some();
+            let patterns = &active.event_patterns;
+            interface.is_some_and(|interface| configured.get(interface).is_some())
+                || (interface == Some(Interface::Event) && !patterns.is_empty() && patterns.iter().all(is_covered))
         };
-        if active.is_some_and(|active| active.events.iter().all(has_base)) {
+        let active = document.active.and_then(|active| document.version(active));
+        if active.is_some_and(|active| active.events.iter().all(|event| has_base(active, event))) {
             return Ok(None);
         }
         Err(taken.unwrap_or_else(|| {
             "there is no version before, and no configured handler for all of its events".to_owned()
         }))
     }
+}
+
+/// What both versions claim: an interface, or custom events by patterns. A version without patterns leaves the events
+/// that others claim by patterns to them.
+fn claim_of_both(version: &VersionDocument, other: &VersionDocument) -> Option<Claim> {
+    let patterns = EventPattern::first_overlap(&version.event_patterns, &other.event_patterns);
+    if let Some((own, other)) = patterns {
+        return Some(Claim::Patterns(own.clone(), other.clone()));
+    }
+    let both_unclaimed = version.handles_unclaimed_events() && other.handles_unclaimed_events();
+    let is_claimed = |event: &&String| *event != Interface::Event.name() || both_unclaimed;
+    let mut events = other.events.iter().filter(is_claimed);
+    let event = events.find(|event| version.events.contains(event))?;
+    Some(Claim::Interface(event.clone()))
 }
 
 /// The bytes of the components in the documents, each counted once.

@@ -314,9 +314,19 @@ fn check_depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
 mod tests {
     use super::*;
     use crate::dispatch::fuzz::limits;
+    use parlance_handler::capability::SERVER_EVENTS;
 
     fn parse(text: &str) -> Result<Event, EventError> {
         Event::parse(text, Vec::new(), &limits()).map(|parsed| parsed.event)
+    }
+
+    #[test]
+    fn no_handler_can_claim_an_event_that_is_not_custom() {
+        for name in SERVER_EVENTS {
+            let parsed = parse(&format!("[{name:?}]"));
+            assert!(!matches!(parsed, Ok(Event::Custom { .. })), "{name}");
+            assert_ne!(usage(name), usage("custom"), "{name}");
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ mod tests {
     use std::cell::Cell;
     use std::iter::once;
 
+    use parlance_handler::capability::SERVER_EVENTS;
     use parlance_strategies::{escapes, json, json_text, pieces_of_packets};
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -78,17 +79,6 @@ mod tests {
 
     use super::*;
 
-    const NAMES: [&str; 9] = [
-        "send-message",
-        "typing",
-        "read-message",
-        "join-room",
-        "leave-room",
-        "set-presence",
-        "get-presence",
-        "history",
-        "refresh-token",
-    ];
     const KEYS: [&str; 9] = [
         "roomId", "content", "metadata", "clientId", "after", "before", "limit", "last", "more",
     ];
@@ -111,7 +101,7 @@ mod tests {
     /// An event with a known name or with any name. Its arguments rarely have the right types.
     fn sent() -> impl Strategy<Value = String> {
         let name = prop_oneof![
-            4 => select(&NAMES[..]).prop_map(|name| format!("\"{name}\"")),
+            4 => select(&SERVER_EVENTS[..]).prop_map(|name| format!("\"{name}\"")),
             1 => json_text(),
         ];
         let arguments = vec(prop_oneof![value(), object()], 0..3);

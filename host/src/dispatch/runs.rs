@@ -175,12 +175,17 @@ impl<'s> Runs<'s> {
                 .room()
                 .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room),
         };
-        let handler = match input.owner() {
-            Some(owner) => tenant.named_handler(owner, input.interface(), key),
-            None => tenant.route(input.interface(), key),
+        let handler = match (input.owner(), input) {
+            (Some(owner), _) => tenant.named_handler(owner, input.interface(), key),
+            (None, HandlerInput::Event { name, .. }) => tenant.custom_event_route(name, key),
+            (None, _) => tenant.route(input.interface(), key),
         };
         handler.ok_or_else(|| {
-            if tenant.is_unavailable(input.interface()) {
+            let is_unavailable = match input {
+                HandlerInput::Event { name, .. } => tenant.is_custom_event_unavailable(name),
+                _ => tenant.is_unavailable(input.interface()),
+            };
+            if is_unavailable {
                 EventError::new(
                     Code::Unavailable,
                     "the handler of this event cannot be loaded now; try again later",

@@ -1,5 +1,6 @@
 //! A tenant on this node: its settings, budgets, permits and the routes to its handlers.
 
+mod custom_routes;
 mod lanes;
 mod log_budget;
 mod metrics;
@@ -170,6 +171,13 @@ impl Tenant {
         self.routes.load().route(interface)?.get(key).cloned()
     }
 
+    /// The handler version that handles the custom event with this name for this key now. An event keeps it until its
+    /// end.
+    #[must_use]
+    pub fn custom_event_route(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().custom_event(name)?.get(key).cloned()
+    }
+
     /// The version of the named handler that serves this key now, if it exports the interface.
     #[must_use]
     pub fn named_handler(&self, name: &str, interface: Interface, key: RouteKey<'_>) -> Option<Arc<Handler>> {
@@ -183,6 +191,13 @@ impl Tenant {
             .load()
             .route(interface)
             .is_some_and(|route| route.unavailable)
+    }
+
+    /// Whether the custom event with this name has a handler that cannot be loaded now.
+    #[must_use]
+    pub fn is_custom_event_unavailable(&self, name: &str) -> bool {
+        let routes = self.routes.load();
+        routes.custom_event(name).is_some_and(|route| route.unavailable)
     }
 
     /// Replaces all routes for events that begin from now on.

@@ -1,20 +1,23 @@
-//! Maps each interface of the contract to the handler version that handles it.
+//! Maps each interface of the contract, and each claimed custom event, to the handler version that handles it.
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
+use super::custom_routes::CustomRoutes;
+use parlance_handler::capability::EventPattern;
 use parlance_handler::sandbox::{Handler, Interface};
 
-/// The handler versions of one interface.
+/// The handler versions of one interface, or of the custom events of one pattern.
 #[derive(Clone, Default)]
 pub struct Route {
-    /// The version that handles all events but the canary's share.
+    /// The version that handles all events but the canaries' shares.
     pub stable: Option<Arc<Handler>>,
-    /// A version on trial in a share of the rooms.
-    pub canary: Option<Canary>,
-    /// Set when the version that should handle the interface cannot be loaded. No other handler stands in for it.
+    /// The versions on trial, each in a share of the rooms; the first one that has an event's room handles it. There is
+    /// more than one where a handler tries a pattern whose events still go to a handler that has a canary itself.
+    pub canaries: Vec<Canary>,
+    /// Set when the version that should handle the events cannot be loaded. No other handler stands in for it.
     pub unavailable: bool,
 }
 
@@ -41,10 +44,9 @@ impl Route {
     /// The version that handles an event with this key.
     #[must_use]
     pub fn get(&self, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
-        match &self.canary {
-            Some(canary) if share(&canary.handler.info().name, key) < canary.percent => Some(&canary.handler),
-            _ => self.stable.as_ref(),
-        }
+        let on_trial = |canary: &&Canary| share(&canary.handler.info().name, key) < canary.percent;
+        let canary = self.canaries.iter().find(on_trial);
+        canary.map(|canary| &canary.handler).or(self.stable.as_ref())
     }
 }
 
@@ -65,10 +67,12 @@ fn share(handler: &str, key: RouteKey<'_>) -> u8 {
     u8::try_from(hasher.finish() % 100).unwrap_or(0)
 }
 
-/// The routes of all interfaces. They are replaced as a whole, so that an event sees either the old or the new ones.
+/// The routes of all events. They are replaced as a whole, so that an event sees either the old or the new ones.
 #[derive(Clone, Default)]
 pub struct Routes {
     routes: [Route; Interface::ALL.len()],
+    /// The custom events that are claimed by patterns. All others follow [`Interface::Event`].
+    custom: CustomRoutes,
 }
 
 impl Routes {
@@ -98,6 +102,34 @@ impl Routes {
         self.routes.get(interface as usize)
     }
 
+    /// Replaces the route of a pattern of custom events. Where several patterns select an event, the most specific one
+    /// counts.
+    pub fn set_pattern(&mut self, pattern: EventPattern, route: Route) {
+        self.custom.set(pattern, route);
+    }
+
+    /// Forgets the routes of all patterns.
+    pub fn clear_patterns(&mut self) {
+        self.custom = CustomRoutes::default();
+    }
+
+    /// The route of the custom event with this name.
+    #[must_use]
+    pub fn custom_event(&self, name: &str) -> Option<&Route> {
+        self.custom.get(name).or_else(|| self.route(Interface::Event))
+    }
+
+    /// The route of the most specific pattern that covers this one, if there is any.
+    #[must_use]
+    pub fn covering(&self, pattern: &EventPattern) -> Option<&Route> {
+        self.custom.covering(pattern)
+    }
+
+    /// The patterns of custom events with their routes, in no particular order.
+    pub fn patterns(&self) -> impl Iterator<Item = (EventPattern, &Route)> {
+        self.custom.iter()
+    }
+
     /// The stable version of the interface.
     #[must_use]
     pub fn get(&self, interface: Interface) -> Option<&Arc<Handler>> {
@@ -111,20 +143,24 @@ impl Routes {
     #[must_use]
     pub fn named_handler(&self, name: &str, interface: Interface, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
         let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(interface);
-        let routes = self.routes.iter();
+        let routes = self.routes.iter().chain(self.custom.routes());
         let here = routes.clone().find_map(|route| route.get(key).filter(answers));
         let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(answers);
         // The handler's first version may be on trial.
-        let on_trial = || routes.clone().filter_map(|route| route.canary.as_ref());
+        let on_trial = || routes.clone().flat_map(|route| &route.canaries);
         here.or_else(stable)
             .or_else(|| on_trial().map(|canary| &canary.handler).find(answers))
     }
 
-    /// All interfaces with a stable version, and that version.
+    /// All interfaces with a stable version, and that version. [`Interface::Event`] comes again for each pattern that
+    /// a version claims.
     pub fn iter(&self) -> impl Iterator<Item = (Interface, &Arc<Handler>)> {
-        Interface::ALL
+        let interfaces = Interface::ALL
             .into_iter()
-            .filter_map(|interface| Some((interface, self.get(interface)?)))
+            .filter_map(|interface| Some((interface, self.get(interface)?)));
+        let custom = self.custom.routes().filter_map(|route| route.stable.as_ref());
+        let custom = custom.filter(|handler| !handler.info().event_patterns.is_empty());
+        interfaces.chain(custom.map(|handler| (Interface::Event, handler)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parlance_handler::capability::HandlerInfo;
+use parlance_handler::recording::Input;
 use parlance_handler::sandbox::{Handler, Interface};
 
 /// A component with its name, settings and grants.
@@ -16,6 +17,17 @@ pub(crate) struct TestHandler {
 }
 
 impl TestHandler {
+    /// Whether this event reaches it. A handler with patterns gets only the custom events that they select; one without
+    /// gets those that no other handler has.
+    pub(crate) fn takes_event(&self, input: &Input) -> bool {
+        let patterns = &self.info.event_patterns;
+        self.takes(input.interface())
+            && match input {
+                Input::Event { name, .. } => patterns.is_empty() || patterns.iter().any(|own| own.matches(name)),
+                _ => true,
+            }
+    }
+
     /// Whether events of this interface reach it.
     pub(crate) fn takes(&self, interface: Interface) -> bool {
         self.handler.handles(interface) && self.routes.as_ref().is_none_or(|routes| routes.contains(&interface))

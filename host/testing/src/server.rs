@@ -274,8 +274,7 @@ impl TestServer {
 
     /// The handler of an event. A question's answer goes to the handler that asked.
     pub(crate) fn route<'a>(&self, setup: &'a EventSetup, input: &Input) -> Option<&'a TestHandler> {
-        let interface = input.interface();
-        let mut taking = setup.handlers.iter().filter(|handler| handler.takes(interface));
+        let mut taking = setup.handlers.iter().filter(|handler| handler.takes_event(input));
         let asker = match input {
             Input::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
             Input::Timer { owner, .. } => Some(owner.as_str().into()),
@@ -283,7 +282,13 @@ impl TestServer {
         };
         match asker {
             Some(asker) => taking.find(|handler| handler.info.name == asker),
-            None => taking.next(),
+            // A handler of some custom events comes before one that gets those of any name.
+            None => {
+                let by_name = taking.clone().find(|handler| !handler.info.event_patterns.is_empty());
+                by_name
+                    .filter(|_| matches!(input, Input::Event { .. }))
+                    .or_else(|| taking.next())
+            }
         }
     }
 

@@ -135,6 +135,7 @@ impl Node {
             settings: Some([("stamp".to_owned(), stamp.to_owned())].into()),
             isolation: None,
             isolation_level: None,
+            events: None,
             backtest: None,
         };
         let deployed = self.control.deploy(&operator(), permit, deployment, |_| {}).await;

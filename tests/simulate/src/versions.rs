@@ -44,7 +44,7 @@ pub(crate) async fn routes(world: &World, tenant: &str) -> Vec<String> {
         let of_tenant = tenant.routes();
         let route = of_tenant.route(Interface::Message).cloned().unwrap_or_default();
         let stable = route.stable.as_ref().map(|handler| handler.info().version);
-        let canary = route.canary.as_ref();
+        let canary = route.canaries.first();
         let canary = canary.map(|canary| (canary.handler.info().version, canary.percent));
         routes.push(format!("{stable:?} {canary:?}"));
     }

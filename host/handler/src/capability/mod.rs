@@ -16,6 +16,7 @@ mod ambient;
 mod broadcast;
 mod dns_lookups;
 pub mod effects;
+mod event_pattern;
 mod grants;
 mod handshake;
 mod identity;
@@ -37,6 +38,7 @@ pub use ambient::{RandomSource, SystemRandom};
 pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};
 pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
+pub use event_pattern::{EVENT_PATTERNS_MAX, EventPattern, EventPatternError, SERVER_EVENTS};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::HandshakeData;
 pub use injection::Capability;
@@ -183,6 +185,8 @@ pub struct HandlerInfo {
     pub isolation_level: IsolationLevel,
     /// The version's number among the versions deployed under this name; 0 for a handler from the configuration.
     pub version: u64,
+    /// The custom events that it claims; empty for all that no other handler claims.
+    pub event_patterns: Vec<EventPattern>,
 }
 
 /// One event's view of the host: its inputs, and the effects and log lines that its handler has asked for so far.

@@ -1,5 +1,7 @@
 //! `[handlers]`: components, names and settings.
 
+mod custom;
+
 use super::*;
 
 #[test]

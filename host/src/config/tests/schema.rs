@@ -55,7 +55,7 @@ fn the_defaults_and_the_examples_are_valid() {
         })
         .collect();
     assert!(
-        shown.contains("\n[[auth.jwks]]") && shown.contains("\n[tenants.acme.quota]"),
+        shown.contains("\n[[auth.jwks]]") && shown.contains("\nevents = ") && shown.contains("\n[tenants.acme.quota]"),
         "{shown}"
     );
     for text in [&defaults_toml(), &shown, &fleet, ""] {
@@ -79,6 +79,8 @@ fn is_toml(line: &str) -> bool {
         "refresh",
         "unknown_key",
         "allow_private",
+        "component = \"poll",
+        "events = ",
     ];
     let tokens = [
         "name = \"deploy",
@@ -175,6 +177,11 @@ fn what_is_refused_by_the_reader_is_refused_by_the_schema() {
         "[[admin.tokens]]\nname = \"a\"\n",
         "[[admin.tokens]]\ntoken_sha256 = \"ab\"\nname = \"a\"\n",
         "[handlers.messages]\n",
+        "[handlers.poll]\nevents = [\"vote\"]\n",
+        "[handlers.poll]\ncomponent = \"poll.wasm\"\nevents = [\"*\"]\n",
+        "[handlers.poll]\ncomponent = \"poll.wasm\"\nevents = []\n",
+        "[handlers.Poll]\ncomponent = \"poll.wasm\"\nevents = [\"vote\"]\n",
+        "[handlers.event]\nevents = [\"vote\"]\n",
         "[handlers.message]\nisolation = \"cold\"\n",
         "[handlers.message]\nname = \"No Name\"\n",
         "[handlers.message]\nsettings = { a = 1 }\n",
@@ -200,12 +207,13 @@ fn what_the_reader_takes_is_valid() {
         "[redis]\nurl = \"rediss://:secret@a:1/2, redis://b\"\n",
         "[store]\nurl = \"postgresql://h:5433/d?sslmode=require\"\n",
         "[handlers.message]\nisolation = \"warm\"\nname = \"chat\"\nsettings = { word = \"a\" }\n",
+        "[handlers.poll]\ncomponent = \"poll.wasm\"\nevents = [\"poll-*\", \"vote\"]\n[handlers.server_event]\n",
         "[[auth.jwks]]\nurl = \"http://a\"\nallow_http = true\nunknown_key_refresh = \"5s\"\n",
         "[[admin.tokens]]\nname = \"a\"\ntenant = \"acme\"\ntoken_sha256 = \
          \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n",
         "[tenants.acme.limits]\nroom_id = 5\n[tenants.acme.grants]\nhttp = [\"a.example\"]\n",
     ] {
-        file(text).load().unwrap();
+        file(text).with("poll.wasm", "").load().unwrap();
         assert!(is_valid(text), "{text}");
     }
     assert!(validator().is_valid(&json!({})));

@@ -316,3 +316,109 @@ async fn versions_that_go_with_a_deployment_do_not_count() {
     let usage = node.control.usage("acme").await.unwrap().component_bytes;
     assert_eq!(usage.used, message().len() as u64);
 }
+
+/// Versions that handle custom events with these patterns, the last one active.
+fn with_patterns(patterns: &[&[&str]]) -> HandlerDocument {
+    let events = vec![&["event"][..]; patterns.len()];
+    let mut document = versions(&events);
+    for (version, patterns) in document.versions.iter_mut().zip(patterns) {
+        version.event_patterns = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+    }
+    document
+}
+
+#[tokio::test]
+async fn no_version_comes_back_whose_patterns_overlap_those_of_another_handler() {
+    let node = Node::with_acme().await;
+    for (name, document) in [
+        ("a", with_patterns(&[&["poll-*"], &[], &["vote"]])),
+        ("b", with_patterns(&[&["x", "poll-create"]])),
+        ("c", with_patterns(&[&["like"]])),
+    ] {
+        node.decide_elsewhere(RecordKind::Handler, name, &document).await;
+    }
+    node.control.sync().await.unwrap();
+    let (control, actor) = (&node.control, &node.actor);
+    let overlap = "the events \"poll-*\" of \"a\" overlap the events \"poll-create\" of \"b\", which is deployed too";
+    assert_conflict(control.rollback(actor, "acme", "a", Some(1)).await, overlap);
+    let unclaimed = control.rollback(actor, "acme", "a", None).await.unwrap();
+    assert_eq!(unclaimed.active, Some(2), "it leaves claimed events to their handlers");
+    assert!(unclaimed.versions[1].event_patterns.is_empty());
+    assert_eq!(unclaimed.versions[2].event_patterns, ["poll-*"]);
+
+    node.decide_elsewhere(RecordKind::Handler, "d", &with_patterns(&[&[], &["other"]]))
+        .await;
+    node.control.sync().await.unwrap();
+    let both = "event events are handled by \"a\", which is deployed too";
+    assert_conflict(control.rollback(actor, "acme", "d", None).await, both);
+}
+
+#[tokio::test]
+async fn a_version_that_fails_stays_when_its_patterns_before_overlap_those_of_another_handler() {
+    let node = Node::with_acme().await;
+    for (name, document) in [
+        ("a", with_patterns(&[&["poll-*"], &["vote"]])),
+        ("b", with_patterns(&[&["poll-create"]])),
+    ] {
+        node.decide_elsewhere(RecordKind::Handler, name, &document).await;
+    }
+    node.control.sync().await.unwrap();
+    assert_conflict(
+        node.fail("a", 2).await,
+        "it cannot go back to version 1: the events \"poll-*\" of \"a\"",
+    );
+    // With a configured handler for its events it goes back to that one.
+    let configured = node.acme().await.routes().route(Interface::Message).unwrap().clone();
+    let mut state = node.control.state.lock().await;
+    let routes = &mut state.tenants.get_mut("acme").unwrap().configured;
+    routes.set_pattern("vo*".parse().unwrap(), configured);
+    drop(state);
+    assert_eq!(node.fail("a", 2).await.unwrap().active, None);
+}
+
+#[tokio::test]
+async fn patterns_overlap_those_of_configured_handlers_of_other_names() {
+    let node = Node::with_acme().await;
+    for (name, document) in [
+        ("late", with_patterns(&[&["poll-create"], &["vote"]])),
+        ("message", with_patterns(&[&["poll-create"], &["like"]])),
+    ] {
+        node.decide_elsewhere(RecordKind::Handler, name, &document).await;
+    }
+    node.control.sync().await.unwrap();
+    // The shipped message handler stands for a configured one with its name.
+    let configured = node.acme().await.routes().route(Interface::Message).unwrap().clone();
+    let mut state = node.control.state.lock().await;
+    let routes = &mut state.tenants.get_mut("acme").unwrap().configured;
+    routes.set_pattern("poll-*".parse().unwrap(), configured);
+    drop(state);
+    let (control, actor) = (&node.control, &node.actor);
+    let overlap = "overlap the events \"poll-*\" of \"message\", which is configured";
+    assert_conflict(control.rollback(actor, "acme", "late", None).await, overlap);
+    let replaced = control.rollback(actor, "acme", "message", None).await.unwrap();
+    assert_eq!(
+        replaced.active,
+        Some(1),
+        "a deployed handler may replace the configured one of its name"
+    );
+}
+
+#[tokio::test]
+async fn a_deployment_with_wrong_patterns_is_refused() {
+    let node = Node::with_acme().await;
+    for (events, words) in [
+        (vec![], "0 patterns"),
+        (vec!["*", "a"], "selects every custom event"),
+        (vec!["typing"], "not a custom event"),
+        (vec!["vote"], "the component does not handle custom events"),
+    ] {
+        let deployment = Deployment {
+            events: Some(events.into_iter().map(str::to_owned).collect()),
+            ..deployment("h", message())
+        };
+        let permit = node.control.deploy_permit("acme").await.unwrap();
+        let refused = node.control.deploy(&node.actor, permit, deployment, |_| {}).await;
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains(words), "{why}");
+    }
+}

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use parlance_handler::capability::{Grants, HandlerInfo, Isolation};
+use parlance_handler::capability::{ClientLimits, EventPattern, Grants, HandlerInfo, Isolation};
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, Sandbox};
 use parlance_types::settings::{GIB, MIB, suggestion};
 use serde_json::Value;
@@ -100,6 +100,7 @@ impl Environment {
         let http = http.collect::<Result<Vec<_>, _>>().context("its grants")?;
         let origin = origin(spec, base)?;
         let handler = self.loaded(&origin, !http.is_empty())?;
+        let event_patterns = patterns(spec)?;
         let info = Arc::new(HandlerInfo {
             name: name.into(),
             settings: spec
@@ -114,6 +115,7 @@ impl Environment {
                 IsolationSpec::Warm => Isolation::Warm,
             },
             version: 0,
+            event_patterns,
         });
         let routes = spec.routes.as_ref().map(|names| routes(names)).or(match &origin {
             Origin::Shipped(shipped) => {
@@ -122,9 +124,11 @@ impl Environment {
             }
             Origin::Path(_) => None,
         });
+        let by_patterns = (!info.event_patterns.is_empty()).then_some(Interface::Event);
         for interface in routes
             .iter()
             .flatten()
+            .chain(&by_patterns)
             .filter(|interface| **interface != Interface::Answer)
         {
             if !handler.handles(*interface) {
@@ -236,6 +240,23 @@ fn origin(spec: &HandlerSpec, base: &Path) -> Result<Origin> {
         (None, None) => bail!("it has no component: give it `component: FILE.wasm`"),
         (Some(_), Some(_)) => bail!("it has both `component` and `shipped`; it takes one of them"),
     }
+}
+
+/// The custom events that reach a handler.
+fn patterns(spec: &HandlerSpec) -> Result<Vec<EventPattern>> {
+    let Some(events) = &spec.events else {
+        return Ok(Vec::new());
+    };
+    if spec
+        .routes
+        .as_ref()
+        .is_some_and(|names| !names.contains(&InterfaceName::Event))
+    {
+        bail!("it has `events`, and `for` does not name `event`");
+    }
+    let name_max = ClientLimits::default().event_name;
+    EventPattern::read_list(events.iter().map(String::as_str), name_max)
+        .map_err(|problem| anyhow!("its key `events` {problem}"))
 }
 
 fn routes(names: &[InterfaceName]) -> BTreeSet<Interface> {

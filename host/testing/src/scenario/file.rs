@@ -77,6 +77,8 @@ pub(super) struct HandlerSpec {
     /// The interfaces whose events reach it, such as `message`; all that it exports if this is absent.
     #[serde(rename = "for")]
     pub(super) routes: Option<Vec<InterfaceName>>,
+    /// The custom events that reach it: names, or prefixes such as `poll-*`; those of no other handler if absent.
+    pub(super) events: Option<Vec<String>>,
 }
 
 /// What the operator grants a handler.

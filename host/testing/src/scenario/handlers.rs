@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use parlance_handler::capability::HandlerInfo;
+use parlance_handler::capability::{EventPattern, HandlerInfo};
 use parlance_handler::sandbox::Interface;
 
 use super::environment::{Environment, SHIPPED, text};
@@ -34,6 +34,8 @@ pub(super) fn handlers(
         let taking: Vec<_> = handlers
             .iter()
             .filter(|handler| handler.takes(interface))
+            // Those with patterns are compared below.
+            .filter(|handler| interface != Interface::Event || handler.info.event_patterns.is_empty())
             .map(|handler| &*handler.info.name)
             .collect();
         if let [one, other, ..] = taking.as_slice() {
@@ -44,6 +46,7 @@ pub(super) fn handlers(
             );
         }
     }
+    check_overlaps(&handlers)?;
     for (name, interface) in SHIPPED
         .into_iter()
         .filter(|_| file.shipped && environment.has_shipped())
@@ -57,6 +60,23 @@ pub(super) fn handlers(
         }
     }
     Ok(handlers)
+}
+
+/// Refuses handlers whose patterns select the same custom events.
+fn check_overlaps(handlers: &[TestHandler]) -> Result<()> {
+    for (at, handler) in handlers.iter().enumerate() {
+        for other in handlers.iter().take(at) {
+            let patterns = EventPattern::first_overlap(&other.info.event_patterns, &handler.info.event_patterns);
+            if let Some((first, second)) = patterns {
+                bail!(
+                    "the handlers `{}` and `{}` take the same custom events: `{first}` overlaps `{second}`",
+                    other.info.name,
+                    handler.info.name
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 fn load(environment: &Environment, name: &str, spec: &HandlerSpec, base: &Path) -> Result<TestHandler> {
