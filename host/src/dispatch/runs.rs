@@ -103,8 +103,7 @@ impl<'s> Runs<'s> {
             self.done += 1;
             let writes = |effects: &[Effect]| effects.iter().any(|effect| effect.write().is_some());
             if !decided.as_ref().is_ok_and(|(effects, _)| writes(effects)) {
-                // One read saw one moment.
-                if reads.len() > 1 && !self.holds(&reads, decided.is_err()).await? {
+                if reads.moments > 1 && !self.holds(&reads, decided.is_err()).await? {
                     continue;
                 }
                 reads = ReadSet::default();

@@ -37,8 +37,8 @@ impl SessionEvent {
             Self::Packet(packet) => packet.len(),
             Self::QuestionEnded(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
             Self::ServerEvent(text, _) => text.len(),
-            Self::Timer(due, _) => due.value.len(),
-            Self::Connected | Self::TypingExpired(_) | Self::LeaveRooms(_) | Self::Disconnected => 0,
+            // Of timers there is one at a time.
+            Self::Timer(..) | Self::Connected | Self::TypingExpired(_) | Self::LeaveRooms(_) | Self::Disconnected => 0,
         }
     }
 }

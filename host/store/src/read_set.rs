@@ -135,6 +135,8 @@ pub struct RangeRead {
 pub struct ReadSet {
     /// The time of the event, which decides whether a key has expired; in milliseconds since the Unix epoch.
     pub at: u64,
+    /// How often the store was read. One read has seen the keys as they were at one moment; several may not have.
+    pub moments: u32,
     /// Keys, each with the digest of its value; `None` for one that was absent.
     pub keys: Vec<(KvKey, Option<ValueDigest>)>,
     /// Ranges of keys.
@@ -148,7 +150,7 @@ impl ReadSet {
         self.keys.is_empty() && self.ranges.is_empty()
     }
 
-    /// How many reads there were. A single one saw the keys as they were at one moment; several may not have.
+    /// How many keys and ranges were read.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len() + self.ranges.len()

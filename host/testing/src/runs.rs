@@ -178,8 +178,7 @@ impl TestServer {
         let reads = if decided.as_ref().is_ok_and(writes) {
             reads
         } else {
-            // One read saw one moment.
-            let holds = reads.len() < 2 || self.store.reads_hold(self.tenant(), &reads).await.unwrap_or(true);
+            let holds = reads.moments < 2 || self.store.reads_hold(self.tenant(), &reads).await.unwrap_or(true);
             if !holds && may_run_again {
                 return Ok(None);
             }

@@ -93,6 +93,7 @@ impl Call {
         let values = read.map_err(|error| unavailable(&error))?;
         if checked {
             self.reads.at = now;
+            self.reads.moments = self.reads.moments.saturating_add(1);
             for (key, value) in keys.iter().zip(&values) {
                 self.reads.add_key(key, value.as_deref());
             }
@@ -196,6 +197,7 @@ impl Call {
         let part = KvRange { until, ..range };
         if self.is_serializable() {
             self.reads.at = now;
+            self.reads.moments = self.reads.moments.saturating_add(1);
             self.reads.add_range(part.clone(), &entries);
         }
         Ok((entries, part))
