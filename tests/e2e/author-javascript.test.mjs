@@ -1,15 +1,16 @@
 // A handler in JavaScript, from `parlance new` to a canary.
 import { join } from 'node:path';
-import { authorLoop, DevServer, edit, newProject } from './lib/author.mjs';
+import { authorLoop, DevServer, edit, newProject, TIMER_IN_JS, withTimer } from './lib/author.mjs';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { test } from './lib/scope.mjs';
 
-test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary', async (t) => {
+test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary, with a timer', async (t) => {
   const timing = await authorLoop({
     language: 'js',
     main: 'src/handler.js',
     breaking: ['const words =', 'const words = ='],
     says: /src\/handler\.js:\d+:\d+/,
+    ...withTimer('src/handler.js', TIMER_IN_JS),
   });
   t.diagnostic(timing);
 });

@@ -2,7 +2,7 @@
 // needed: set `"lib": ["ES2023"]` and `"types": []` in tsconfig.json.
 //
 // `Date`, `Date.now()` and `performance.now()` give the time at which the event arrived, which stands still during it.
-// `Math.random()` is seeded anew for each event. There are no timers and no `fetch`.
+// `Math.random()` is seeded anew for each event. There is no `setTimeout` and no `fetch`.
 
 /** Lines in the server's log, of the level that the name says; `log` is `info`. */
 declare const console: {

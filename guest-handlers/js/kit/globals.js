@@ -101,7 +101,7 @@ function queueMicrotask(callback) {
 const absent = (name, instead) => () => {
   throw new Error(`${name} does not exist in a handler: ${instead}`);
 };
-const NO_TIMERS = 'an instance lives for one event, so nothing runs after it';
+const NO_TIMERS = 'an instance lives for one event; for later, set a timer of the host with timers.set(), which calls onTimer';
 const NO_NETWORK = 'a handler reaches nothing but what `parlance-handlers` exports';
 
 const globals = {

@@ -36,7 +36,7 @@ function settled(name, result) {
   }
   drain();
   if (!outcome) {
-    throw new Error(`the promise of ${name} never settles: an event has no timers, so nothing can resolve it later`);
+    throw new Error(`the promise of ${name} never settles: nothing can resolve it once the event is over`);
   }
   if ('error' in outcome) throw outcome.error;
   const lost = firstUnhandled();
@@ -105,4 +105,5 @@ export const wrap = {
     nothing,
   ),
   onServerEvent: exported(([receivedAt, name, args]) => [receivedAt, name, fromWire(args, [])], data),
+  onTimer: exported(([name, dueMs, payload]) => [name, parseJson(payload), dueMs], nothing),
 };

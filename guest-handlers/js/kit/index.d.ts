@@ -105,6 +105,13 @@ export type OnAnswer = (context: Context, tag: string, answer: Argument[] | null
  */
 export type OnServerEvent = (receivedAt: number, name: string, args: Argument[]) => Reply;
 
+/**
+ * Handles this handler's timers, in the order in which they are due. `dueMs` is when the timer was due, `Date.now()` is
+ * later after an outage. No client causes it, so the same is denied as in `OnServerEvent`. A rejection or a mistake is
+ * only logged; it ends the timer, or this turn of one that repeats.
+ */
+export type OnTimer = (name: string, payload: Json, dueMs: number) => void | Promise<void>;
+
 /** The codes of rejections, as clients get them. */
 export type Code =
   | 'denied'
@@ -327,6 +334,22 @@ export const identity: {
 export const settings: {
   /** The value of a setting; undefined if the operator gave none. */
   get(key: string): string | undefined;
+};
+
+/**
+ * Events that happen later. A timer belongs to this handler of this tenant, survives restarts, and takes effect once: it
+ * is removed together with what `onTimer` does. The file must export `onTimer`. A name has 1 to 256 bytes, a payload at
+ * most 16 KiB as JSON. A handler has at most 1,000 timers, unless the operator set another limit.
+ */
+export const timers: {
+  /**
+   * Sets a timer, or replaces the one with this name. `due` is a Date, or milliseconds since the Unix epoch, such as
+   * `Date.now() + 5000`; a time that has passed is due at once. With `everyMs`, at least 1,000, it is due again that many
+   * milliseconds later, and so on; what an outage made it miss is made up for once. This is an effect.
+   */
+  set(name: string, due: number | Date, payload?: Json, options?: { everyMs?: number }): void;
+  /** Removes the timer, if there is one. One that is being handled at this moment may still take effect. An effect. */
+  cancel(name: string): void;
 };
 
 export {};

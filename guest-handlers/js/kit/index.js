@@ -6,6 +6,7 @@ import * as messagesHost from 'parlance:chat/messages@0.1.0';
 import * as presenceHost from 'parlance:chat/presence@0.1.0';
 import * as roomsHost from 'parlance:chat/rooms@0.1.0';
 import * as settingsHost from 'parlance:chat/settings@0.1.0';
+import * as timersHost from 'parlance:chat/timers@0.1.0';
 import { TextDecoder, encode } from 'parlance-handlers/encoding.js';
 import { Fault } from 'parlance-handlers/errors.js';
 import { json, parseJson, toWire } from 'parlance-handlers/json.js';
@@ -173,4 +174,26 @@ export const identity = {
 
 export const settings = {
   get: (key) => call('settings.get', settingsHost.get, text('the key of settings.get()', key)) ?? undefined,
+};
+
+/** A Date or a number as milliseconds since the Unix epoch. */
+function moment(what, value) {
+  const ms = value instanceof Date ? value.getTime() : value;
+  if (typeof ms === 'number' && !Number.isNaN(ms)) return whole(what, ms, 0, Number.MAX_SAFE_INTEGER);
+  throw new TypeError(`${what} must be a valid Date, or milliseconds since the Unix epoch such as Date.now() + 5000`);
+}
+
+export const timers = {
+  set(name, due, payload = null, { everyMs } = {}) {
+    const every = everyMs === undefined || everyMs === null ? null : whole('everyMs of timers.set()', everyMs, 0, Number.MAX_SAFE_INTEGER);
+    call(
+      'timers.set',
+      timersHost.set,
+      text('the name of timers.set()', name),
+      moment('the time of timers.set()', due),
+      every,
+      json('the payload of timers.set()', payload),
+    );
+  },
+  cancel: (name) => call('timers.cancel', timersHost.cancel, text('the name of timers.cancel()', name)),
 };

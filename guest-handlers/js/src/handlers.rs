@@ -14,6 +14,7 @@ pub(crate) const HANDLERS: &[(&str, &str)] = &[
     ("onEventAck", "on-event-ack"),
     ("onAnswer", "on-answer"),
     ("onServerEvent", "on-server-event"),
+    ("onTimer", "on-timer"),
 ];
 
 /// Names that are less alike than this are not taken for misspellings.

@@ -23,6 +23,7 @@ const CAPABILITIES: &[&str] = &[
     "refusal",
     "rooms",
     "settings",
+    "timers",
 ];
 
 /// Whether this is the name of an interface that a component may import.

@@ -9,6 +9,7 @@ mod built;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use parlance_testing::{Audience, Code, Event, Interface, Level, Outcome, START_MS, Status, TestHost, TrapKind, User};
 use serde_json::{Value, json};
@@ -106,9 +107,42 @@ fn others(host: &mut TestHost) {
     host.dispatch(Event::no_answer("poll").by("alice")).assert_ok();
     assert_eq!(host.value("answer:alice").unwrap(), br#"{"tag":"poll","answer":null}"#);
 
+    timers(host);
+
     let answer = host.dispatch(Event::server("sync", &json!([1, {"a": 2}])));
-    let expected = json!({"receivedAt": START_MS, "name": "sync", "args": [1, {"a": 2}]});
+    let expected = json!({"receivedAt": START_MS + 2000, "name": "sync", "args": [1, {"a": 2}]});
     assert_eq!(answer.assert_ok().reply, expected);
+}
+
+fn timers(host: &mut TestHost) {
+    ask(host, "timers", &json!([]));
+    assert_eq!(
+        ask(host, "badTimers", &json!([])),
+        json!([
+            "invalid",
+            "the time of timers.set() must be a valid Date, or milliseconds since the Unix epoch such as Date.now() + 5000",
+            "invalid",
+        ])
+    );
+    drop(host.received("bob"));
+    let fired = host.advance(Duration::from_secs(2));
+    assert_eq!(fired.iter().filter(|outcome| outcome.trap.is_none()).count(), 3);
+    let received: Vec<_> = host.received("bob").into_iter().map(|event| event.arguments).collect();
+    assert_eq!(
+        received,
+        [vec![json!("often")], vec![json!("soon")], vec![json!("often")]]
+    );
+    let value = |key: &str| serde_json::from_slice::<Value>(&host.value(key).unwrap()).unwrap();
+    let (soon, often) = (START_MS + 1500, START_MS + 2000);
+    assert_eq!(
+        value("timer:soon"),
+        json!({"payload": {"text": "grüße"}, "dueMs": soon, "now": soon})
+    );
+    assert_eq!(
+        value("timer:often"),
+        json!({"payload": null, "dueMs": often, "now": often})
+    );
+    assert_eq!(host.value("timer:gone"), None);
 }
 
 fn capabilities(host: &mut TestHost) {

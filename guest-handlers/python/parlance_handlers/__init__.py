@@ -12,7 +12,7 @@ The standard library has the event's time, which stands still during the event, 
 `print` and `logging` write is in the server's log.
 """
 
-from . import identity, kv, messages, presence, rooms, settings
+from . import identity, kv, messages, presence, rooms, settings, timers
 from .emit import Audience, ask, emit
 from .errors import (
     Conflict,
@@ -35,6 +35,7 @@ from .handlers import (
     on_receipt,
     on_room,
     on_server_event,
+    on_timer,
     on_typing,
 )
 from .values import Argument, Context, Draft, Json, Message, PresenceChange, PresenceState, RoomRequest, Status
@@ -73,8 +74,10 @@ __all__ = [
     "on_receipt",
     "on_room",
     "on_server_event",
+    "on_timer",
     "on_typing",
     "presence",
     "rooms",
     "settings",
+    "timers",
 ]

@@ -1,5 +1,6 @@
 """Makes the component's exports of the handlers. `parlance build` writes the module that calls this."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -122,6 +123,11 @@ class OnServerEvent:
         return _run("on_server_event", (received_at, name, from_wire(arguments, [])), dump_optional)
 
 
+class OnTimer:
+    def handle(self, name: str, due_ms: int, payload: str) -> None:
+        _run("on_timer", (name, json.loads(payload), due_ms), _nothing)
+
+
 def check(expected: Sequence[str]) -> None:
     """Fails if the decorators that ran are not those that stand in the sources."""
     missing = [name for name in expected if name not in handlers.registered]
@@ -139,6 +145,7 @@ __all__ = [
     "OnReceipt",
     "OnRoom",
     "OnServerEvent",
+    "OnTimer",
     "OnTyping",
     "check",
 ]

@@ -19,6 +19,7 @@ _Event = TypeVar("_Event", bound=Callable[[Context, str, list[Argument]], Json])
 _EventAck = TypeVar("_EventAck", bound=Callable[[Context, str, list[Argument]], "list[Argument] | None"])
 _Answer = TypeVar("_Answer", bound=Callable[[Context, str, "list[Argument] | None"], None])
 _ServerEvent = TypeVar("_ServerEvent", bound=Callable[[int, str, list[Argument]], Json])
+_Timer = TypeVar("_Timer", bound=Callable[[str, Any, int], None])
 
 
 def _register(name: str, function: F) -> F:
@@ -97,3 +98,12 @@ def on_server_event(function: _ServerEvent) -> _ServerEvent:
     No client causes them: posting, reading history, joining, members, presence and `Audience.sender` are denied.
     """
     return _register("on_server_event", function)
+
+
+def on_timer(function: _Timer) -> _Timer:
+    """Handles this handler's timers, in the order in which they are due: `(name, payload, due_ms)`.
+
+    `due_ms` is when the timer was due; `time.time()` is later after an outage. No client causes it, so the same is denied
+    as in `on_server_event`. A rejection or a mistake is only logged; it ends the timer, or this turn of one that repeats.
+    """
+    return _register("on_timer", function)

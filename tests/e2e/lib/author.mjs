@@ -152,3 +152,35 @@ export async function authorLoop({ language, main, breaking, says, changed = () 
   assert.equal(answer.error.message, 'please mind your language');
   return timing;
 }
+
+/**
+ * Options of `authorLoop` for a handler with a timer: the replacements in `main` add the event `remind`, which sets a timer
+ * that is due 300 ms later and emits `reminder` with its name, its payload, when it was due and the time.
+ */
+export const withTimer = (main, replacements) => ({
+  changed: (dir) => {
+    for (const [from, to] of replacements) edit(join(dir, main), from, to);
+  },
+  served: async (client) => {
+    const before = Date.now();
+    assert.deepEqual(await client.ask('remind'), { ok: true });
+    const { name, payload, due, now } = await client.next('reminder');
+    assert.deepEqual([name, payload], ['soon', { user: client.user, words: ['a', 1] }]);
+    assert.ok(due >= before + 300 && now >= due, `${before} ${due} ${now}`);
+  },
+});
+
+/** The replacements for JavaScript and TypeScript. */
+export const TIMER_IN_JS = [
+  ['settings } from', 'settings, timers, Audience, emit } from'],
+  ["  if (name !== 'hello')", `  if (name === 'remind') {
+    timers.set('soon', Date.now() + 300, { user: _context.user, words: ['a', 1] });
+    return undefined;
+  }
+  if (name !== 'hello')`],
+  ['export const onMessage', `export const onTimer = (name, payload, due) => {
+  emit(Audience.user(payload.user), 'reminder', { name, payload, due, now: Date.now() });
+};
+
+export const onMessage`],
+];

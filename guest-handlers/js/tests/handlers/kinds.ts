@@ -13,6 +13,7 @@ import {
   RateLimited,
   rooms,
   settings,
+  timers,
   type Argument,
   type OnAnswer,
   type OnEvent,
@@ -22,6 +23,7 @@ import {
   type OnReceipt,
   type OnRoom,
   type OnServerEvent,
+  type OnTimer,
   type OnTyping,
 } from 'parlance-handlers';
 import { Limit, shout } from './lib/text';
@@ -87,6 +89,23 @@ const events: Record<string, (args: Argument[]) => Argument | void> = {
     emit(Audience.sender, 'picture', { picture: picture!, again: [new Uint8Array([7])] });
     return { bytes: [...(picture as Uint8Array)] };
   },
+  timers() {
+    timers.set('soon', Date.now() + 1500, { text: 'grüße' });
+    timers.set('often', new Date(Date.now() + 1000), undefined, { everyMs: 1000 });
+    timers.set('gone', 0);
+    timers.cancel('gone');
+  },
+  badTimers() {
+    const wrong = [() => timers.set('', 0), () => timers.set('x', new Date(NaN)), () => timers.set('x', 0, null, { everyMs: 999 })];
+    return wrong.map((attempt) => {
+      try {
+        attempt();
+        return null;
+      } catch (error) {
+        return error instanceof Fault ? error.code : (error as Error).message;
+      }
+    });
+  },
   ask() {
     ask(Audience.room('general'), 'question', ['ready?'], { tag: 'poll', timeMs: 1000 });
   },
@@ -99,3 +118,8 @@ export const onAnswer: OnAnswer = (context, tag, answer) => {
 };
 
 export const onServerEvent: OnServerEvent = (receivedAt, name, args) => ({ receivedAt, name, args: args as never });
+
+export const onTimer: OnTimer = (name, payload, dueMs) => {
+  kv.setJson(`timer:${name}`, { payload, dueMs, now: Date.now() });
+  emit(Audience.room('general'), 'timer', name);
+};
