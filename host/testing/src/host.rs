@@ -11,7 +11,9 @@ use parlance_handler::capability::{
     CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
 };
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, LoadError, Sandbox};
-use parlance_store::{Draft, End, KvKey, Message, Range, ReadSet, Reader as _, Write, WriteSet, Writer as _};
+use parlance_store::{
+    Draft, End, KvKey, Message, Range, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _,
+};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::runtime::{Builder, Runtime};
 
@@ -42,6 +44,7 @@ pub struct TestHost {
     now_ms: u64,
     guest_limits: GuestLimits,
     call_limits: CallLimits,
+    quota: StorageQuota,
     tenant: TenantId,
     /// Its own runtime, so that it works in any test, and a test's paused clock does not time the handler out. `None`
     /// only while being dropped.
@@ -119,6 +122,7 @@ impl TestHost {
             now_ms: START_MS,
             guest_limits: GuestLimits::default(),
             call_limits: CallLimits::default(),
+            quota: StorageQuota::default(),
             runtime: Some(runtime),
         })
     }
@@ -203,7 +207,7 @@ impl TestHost {
                 tenant: self.tenant.clone(),
                 reads: ReadSet::default(),
                 writes: vec![Arc::new(write)],
-                quota: parlance_store::StorageQuota::UNLIMITED,
+                quota: StorageQuota::UNLIMITED,
             },
         );
         expect_ok(self.run(async move { server.store.commit(vec![write_set]).await.map(drop).map_err(Into::into) }));
@@ -242,6 +246,13 @@ impl TestHost {
     #[must_use]
     pub fn effect_limits(mut self, limits: EffectLimits) -> Self {
         self.call_limits.effects = limits;
+        self
+    }
+
+    /// Holds what events that follow store to this quota, the `[quota]` of a server's configuration.
+    #[must_use]
+    pub fn storage_quota(mut self, quota: StorageQuota) -> Self {
+        self.quota = quota;
         self
     }
 
@@ -447,6 +458,7 @@ impl TestHost {
             now_ms: self.now_ms,
             guest_limits: self.guest_limits.clone(),
             call_limits: Arc::new(self.call_limits.clone()),
+            quota: self.quota,
         }
     }
 

@@ -26,5 +26,5 @@ pub use parlance_handler::capability::{
     Status,
 };
 pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
-pub use parlance_store::{Draft, KvKey, Message, Write};
+pub use parlance_store::{Draft, KvKey, Message, StorageQuota, Write};
 pub use parlance_types::error::Code;

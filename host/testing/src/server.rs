@@ -15,7 +15,7 @@ use parlance_hub::{
     self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, Undone, join_reply,
 };
 use parlance_scheduler::Quantum;
-use parlance_store::{ClientRef, PastRange, ReadSet, Reader as _, read_past};
+use parlance_store::{ClientRef, PastRange, ReadSet, Reader as _, StorageQuota, read_past};
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -47,6 +47,7 @@ pub(crate) struct EventSetup {
     pub(crate) now_ms: u64,
     pub(crate) guest_limits: GuestLimits,
     pub(crate) call_limits: Arc<CallLimits>,
+    pub(crate) quota: StorageQuota,
     pub(crate) faults: Arc<Faults>,
 }
 
@@ -247,7 +248,7 @@ impl TestServer {
         delivery.read_baselines(&*self.store).await;
         let job = CommitJob {
             hub: self.hub.clone(),
-            quota: parlance_store::StorageQuota::UNLIMITED,
+            quota: setup.quota,
             delivery,
         };
         self.committer.submit(job);

@@ -41,7 +41,7 @@ fn yes() -> bool {
     true
 }
 
-/// Tables of the server's configuration: `sandbox` and `limits`.
+/// Tables of the server's configuration: `sandbox`, `limits` and `quota`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
@@ -51,6 +51,9 @@ pub(super) struct Limits {
     /// Limits of clients: `content`, `metadata`, `rooms_per_connection` and others.
     #[serde(default)]
     pub(super) limits: Map<String, Value>,
+    /// What a tenant may keep: `timers`, `kv_bytes`, `message_bytes`, `rooms`.
+    #[serde(default)]
+    pub(super) quota: Map<String, Value>,
 }
 
 /// A handler. It has either a component or the name of a shipped handler.
@@ -278,7 +281,7 @@ pub(super) struct Step {
     pub(super) answer: Option<Map<String, Value>>,
     /// The tag of a question that the client does not answer in time.
     pub(super) no_answer: Option<String>,
-    /// Time passes, such as 5s. Timers that become due fire; `expect` is about the last of them.
+    /// Time passes, such as 5s. Timers that become due fire; `expect` is about the last of them, `fault` is for all.
     pub(super) wait: Option<String>,
     /// A name for the id of the message that the event posts: `as: first` makes `${first}` stand for it.
     #[serde(rename = "as")]

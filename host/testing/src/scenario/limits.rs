@@ -2,6 +2,7 @@
 
 use parlance_handler::capability::{CallLimits, ClientLimits, EffectLimits};
 use parlance_handler::sandbox::GuestLimits;
+use parlance_store::StorageQuota;
 use parlance_types::settings::{ConfigError, Errors, Reader, Settings, Source, Value};
 use serde_json::{Map, json};
 
@@ -18,12 +19,13 @@ impl Limits {
         Self {
             sandbox: merged(&self.sandbox, &over.sandbox),
             limits: merged(&self.limits, &over.limits),
+            quota: merged(&self.quota, &over.quota),
         }
     }
 
     /// The limits as the server reads them from its configuration.
-    pub(super) fn read(&self) -> Result<(GuestLimits, CallLimits), String> {
-        let tables = json!({"sandbox": self.sandbox, "limits": self.limits});
+    pub(super) fn read(&self) -> Result<(GuestLimits, CallLimits, StorageQuota), String> {
+        let tables = json!({"sandbox": self.sandbox, "limits": self.limits, "quota": self.quota});
         let table = match serde_json::from_value(tables) {
             Ok(Value::Table(table)) => table,
             Ok(_) => return Err("the limits are not tables".to_owned()),
@@ -40,9 +42,12 @@ impl Limits {
         let mut clients = Reader::of(&source, ClientLimits::TABLE, &mut errors);
         let client = ClientLimits::read(&mut clients);
         clients.report_unknown_keys();
-        match (guest, effects, client) {
-            (Some(guest), Some(effects), Some(client)) if errors.is_empty() => {
-                Ok((guest, CallLimits { client, effects }))
+        let mut storage = Reader::of(&source, StorageQuota::TABLE, &mut errors);
+        let quota = StorageQuota::read(&mut storage);
+        storage.report_unknown_keys();
+        match (guest, effects, client, quota) {
+            (Some(guest), Some(effects), Some(client), Some(quota)) if errors.is_empty() => {
+                Ok((guest, CallLimits { client, effects }, quota))
             }
             _ => {
                 let report = errors.into_report(None);

@@ -140,8 +140,8 @@ impl Document {
                 format!("{wait:?} is not a duration such as 5s: {error}"),
             ));
         }
-        if step.wait.is_some() && (step.fault.is_some() || step.by.is_some()) {
-            return Err(self.problem(path, "`wait` lets time pass; it takes neither `by` nor `fault`"));
+        if step.wait.is_some() && step.by.is_some() {
+            return Err(self.problem(path, "`wait` lets time pass, which no user does; it takes no `by`"));
         }
         Ok(())
     }

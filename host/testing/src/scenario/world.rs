@@ -42,7 +42,7 @@ pub(super) struct World {
     lacks_shipped: bool,
     limits: Limits,
     /// The limits of events without a fault, as they were read.
-    read_limits: (GuestLimits, Arc<CallLimits>),
+    read_limits: (GuestLimits, Arc<CallLimits>, StorageQuota),
     http: BTreeMap<String, Result<HttpAnswer, HttpFault>>,
     now_ms: u64,
     /// The ids of messages that have a name.
@@ -181,7 +181,7 @@ impl World {
     }
 
     fn setup(&self, fault: &Fault) -> Result<EventSetup> {
-        let (guest_limits, call_limits) = if fault.limits == Limits::default() {
+        let (guest_limits, call_limits, quota) = if fault.limits == Limits::default() {
             self.read_limits.clone()
         } else {
             read(&self.limits.with(&fault.limits))?
@@ -193,6 +193,7 @@ impl World {
             now_ms: self.now_ms,
             guest_limits,
             call_limits,
+            quota,
             faults: Arc::new(Faults {
                 denied: fault.deny.iter().map(|name| capability(*name)).collect(),
                 http,
@@ -204,32 +205,30 @@ impl World {
 
     /// Lets an event happen, with its faults or without them.
     pub(super) async fn step(&mut self, step: &Step, has_faults: bool) -> Result<StepOutcome> {
+        let none = Fault::default();
+        let fault = step.fault.as_ref().filter(|_| has_faults).unwrap_or(&none);
+        let setup = self.setup(fault)?;
         if let Some(wait) = &step.wait {
             let passed = humantime::parse_duration(wait).context("the time that passes")?;
             let start = self.now_ms;
             self.now_ms = start.saturating_add(millis_of(passed));
-            let setup = self.setup(&Fault::default())?;
             let at = |now_ms| {
                 Ok(EventSetup {
                     now_ms,
                     ..setup.clone()
                 })
             };
-            let fired = self.server.fire_timers(self.now_ms, at, start).await?;
+            self.set_store_fault(fault.store);
+            let fired = self.server.fire_timers(self.now_ms, at, start).await;
+            self.set_store_fault(None);
             // What is compared is the last one; what clients received is of all.
-            return Ok(self.outcome(fired.into_iter().next_back()));
+            return Ok(self.outcome(fired?.into_iter().next_back()));
         }
-        let none = Fault::default();
-        let fault = step.fault.as_ref().filter(|_| has_faults).unwrap_or(&none);
-        let setup = self.setup(fault)?;
         let event = self.event(step)?;
         self.check_shipped(event.input.interface())?;
-        let store = &self.server.store;
-        store.set_down(fault.store == Some(StoreFault::Away));
-        store.set_commits_fail(fault.store == Some(StoreFault::AwayAtCommit));
+        self.set_store_fault(fault.store);
         let outcome = self.server.dispatch(&setup, &event).await;
-        store.set_down(false);
-        store.set_commits_fail(false);
+        self.set_store_fault(None);
         let outcome = outcome?;
         if let Some(name) = &step.name {
             let posted = outcome.reply.pointer("/message/id").and_then(Value::as_str);
@@ -240,6 +239,13 @@ impl World {
             self.names.insert(name.clone(), id);
         }
         Ok(self.outcome(Some(outcome)))
+    }
+
+    /// Makes the store fail in this way until the next call.
+    fn set_store_fault(&self, fault: Option<StoreFault>) {
+        let store = &self.server.store;
+        store.set_down(fault == Some(StoreFault::Away));
+        store.set_commits_fail(fault == Some(StoreFault::AwayAtCommit));
     }
 
     /// What handlers find wrong that check themselves, with their names.
@@ -397,9 +403,9 @@ fn received_shown(event: &Received) -> Value {
     Value::Object(shown)
 }
 
-fn read(limits: &Limits) -> Result<(GuestLimits, Arc<CallLimits>)> {
-    let (guest, call) = limits.read().map_err(|message| anyhow!(message))?;
-    Ok((guest, Arc::new(call)))
+fn read(limits: &Limits) -> Result<(GuestLimits, Arc<CallLimits>, StorageQuota)> {
+    let (guest, call, quota) = limits.read().map_err(|message| anyhow!(message))?;
+    Ok((guest, Arc::new(call), quota))
 }
 
 fn kv_key(handler: &str, key: &str) -> KvKey {

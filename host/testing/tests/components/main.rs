@@ -26,5 +26,6 @@ mod effects;
 mod limits;
 mod scenarios;
 mod test_host;
+mod timers;
 mod traps;
 mod warm;
