@@ -98,6 +98,22 @@ test('private-rooms: who is invited joins', async () => {
   await carol.join('general');
 });
 
+test('reminders: one comes after a kill -9, one that is forgotten does not', async () => {
+  const server = await serve(await example('reminders', { isRust: true }));
+  const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
+  await alice.askOk('remind', { after: 6, text: 'tea is ready' });
+  const { reminders } = await alice.askOk('remind', { after: 1, text: 'nothing' });
+  assert.deepEqual(reminders.map(({ text }) => text), ['nothing', 'tea is ready']);
+  assertFailed(await bob.ask('forget', reminders[0].id), 'not-found');
+  assert.deepEqual(await alice.askOk('forget', reminders[0].id), { ok: true, reminders: reminders.slice(1) });
+  await server.kill();
+  await server.start();
+  const again = await connect(server, 'alice');
+  assert.equal(await again.next('reminder'), 'tea is ready');
+  assert.deepEqual(await again.askOk('reminders'), { ok: true, reminders: [] });
+  assert.deepEqual([...again.all('reminder'), ...bob.all('reminder')].length, 1);
+});
+
 test('commands: commands become messages, and a poll counts each user once', async () => {
   const server = await serve(await example('commands'));
   const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
