@@ -229,7 +229,7 @@ impl Event {
 /// The server's reply to an event.
 pub(crate) fn reply(input: &Input, returned: HandlerReply) -> Reply {
     match (input, returned) {
-        (Input::Answer { .. }, _) | (_, HandlerReply::Silent) => Reply::Silent,
+        (Input::Answer { .. } | Input::Timer { .. }, _) | (_, HandlerReply::Silent) => Reply::Silent,
         (_, HandlerReply::Acknowledgement(packet)) => Reply::Arguments(packet),
         (Input::Message { .. }, HandlerReply::Data(data)) => Reply::Message { data },
         (Input::ServerEvent { .. }, HandlerReply::Data(data)) => Reply::AsIs(data.unwrap_or_else(|| "null".to_owned())),

@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use anyhow::Result;
 use parlance_handler::capability::HandlerInfo;
 use parlance_handler::recording::Input;
-use parlance_handler::sandbox::{Handler, Interface};
+use parlance_handler::sandbox::{GuestLimits, Handler, Interface, LoadError, Sandbox};
+
+use crate::event::Event;
+use crate::server::EventSetup;
 
 /// A component with its name, settings and grants.
 #[derive(Clone)]
@@ -32,4 +36,23 @@ impl TestHandler {
     pub(crate) fn takes(&self, interface: Interface) -> bool {
         self.handler.handles(interface) && self.routes.as_ref().is_none_or(|routes| routes.contains(&interface))
     }
+}
+
+/// Loads a component.
+pub(crate) fn load(sandbox: &Arc<Sandbox>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Arc<Handler>> {
+    let handler = sandbox.load(info, bytes, &GuestLimits::default());
+    Ok(Arc::new(handler.map_err(|error: LoadError| anyhow::Error::new(error))?))
+}
+
+/// Checks that some component handles such events.
+pub(crate) fn check_handled(setup: &EventSetup, event: &Event) -> Result<()> {
+    let (interface, handled) = (event.input.interface(), setup.interfaces());
+    if handled.contains(&interface) {
+        return Ok(());
+    }
+    let handled: Vec<_> = handled.iter().map(|interface| format!("on-{interface}")).collect();
+    anyhow::bail!(
+        "the component does not export on-{interface}; it exports {}",
+        handled.join(", ")
+    )
 }

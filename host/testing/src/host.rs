@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use parlance_handler::capability::{
     CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
 };
-use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, LoadError, Sandbox};
+use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, Sandbox};
 use parlance_store::{
     Draft, End, KvKey, Message, Range, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _,
 };
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
 use crate::faults::{Faults, HttpAnswer, HttpFault};
-use crate::handlers::TestHandler;
+use crate::handlers::{TestHandler, check_handled, load};
 use crate::outcome::Outcome;
 use crate::server::{EventSetup, TestServer};
 use crate::user::{Received, User};
@@ -488,24 +488,6 @@ impl Drop for TestHost {
             runtime.shutdown_background();
         }
     }
-}
-
-fn load(sandbox: &Arc<Sandbox>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Arc<Handler>> {
-    let handler = sandbox.load(info, bytes, &GuestLimits::default());
-    Ok(Arc::new(handler.map_err(|error: LoadError| anyhow::Error::new(error))?))
-}
-
-/// Checks that some component handles such events.
-fn check_handled(setup: &EventSetup, event: &Event) -> Result<()> {
-    let (interface, handled) = (event.input.interface(), setup.interfaces());
-    if handled.contains(&interface) {
-        return Ok(());
-    }
-    let handled: Vec<_> = handled.iter().map(|interface| format!("on-{interface}")).collect();
-    anyhow::bail!(
-        "the component does not export on-{interface}; it exports {}",
-        handled.join(", ")
-    )
 }
 
 #[track_caller]

@@ -14,6 +14,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::limits::Limits;
+
 /// Scenarios for handlers of Parlance: events, and what is to come of them. `parlance test` runs them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -39,21 +41,6 @@ pub(super) struct ScenarioFile {
 
 fn yes() -> bool {
     true
-}
-
-/// Tables of the server's configuration: `sandbox`, `limits` and `quota`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Limits {
-    /// Limits of one event: `guest_time`, `wall_time`, `memory`, `host_calls`, `effects`, `output` and others.
-    #[serde(default)]
-    pub(super) sandbox: Map<String, Value>,
-    /// Limits of clients: `content`, `metadata`, `rooms_per_connection` and others.
-    #[serde(default)]
-    pub(super) limits: Map<String, Value>,
-    /// What a tenant may keep: `timers`, `kv_bytes`, `message_bytes`, `rooms`.
-    #[serde(default)]
-    pub(super) quota: Map<String, Value>,
 }
 
 /// A handler. It has either a component or the name of a shipped handler.

@@ -4,9 +4,24 @@ use parlance_handler::capability::{CallLimits, ClientLimits, EffectLimits};
 use parlance_handler::sandbox::GuestLimits;
 use parlance_store::StorageQuota;
 use parlance_types::settings::{ConfigError, Errors, Reader, Settings, Source, Value};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::file::Limits;
+/// Tables of the server's configuration: `sandbox`, `limits` and `quota`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Limits of one event: `guest_time`, `wall_time`, `memory`, `host_calls`, `effects`, `output` and others.
+    #[serde(default)]
+    pub(super) sandbox: Map<String, serde_json::Value>,
+    /// Limits of clients: `content`, `metadata`, `rooms_per_connection` and others.
+    #[serde(default)]
+    pub(super) limits: Map<String, serde_json::Value>,
+    /// What a tenant may keep: `timers`, `kv_bytes`, `message_bytes`, `rooms`.
+    #[serde(default)]
+    pub(super) quota: Map<String, serde_json::Value>,
+}
 
 impl Limits {
     /// These limits with others over them.

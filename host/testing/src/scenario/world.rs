@@ -16,11 +16,11 @@ use serde_json::{Map, Value, json};
 use super::compare::{Names, interpolate, interpolated};
 use super::environment::{Environment, SHIPPED};
 use super::file::{
-    Before, CapabilityName, Case, Fault, Instant, Limits, MessageSpec, PresenceName, ScenarioFile, Step, StoreFault,
-    UserSpec,
+    Before, CapabilityName, Case, Fault, Instant, MessageSpec, PresenceName, ScenarioFile, Step, StoreFault, UserSpec,
 };
 use super::handlers::handlers;
 use super::http::answers;
+use super::limits::Limits;
 use super::parse::named_arguments;
 use super::{bytes, effects};
 use crate::event::Event;

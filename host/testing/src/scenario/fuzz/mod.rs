@@ -16,7 +16,8 @@ use parlance_handler::sandbox::Interface;
 use serde_json::{Map, Value, json};
 
 use super::environment::{BuildSource, Environment, ShippedHandlers};
-use super::file::{Before, Case, Limits, Step};
+use super::file::{Before, Case, Step};
+use super::limits::Limits;
 use super::parse::{Document, as_value, from_yaml};
 use super::sections::compare_state;
 use super::tree::NodePath;
