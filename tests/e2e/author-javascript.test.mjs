@@ -1,8 +1,21 @@
 // A handler in JavaScript, from `parlance new` to a canary.
 import { join } from 'node:path';
-import { authorLoop, DevServer, edit, newProject } from './lib/author.mjs';
+import { assertKeys, authorLoop, DevServer, edit, newProject } from './lib/author.mjs';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { test } from './lib/scope.mjs';
+
+/** What the handler does at the event `keys`. */
+const KEYS = `  if (name === 'keys') {
+    const [guests, points] = [new KvSet('guests', 'tea'), new KvMap('points')];
+    const set = [kv.setIfAbsent('first', 'a'), kv.setIfAbsent('first', 'b'), kv.swap('first', 'a', 'c')];
+    const added = [guests.add('bob'), guests.add('bob')];
+    guests.add('alice');
+    points.set('bob', 1);
+    points.key('bob').update((value = 0) => value + 2);
+    const scanned = kv.scan('guests/').map(({ key }) => key);
+    return { set, added, guests: [...guests], points: [...points], scanned };
+  }
+`;
 
 test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary', async (t) => {
   const timing = await authorLoop({
@@ -10,6 +23,12 @@ test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary', asy
     main: 'src/handler.js',
     breaking: ['const words =', 'const words = ='],
     says: /src\/handler\.js:\d+:\d+/,
+    changed: (dir) => {
+      const source = join(dir, 'src/handler.js');
+      edit(source, 'messages, NotFound', 'kv, KvMap, KvSet, messages, NotFound');
+      edit(source, "  if (name !== 'hello')", `${KEYS}  if (name !== 'hello')`);
+    },
+    served: assertKeys,
   });
   t.diagnostic(timing);
 });

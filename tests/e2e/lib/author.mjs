@@ -75,6 +75,15 @@ export function edit(file, from, to) {
 }
 
 /**
+ * Asks for the event `keys`, in which a handler sets a key twice if it is absent, swaps it, adds a member of a set twice,
+ * and updates a member of a map.
+ */
+export async function assertKeys(client) {
+  const expected = { set: [true, false, true], added: [true, false], guests: ['alice', 'bob'], points: [['bob', 3]] };
+  assert.deepEqual(await client.ask('keys'), { ...expected, scanned: ['guests/tea:alice', 'guests/tea:bob'] });
+}
+
+/**
  * From `parlance new` to a version in service, with a broken source on the way.
  * @param {{language: string, main: string, breaking: [string, string], says: RegExp, changed?: Function, served?: Function,
  *   deploys?: Function}} options
