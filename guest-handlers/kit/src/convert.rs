@@ -59,7 +59,8 @@ impl Payload {
     /// # Errors
     /// `invalid`, with what does not match and where.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
-        serde_json::from_str(&self.0).map_err(|error| Rejection::Invalid(format!("the payload does not match: {error}")))
+        serde_json::from_str(&self.0)
+            .map_err(|error| Rejection::Invalid(format!("the payload does not match: {error}")))
     }
 
     /// The JSON.
