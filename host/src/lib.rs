@@ -17,6 +17,9 @@ pub mod app;
 // What operators do over HTTP.
 pub mod admin;
 
+// What is due: finds timers, and has their handlers run.
+pub mod timers;
+
 // What operators decide while the server runs: tenants, handler versions, revoked tokens.
 pub mod control;
 
@@ -37,6 +40,3 @@ pub mod logs;
 
 // File descriptors: as many as the system gives, and some never for clients.
 pub mod descriptors;
-
-// What is due: finds timers, and has their handlers run.
-pub mod timers;

@@ -1,16 +1,38 @@
 // A handler in JavaScript, from `parlance new` to a canary.
 import { join } from 'node:path';
-import { authorLoop, DevServer, edit, newProject, TIMER_IN_JS, withTimer } from './lib/author.mjs';
+import { addTimerInJs, assertKeys, assertTimer, authorLoop, DevServer, edit, newProject } from './lib/author.mjs';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { test } from './lib/scope.mjs';
 
-test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary, with a timer', async (t) => {
+/** What the handler does at the event `keys`. */
+const KEYS = `  if (name === 'keys') {
+    const [guests, points] = [new KvSet('guests', 'tea'), new KvMap('points')];
+    const set = [kv.setIfAbsent('first', 'a'), kv.setIfAbsent('first', 'b'), kv.swap('first', 'a', 'c')];
+    const added = [guests.add('bob'), guests.add('bob')];
+    guests.add('alice');
+    points.set('bob', 1);
+    points.key('bob').update((value = 0) => value + 2);
+    const scanned = kv.scan('guests/').map(({ key }) => key);
+    return { set, added, guests: [...guests], points: [...points], scanned };
+  }
+`;
+
+test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary', async (t) => {
   const timing = await authorLoop({
     language: 'js',
     main: 'src/handler.js',
     breaking: ['const words =', 'const words = ='],
     says: /src\/handler\.js:\d+:\d+/,
-    ...withTimer('src/handler.js', TIMER_IN_JS),
+    changed: (dir) => {
+      const source = join(dir, 'src/handler.js');
+      edit(source, 'messages, NotFound', 'kv, KvMap, KvSet, messages, NotFound');
+      edit(source, "  if (name !== 'hello')", `${KEYS}  if (name !== 'hello')`);
+      addTimerInJs(source);
+    },
+    served: async (client) => {
+      await assertKeys(client);
+      await assertTimer(client);
+    },
   });
   t.diagnostic(timing);
 });

@@ -1,16 +1,18 @@
 // A handler in TypeScript, from `parlance new` to a canary, and on a machine with nothing but Parlance.
 import assert from 'node:assert/strict';
-import { authorLoop, barePath, DevServer, newProject, TIMER_IN_JS, withTimer } from './lib/author.mjs';
+import { join } from 'node:path';
+import { addTimerInJs, assertTimer, authorLoop, barePath, DevServer, newProject } from './lib/author.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 
-test('an author in TypeScript: new, dev, a mistake, a swap, deploy, canary, with a timer', async (t) => {
+test('an author in TypeScript: new, dev, a mistake, a swap, deploy, canary', async (t) => {
   const timing = await authorLoop({
     language: 'ts',
     main: 'src/handler.ts',
     breaking: ['const words =', 'const words: = '],
     says: /src\/handler\.ts:\d+:\d+/,
-    ...withTimer('src/handler.ts', TIMER_IN_JS),
+    changed: (dir) => addTimerInJs(join(dir, 'src/handler.ts')),
+    served: assertTimer,
   });
   t.diagnostic(timing);
 });

@@ -117,7 +117,7 @@ async function race(clients, seed, rounds) {
       operations.forEach(([what, key], at) => {
         const result = results[at];
         if (what === 'get') event.reads.push([key, result]);
-        if (what === 'get-many') KEYS.forEach((each, n) => event.reads.push([each, result[n]]));
+        if (what === 'get-many') event.reads.push(...KEYS.map((each, n) => [each, result[n]]));
         if (what === 'scan') for (const each of KEYS) event.reads.push([each, new Map(result).get(each) ?? null]);
         if (what.endsWith('append')) event.appends.push([key, result, id]);
       });

@@ -1,5 +1,5 @@
 // Slash commands in messages: /me, /roll and /poll. The event `poll-vote` votes in a poll, `poll-results` counts it.
-import { Audience, Conflict, Denied, emit, Fault, Invalid, kv, messages, NotFound } from 'parlance-handlers';
+import { Audience, Conflict, Denied, emit, Invalid, KvMap, KvSet, messages, NotFound } from 'parlance-handlers';
 import type { Argument, Context, Draft, IncomingMessage, OnEvent, OnMessage, Reply } from 'parlance-handlers';
 
 const DICE_MAX = 20;
@@ -74,21 +74,24 @@ function poll(message: IncomingMessage, text: string): Draft {
   return { ...message, content: question, metadata: { command: 'poll', options } };
 }
 
+/** How many votes each option of a poll has. */
+const votes = (poll: string) => new KvMap<number>('votes', poll);
+
 /** One vote for each user, which stays. */
 function vote(context: Context, id: Argument | undefined, option: Argument | undefined): Reply {
   const { poll, room, options } = found(id);
   if (typeof option !== 'number' || !(option in options)) {
     throw new Invalid(`an option is a number from 0 to ${options.length - 1}`);
   }
-  once(`vote/${poll}/${context.user}`, 'you have voted in this poll already');
-  kv.increment(`count/${poll}/${option}`);
+  if (!new KvSet('voters', poll).add(context.user)) throw new Conflict('you have voted in this poll already');
+  votes(poll).key(String(option)).increment();
   emit(Audience.room(room), 'poll-voted', { poll, option });
   return { ok: true };
 }
 
 function results(id: Argument | undefined): Reply {
   const { poll, options } = found(id);
-  return { ok: true, votes: options.map((_, option) => Number(kv.getText(`count/${poll}/${option}`) ?? 0)) };
+  return { ok: true, votes: options.map((_, option) => votes(poll).get(String(option)) ?? 0) };
 }
 
 /** The poll with this id, in a room that the user is in: elsewhere the host finds no message. */
@@ -98,17 +101,4 @@ function found(id: Argument | undefined): { poll: string; room: string; options:
   const { command, options } = Object(metadata) as { command?: unknown; options?: unknown };
   if (command !== 'poll' || !Array.isArray(options)) throw new NotFound('the message is no poll');
   return { poll: id, room, options };
-}
-
-/**
- * Takes the key. A user may send over many connections at once, and then all find no key. `increment` needs a number
- * there, or nothing, when the event is committed: only one of these events succeeds, since it puts a text there.
- */
-function once(key: string, refusal: string): void {
-  try {
-    kv.increment(key, 0);
-  } catch (error) {
-    throw error instanceof Fault && error.code === 'invalid' ? new Conflict(refusal) : error;
-  }
-  kv.set(key, 'taken');
 }

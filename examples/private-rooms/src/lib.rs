@@ -1,12 +1,11 @@
 //! Private rooms: whoever makes one owns it, and invites others. All other rooms are open to everybody.
 //!
-//! Each fact has a key of its own, which is set or deleted and never changed, so events that run at once do not lose
-//! what the others write.
+//! A map has the private rooms by id, and a set for each has its guests.
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{
-    Arguments, Context, EventHandler, Fault, Rejection, Request, RoomHandler, Serialize, ambient, emit, identity, kv,
-    rooms,
+    Arguments, Context, Deserialize, EventHandler, Map, Rejection, Request, RoomHandler, Serialize, Set, ambient, emit,
+    identity, rooms,
 };
 
 /// How the ids of private rooms begin.
@@ -17,6 +16,14 @@ const TITLE_CHARS: usize = 100;
 const MEMBERS_SHOWN: u32 = 100;
 
 struct PrivateRooms;
+
+/// A private room, as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(crate = "parlance_guest::serde")]
+struct Details {
+    owner: String,
+    title: String,
+}
 
 /// A private room, as clients see it.
 #[derive(Serialize)]
@@ -85,16 +92,28 @@ impl EventHandler for PrivateRooms {
     }
 }
 
+/// The private rooms by id.
+fn private_rooms() -> Map<Details> {
+    Map::new(&["rooms"])
+}
+
+/// The users who are invited to a room.
+fn guests(room: &str) -> Set {
+    Set::new(&["guests", room])
+}
+
 fn join(context: &Context, room: &str) -> Result<Joined, Rejection> {
     let is_private = room.starts_with(PREFIX);
-    if is_private && !is_owner(context, room)? && !is_guest(context, room)? {
-        return Err(not_found());
-    }
+    let title = if is_private {
+        Some(known(context, room)?.title)
+    } else {
+        None
+    };
     rooms::join(room)?;
     let members = rooms::members(room, MEMBERS_SHOWN)?;
     let member_count = rooms::member_count(room)?;
     Ok(Joined {
-        title: if is_private { Some(title(room)?) } else { None },
+        title,
         members_complete: members.len() >= member_count as usize,
         members,
         member_count,
@@ -108,17 +127,18 @@ fn create(context: &Context, title: String) -> Result<Room, Rejection> {
     }
     // The handler chooses the id, so two rooms cannot be made under one.
     let room_id = format!("{PREFIX}{:016x}{:016x}", ambient::random_u64(), ambient::random_u64());
-    kv::set(&owner_key(&room_id), context.user.as_bytes(), None)?;
-    kv::set(&title_key(&room_id), title.as_bytes(), None)?;
+    let owner = context.user.clone();
+    let details = Details { owner, title };
+    private_rooms().insert(&room_id, &details)?;
     rooms::join(&room_id)?;
+    let title = details.title;
     Ok(Room { room_id, title })
 }
 
 /// Lets a user join, and tells this user's connections.
 fn invite(context: &Context, room: String, user: String) -> Result<(), Rejection> {
-    must_own(context, &room)?;
-    kv::set(&guest_key(&room, &user), b"invited", None)?;
-    let title = title(&room)?;
+    let Details { title, .. } = owned(context, &room)?;
+    guests(&room).insert(&user)?;
     let invitation = Invitation {
         room: Room { room_id: room, title },
         by: identity::username(),
@@ -129,51 +149,31 @@ fn invite(context: &Context, room: String, user: String) -> Result<(), Rejection
 
 /// Takes an invitation back. A connection that is in the room stays there until it leaves or closes.
 fn withdraw(context: &Context, room: String, user: String) -> Result<(), Rejection> {
-    must_own(context, &room)?;
-    kv::delete(&guest_key(&room, &user))?;
+    owned(context, &room)?;
+    guests(&room).remove(&user)?;
     emit(&Audience::User(user), "invitation-withdrawn", &[room])?;
     Ok(())
 }
 
-fn must_own(context: &Context, room: &str) -> Result<(), Rejection> {
-    if is_owner(context, room)? {
-        return Ok(());
-    }
-    if is_guest(context, room)? {
+/// The room, if the user owns it.
+fn owned(context: &Context, room: &str) -> Result<Details, Rejection> {
+    let details = known(context, room)?;
+    if details.owner != context.user {
         return Err(Rejection::Denied("only the owner of the room may do this".into()));
     }
-    Err(not_found())
+    Ok(details)
 }
 
-fn is_owner(context: &Context, room: &str) -> Result<bool, Fault> {
-    Ok(kv::get(&owner_key(room))?.is_some_and(|owner| owner == context.user.as_bytes()))
-}
-
-fn is_guest(context: &Context, room: &str) -> Result<bool, Fault> {
-    Ok(kv::get(&guest_key(room, &context.user))?.is_some())
-}
-
-/// Says the same of a room that does not exist and of one that the user may not know of.
-fn not_found() -> Rejection {
-    Rejection::NotFound("there is no such room, or you are not invited".into())
-}
-
-fn title(room: &str) -> Result<String, Fault> {
-    let title = kv::get(&title_key(room))?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&title).into_owned())
-}
-
-fn owner_key(room: &str) -> String {
-    format!("owner\n{room}")
-}
-
-fn title_key(room: &str) -> String {
-    format!("title\n{room}")
-}
-
-/// Ids have no control characters, so no other room and user have this key.
-fn guest_key(room: &str, user: &str) -> String {
-    format!("guest\n{room}\n{user}")
+/// The room, if the user may know of it. The refusal is the same for a room that does not exist.
+fn known(context: &Context, room: &str) -> Result<Details, Rejection> {
+    if let Some(details) = private_rooms().get(room)?
+        && (details.owner == context.user || guests(room).contains(&context.user)?)
+    {
+        return Ok(details);
+    }
+    Err(Rejection::NotFound(
+        "there is no such room, or you are not invited".into(),
+    ))
 }
 
 parlance_guest::export!(PrivateRooms: room, event);

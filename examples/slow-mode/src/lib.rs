@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use parlance_guest::{
-    Context, Fault, Incoming, MessageHandler, Rejection, Serialize, kv, messages, rate_limited, settings,
-};
+use parlance_guest::{Context, Incoming, Key, MessageHandler, Rejection, Serialize, messages, rate_limited, settings};
 
 /// Seconds between two messages of a user in a room, unless the setting says otherwise; 0 for no slow mode.
 const DEFAULT_SECONDS: u32 = 5;
@@ -34,34 +32,21 @@ fn refuse_words(content: &str) -> Result<(), Rejection> {
 /// there until the next one.
 fn take_turn(context: &Context, room: &str) -> Result<(), Rejection> {
     let seconds = settings::get("seconds").and_then(|seconds| seconds.parse().ok());
-    let pause = 1000 * u64::from(seconds.unwrap_or(DEFAULT_SECONDS));
-    if pause == 0 {
+    let seconds = u64::from(seconds.unwrap_or(DEFAULT_SECONDS));
+    if seconds == 0 {
         return Ok(());
     }
-    // Ids have no control characters, so no other room and user have this key.
-    let key = format!("{room}\n{}", context.user);
-    // A user may send over many connections at once, and then all find no key. `increment` needs a number there, or
-    // nothing, when the event is committed: only one of these events succeeds, since it puts a text there.
-    match kv::increment(&key, 0) {
-        Ok(_) => {}
-        Err(Fault::Invalid(_)) => return Err(too_soon(context, &key)?),
-        Err(fault) => return Err(fault.into()),
+    // When the next message may follow, in milliseconds since 1970.
+    let next: Key<u64> = Key::new(&[room, &context.user]);
+    if let Some(next) = next.get()? {
+        let left = Duration::from_millis(next.saturating_sub(context.received_at));
+        let message = "slow mode is on: your next message can follow shortly";
+        return Err(rate_limited(message, left));
     }
-    let next = format!("next {}", context.received_at + pause);
-    kv::set(&key, next.as_bytes(), Some(pause))?;
+    // A user may send over many connections at once. The event that is committed first sets the key; the others run again
+    // and find it.
+    next.set_with_ttl(&(context.received_at + 1000 * seconds), Duration::from_secs(seconds))?;
     Ok(())
-}
-
-/// The refusal, with the time that is left.
-fn too_soon(context: &Context, key: &str) -> Result<Rejection, Fault> {
-    let value = kv::get(key)?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&value);
-    let next = text.strip_prefix("next ").and_then(|next| next.parse().ok());
-    let left = Duration::from_millis(next.unwrap_or(0_u64).saturating_sub(context.received_at));
-    Ok(rate_limited(
-        "slow mode is on: your next message can follow shortly",
-        left,
-    ))
 }
 
 parlance_guest::export!(SlowMode: message);

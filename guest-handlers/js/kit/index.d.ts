@@ -219,10 +219,21 @@ export const messages: {
   markRead(id: string): void;
 };
 
+/** The bytes of a value; text is stored as UTF-8. */
+export type Bytes = string | ArrayBuffer | ArrayBufferView;
+
+export interface KvOptions {
+  /** The key expires this many milliseconds after the event arrived. */
+  readonly ttlMs?: number | undefined;
+}
+
 /**
  * A small key-value space that belongs to this handler of this tenant. Reads see what this event wrote; writes are
- * effects. Events of other connections run at the same time: between a `get` and a `set` another event may set the key,
- * and its change is then lost. `increment` never loses a change. A key has 1 to 512 bytes, a value at most 64 KiB.
+ * effects. A key has 1 to 512 bytes, a value at most 64 KiB.
+ *
+ * An event may read and write keys as if it ran alone: if another event changes a key that this one has read, the host
+ * runs this one again before anybody has seen what it did. After five more runs it fails with `conflict`. Where the
+ * operator has set `isolation_level = "none"`, only `swap`, `setIfAbsent` and `increment` lose no change.
  */
 export const kv: {
   /** The bytes; null if the key is absent or has expired. */
@@ -231,10 +242,21 @@ export const kv: {
   getText(key: string): string | null;
   /** The value that `setJson` set; undefined if the key is absent or has expired. */
   getJson<T = Json>(key: string): T | undefined;
-  /** Sets text or bytes. With `ttlMs` the key expires this many milliseconds after the event arrived. */
-  set(key: string, value: string | ArrayBuffer | ArrayBufferView, options?: { ttlMs?: number }): void;
+  /** The values of up to 100 keys, in their order, as of one moment. Each counts as a call of the host. */
+  getMany(keys: readonly string[]): (Uint8Array | null)[];
+  /**
+   * A page of the keys that begin with `prefix`, which may be empty, in the order of their bytes: after the key `after`,
+   * at most `limit` or 200. A page also ends when its values have 256 KiB together. It is empty only at the end.
+   */
+  scan(prefix: string, options?: { after?: string | null; limit?: number }): { key: string; value: Uint8Array }[];
+  /** Sets text or bytes. */
+  set(key: string, value: Bytes, options?: KvOptions): void;
   /** Sets a value as JSON. */
-  setJson(key: string, value: Json, options?: { ttlMs?: number }): void;
+  setJson(key: string, value: Json, options?: KvOptions): void;
+  /** Sets the value if the key has the value `expected`, or is absent for null, and returns whether it did. */
+  swap(key: string, expected: Bytes | null, value: Bytes, options?: KvOptions): boolean;
+  /** Sets the value if the key is absent, and returns whether it did. */
+  setIfAbsent(key: string, value: Bytes, options?: KvOptions): boolean;
   /** Removes the key, if it exists. */
   delete(key: string): void;
   /**
@@ -243,6 +265,60 @@ export const kv: {
    */
   increment(key: string, by?: number): number;
 };
+
+/**
+ * A key whose value is a `T`, stored as JSON. Its name is the parts, joined by `/`; within a part `/`, `:` and `%` are
+ * escaped, so different parts never make one name.
+ */
+export class KvKey<T extends Json = Json> {
+  constructor(...name: [string, ...string[]]);
+  /** The key as `kv` takes it. */
+  readonly key: string;
+  /** The value; undefined if the key is absent or has expired. */
+  get(): T | undefined;
+  set(value: T, options?: KvOptions): void;
+  /** Sets the value if the key is absent, and returns whether it did. */
+  setIfAbsent(value: T, options?: KvOptions): boolean;
+  /**
+   * Replaces the value by what `change` makes of it, and returns the new value, which does not expire. No change of
+   * another event is lost. `change` may be called more than once.
+   */
+  update(change: (value: T | undefined) => T): T;
+  /** Adds to the number, as `kv.increment` does. */
+  increment(this: KvKey<number>, by?: number): number;
+  delete(): void;
+}
+
+/** A map of members, which may be any text, to values, stored as JSON: the keys that begin with its name and a `:`. */
+export class KvMap<T extends Json = Json> implements Iterable<[member: string, value: T]> {
+  constructor(...name: [string, ...string[]]);
+  /** The key of a member, to update it, or to set it if it is absent. */
+  key(member: string): KvKey<T>;
+  /** The value of a member; undefined if there is no such member. */
+  get(member: string): T | undefined;
+  set(member: string, value: T, options?: KvOptions): void;
+  has(member: string): boolean;
+  /** Removes a member, and returns whether it was there. */
+  delete(member: string): boolean;
+  /** How many members there are. All of them are read. */
+  readonly size: number;
+  /** The members with their values, in the order of the members' bytes. A page of up to 200 is read when it is needed. */
+  [Symbol.iterator](): Iterator<[member: string, value: T]>;
+}
+
+/** A set of members, which may be any text: the keys that begin with its name and a `:`. */
+export class KvSet implements Iterable<string> {
+  constructor(...name: [string, ...string[]]);
+  /** Adds a member, and returns whether it is new. Of events that add one member at once, one gets true. */
+  add(member: string): boolean;
+  has(member: string): boolean;
+  /** Removes a member, and returns whether it was there. */
+  delete(member: string): boolean;
+  /** How many members there are. All of them are read. */
+  readonly size: number;
+  /** The members, in the order of their bytes. A page of up to 200 is read when it is needed. */
+  [Symbol.iterator](): Iterator<string>;
+}
 
 declare const audience: unique symbol;
 /** The recipients of an event. They are always within the tenant. */

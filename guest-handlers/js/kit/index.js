@@ -1,16 +1,13 @@
 // What a handler may call, and the errors that it may throw. `index.d.ts` has the types and says what each does.
 import * as broadcastHost from 'parlance:chat/broadcast@0.1.0';
 import * as identityHost from 'parlance:chat/identity@0.1.0';
-import * as kvHost from 'parlance:chat/kv@0.1.0';
 import * as messagesHost from 'parlance:chat/messages@0.1.0';
 import * as presenceHost from 'parlance:chat/presence@0.1.0';
 import * as roomsHost from 'parlance:chat/rooms@0.1.0';
 import * as settingsHost from 'parlance:chat/settings@0.1.0';
 import * as timersHost from 'parlance:chat/timers@0.1.0';
-import { TextDecoder, encode } from 'parlance-handlers/encoding.js';
-import { Fault } from 'parlance-handlers/errors.js';
+import { call, kind, optionalText, text, texts, whole } from 'parlance-handlers/host.js';
 import { json, parseJson, toWire } from 'parlance-handlers/json.js';
-import { needsEvent } from 'parlance-handlers/phase.js';
 
 export {
   Conflict,
@@ -24,35 +21,7 @@ export {
   TooLarge,
   Unavailable,
 } from 'parlance-handlers/errors.js';
-
-/** Calls the host; what it refuses becomes a `Fault`. */
-function call(what, host, ...args) {
-  needsEvent(`${what}()`);
-  try {
-    return host(...args);
-  } catch (error) {
-    throw error.payload ? new Fault(what, error.payload) : error;
-  }
-}
-
-const kind = (value) => (value === null ? 'null' : Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`);
-
-function text(what, value) {
-  if (typeof value !== 'string') throw new TypeError(`${what} must be a string, not ${kind(value)}`);
-  return value.toWellFormed();
-}
-
-const optionalText = (what, value) => (value === null || value === undefined ? null : text(what, value));
-
-function whole(what, value, low, high) {
-  if (typeof value !== 'number' || Number.isNaN(value)) throw new TypeError(`${what} must be a number, not ${kind(value)}`);
-  return Math.min(Math.max(Math.trunc(value), low), high);
-}
-
-function texts(what, values) {
-  if (!Array.isArray(values)) throw new TypeError(`${what} must be an array of strings, not ${kind(values)}`);
-  return values.map((value, index) => text(`${what}[${index}]`, value));
-}
+export { kv, KvKey, KvMap, KvSet } from 'parlance-handlers/kv.js';
 
 const message = (stored) => ({ ...stored, metadata: parseJson(stored.metadata) });
 
@@ -76,38 +45,6 @@ export const messages = {
     return call('messages.history', messagesHost.history, text('the room of messages.history()', room), below, count).map(message);
   },
   markRead: (id) => call('messages.markRead', messagesHost.markRead, text('the id of messages.markRead()', id)),
-};
-
-function bytes(value) {
-  if (typeof value === 'string') return Uint8Array.from(encode(value));
-  if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
-  throw new TypeError(`the value of kv.set() must be a string or bytes, not ${kind(value)}; kv.setJson() takes any value`);
-}
-
-export const kv = {
-  get: (key) => call('kv.get', kvHost.get, text('the key of kv.get()', key)),
-  getText(key) {
-    const value = kv.get(key);
-    return value === null ? null : new TextDecoder('utf-8', { ignoreBOM: true }).decode(value);
-  },
-  getJson(key) {
-    const value = kv.getText(key);
-    return value === null ? undefined : JSON.parse(value);
-  },
-  set(key, value, { ttlMs } = {}) {
-    const ttl = ttlMs === undefined || ttlMs === null ? null : whole('ttlMs of kv.set()', ttlMs, 0, Number.MAX_SAFE_INTEGER);
-    call('kv.set', kvHost.set, text('the key of kv.set()', key), bytes(value), ttl);
-  },
-  setJson: (key, value, options) => kv.set(key, json('the value of kv.setJson()', value), options),
-  delete: (key) => call('kv.delete', kvHost.delete, text('the key of kv.delete()', key)),
-  increment: (key, by = 1) =>
-    call(
-      'kv.increment',
-      kvHost.increment,
-      text('the key of kv.increment()', key),
-      whole('the second argument of kv.increment()', by, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
-    ),
 };
 
 export const Audience = {

@@ -179,6 +179,41 @@ fn capabilities(host: &mut TestHost) {
         .assert_rejected(Code::Denied);
 }
 
+#[test]
+fn typed_keys_maps_and_sets() {
+    let mut host = host("collections.ts");
+    let raw = json!({
+        "swapped": [true, false, true, false], "many": [null, [116, 104, 114, 101, 101]], "rest": [["k", 5]],
+    });
+    assert_eq!(ask(&mut host, "raw", &json!([])), raw);
+    let key = json!(["title/a%2Fb", null, [true, false], "one", null, -2, -2]);
+    assert_eq!(ask(&mut host, "key", &json!([])), key);
+    let map = json!({
+        "all": [["alice", 1], ["bob", 2], ["carol:x/y%", 3]], "awaited": ["alice", "bob", "carol:x/y%"],
+        "there": [true, true, false], "taken": false, "size": 2, "gone": null,
+    });
+    assert_eq!(ask(&mut host, "map", &json!([])), map);
+    host.meanwhile([vec![("score/red", Some(r#"{"points":41}"#))]]);
+    assert_eq!(ask(&mut host, "update", &json!(["red"])), json!({"points": 42}));
+    host.meanwhile([vec![("guests:bob", Some("1"))]]);
+    let added = ask(&mut host, "add", &json!(["guests", "alice", "alice"]));
+    assert_eq!(added, json!([[true, false], 2, "bob"]));
+    let crowd = (0..250).map(|at| format!("{at:03}"));
+    let arguments: Vec<String> = ["crowd".to_owned()].into_iter().chain(crowd).collect();
+    let added = ask(&mut host, "add", &json!(arguments));
+    assert_eq!((&added[1], &added[2]), (&json!(250), &json!("249")));
+}
+
+#[test]
+fn names_of_keys_have_no_members_in_common() {
+    let expected = json!([
+        ["a%252Fb:b:a%2Fb", "a%2Fb:b:a/b", "a%3Ab:b:a:b", "a/b:b:a,b", "a:b:a"],
+        ["b:a"],
+        ["b:a,b"],
+    ]);
+    assert_eq!(ask(&mut host("collections.ts"), "names", &json!([])), expected);
+}
+
 fn binary(host: &mut TestHost) {
     let placeholder = json!({"_placeholder": true, "num": 0});
     let event = Event::custom("binary", &json!([placeholder])).attachment([1, 2, 255]);

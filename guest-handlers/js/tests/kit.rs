@@ -31,7 +31,8 @@ fn the_types_have_all_that_the_wit_has() {
         .status();
     assert!(program.unwrap().success());
     let types = fs::read_to_string(package.join("index.d.ts")).unwrap();
-    let modules = fs::read_to_string(package.join("index.js")).unwrap();
+    let module = |name: &str| fs::read_to_string(package.join(name)).unwrap();
+    let modules = module("index.js") + &module("kv.js");
     let manifest = fs::read_to_string(package.join("package.json")).unwrap();
     assert!(manifest.contains(r#""types": "index.d.ts""#));
 

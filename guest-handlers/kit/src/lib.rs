@@ -6,6 +6,7 @@ mod arena;
 pub mod bindings;
 mod convert;
 mod export;
+mod keys;
 mod macros;
 mod panic;
 
@@ -18,7 +19,8 @@ pub use bindings::message::exports::parlance::chat::on_message::Incoming;
 pub use bindings::presence::exports::parlance::chat::on_presence::Change;
 pub use bindings::room::exports::parlance::chat::on_room::Request;
 pub use convert::{Arguments, Payload, Placeholder, ask, emit, rate_limited, set_timer};
-pub use serde::{self, Serialize};
+pub use keys::{Key, Map, Set};
+pub use serde::{self, Deserialize, Serialize};
 
 #[doc(hidden)]
 pub use convert::reply;

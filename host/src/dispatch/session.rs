@@ -4,6 +4,7 @@
 //! empty.
 
 mod notice;
+mod timers;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,13 +13,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::deduplication::InFlightMessages;
 use super::metrics::Metrics;
 use super::packet::ClientPacket;
 use super::session_event::SessionEvent;
-use super::timer::Fired;
 use super::typing::Typing;
 use crate::logs::LogHub;
 use crate::tenant::{ConnectionPermit, Tenant, TenantSettings, TokenBucket};
@@ -26,7 +25,7 @@ use parlance_handler::capability::{ATTACHMENTS_MAX, RandomSource};
 use parlance_hub::commit::Committer;
 use parlance_hub::{Connection, Responder, token_expiring};
 use parlance_scheduler::Quantum;
-use parlance_store::{DueKey, OutageLog};
+use parlance_store::OutageLog;
 use parlance_types::error::{Code, EventError};
 
 /// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
@@ -136,25 +135,6 @@ impl Session {
             .set_server_connection(session.connection.clone())
             .ok()?;
         Some(session)
-    }
-
-    /// Creates a session that handles timers, which have no client either. Returns `None` if the tenant's name is not one
-    /// of a user, which does not happen.
-    #[must_use]
-    pub fn for_timers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
-        let connection = Arc::new(Connection::for_servers(tenant.id())?);
-        Some(Self::build(tenant, connection, services, None, VecDeque::new()))
-    }
-
-    /// Handles a timer that is due. `None` when the process ends before that.
-    pub async fn fire(self: &Arc<Self>, due: DueKey) -> Option<Fired> {
-        let (sender, fired) = oneshot::channel();
-        {
-            let mut queue = self.queue.lock();
-            queue.events.push_back(SessionEvent::Timer(Box::new(due), sender));
-            self.spawn_if_idle(&mut queue);
-        }
-        fired.await.ok()
     }
 
     fn build(

@@ -1,10 +1,11 @@
 //! The test's interface: a host for the handlers of one tenant.
 
+mod between;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlance_handler::capability::{
@@ -276,41 +277,11 @@ impl TestHost {
         self.faults.denied = capabilities.into_iter().collect();
     }
 
-    /// Lets other events change keys of the handler while each event that follows runs: the first list during its first
-    /// run, and so on; no list ends that. `None` removes the key. If the event has read such a key, it runs again.
-    pub fn meanwhile<'k>(&mut self, runs: impl IntoIterator<Item = Vec<(&'k str, Option<&'k str>)>>) {
-        let keys = |keys: Vec<(&str, Option<&str>)>| {
-            let owned =
-                |(key, value): (&str, Option<&str>)| (key.to_owned(), value.map(|value| value.as_bytes().to_vec()));
-            keys.into_iter().map(owned).collect()
-        };
-        self.faults.meanwhile = runs.into_iter().map(keys).collect();
-    }
-
     /// Answers the HTTP request with this method and URL instead of sending it. Once there is an answer, requests
     /// without one fail as if no name server knew the host.
     pub fn answer_http(&mut self, method: &str, url: &str, answer: Result<HttpAnswer, HttpFault>) {
         self.faults.is_offline = true;
         self.faults.http.insert(format!("{method} {url}"), answer);
-    }
-
-    /// Advances the clock. Timers that become due fire, each at its time; returns their outcomes.
-    ///
-    /// # Panics
-    /// When more than 10,000 timers fire.
-    #[track_caller]
-    pub fn advance(&mut self, by: Duration) -> Vec<Outcome> {
-        let start = self.now_ms;
-        let until = start.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
-        self.now_ms = until;
-        let (server, setup) = (self.server.clone(), self.setup());
-        let at = move |now_ms| {
-            Ok(EventSetup {
-                now_ms,
-                ..setup.clone()
-            })
-        };
-        expect_ok(self.run(async move { server.fire_timers(until, at, start).await }))
     }
 
     /// Dispatches an event. If the handler accepts it, its effects are committed and delivered before the next event.

@@ -75,6 +75,15 @@ export function edit(file, from, to) {
 }
 
 /**
+ * Asks for the event `keys`, in which a handler sets a key twice if it is absent, swaps it, adds a member of a set twice,
+ * and updates a member of a map.
+ */
+export async function assertKeys(client) {
+  const expected = { set: [true, false, true], added: [true, false], guests: ['alice', 'bob'], points: [['bob', 3]] };
+  assert.deepEqual(await client.ask('keys'), { ...expected, scanned: ['guests/tea:alice', 'guests/tea:bob'] });
+}
+
+/**
  * From `parlance new` to a version in service, with a broken source on the way.
  * @param {{language: string, main: string, breaking: [string, string], says: RegExp, changed?: Function, served?: Function,
  *   deploys?: Function}} options
@@ -153,34 +162,26 @@ export async function authorLoop({ language, main, breaking, says, changed = () 
   return timing;
 }
 
-/**
- * Options of `authorLoop` for a handler with a timer: the replacements in `main` add the event `remind`, which sets a timer
- * that is due 300 ms later and emits `reminder` with its name, its payload, when it was due and the time.
- */
-export const withTimer = (main, replacements) => ({
-  changed: (dir) => {
-    for (const [from, to] of replacements) edit(join(dir, main), from, to);
-  },
-  served: async (client) => {
-    const before = Date.now();
-    assert.deepEqual(await client.ask('remind'), { ok: true });
-    const { name, payload, due, now } = await client.next('reminder');
-    assert.deepEqual([name, payload], ['soon', { user: client.user, words: ['a', 1] }]);
-    assert.ok(due >= before + 300 && now >= due, `${before} ${due} ${now}`);
-  },
-});
+/** Asserts that the handler sets a timer at the event `remind`, and emits `reminder` when it is due. */
+export async function assertTimer(client) {
+  const before = Date.now();
+  assert.deepEqual(await client.ask('remind'), { ok: true });
+  const { name, payload, due, now } = await client.next('reminder');
+  assert.deepEqual([name, payload], ['soon', { user: client.user, words: ['a', 1] }]);
+  assert.ok(due >= before + 300 && now >= due, `${before} ${due} ${now}`);
+}
 
-/** The replacements for JavaScript and TypeScript. */
-export const TIMER_IN_JS = [
-  ['settings } from', 'settings, timers, Audience, emit } from'],
-  ["  if (name !== 'hello')", `  if (name === 'remind') {
+/** Makes the new project's handler in JavaScript or TypeScript do what `assertTimer` expects. */
+export function addTimerInJs(source) {
+  edit(source, 'settings } from', 'settings, timers, Audience, emit } from');
+  edit(source, "  if (name !== 'hello')", `  if (name === 'remind') {
     timers.set('soon', Date.now() + 300, { user: _context.user, words: ['a', 1] });
     return undefined;
   }
-  if (name !== 'hello')`],
-  ['export const onMessage', `export const onTimer = (name, payload, due) => {
+  if (name !== 'hello')`);
+  edit(source, 'export const onEvent', `export const onTimer = (name, payload, due) => {
   emit(Audience.user(payload.user), 'reminder', { name, payload, due, now: Date.now() });
 };
 
-export const onMessage`],
-];
+export const onEvent`);
+}

@@ -63,7 +63,7 @@ impl Call {
     /// The values at keys, with the event's own writes applied, all as of one moment.
     ///
     /// # Errors
-    /// When a key is invalid, there are more than [`KEYS_MAX`], or the store cannot serve.
+    /// When a key is invalid, there are more than 100, or the store cannot serve.
     pub async fn kv_get_many(&mut self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Fault> {
         if keys.len() > KEYS_MAX {
             return Err(Fault::TooLarge);

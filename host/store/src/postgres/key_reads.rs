@@ -119,7 +119,7 @@ impl<'a> ReadColumns<'a> {
             &self.keys as _,
             &self.key_times as _,
         ];
-        (!self.keys.is_empty()).then(|| Statement::Prepared(READ_KEYS, parameters))
+        (!self.keys.is_empty()).then_some(Statement::Prepared(READ_KEYS, parameters))
     }
 
     /// The statement that reads ranges, if there are any.
@@ -132,7 +132,7 @@ impl<'a> ReadColumns<'a> {
             &self.range_times as _,
             &self.most as _,
         ];
-        (!self.firsts.is_empty()).then(|| Statement::Prepared(READ_RANGES, parameters))
+        (!self.firsts.is_empty()).then_some(Statement::Prepared(READ_RANGES, parameters))
     }
 
     /// Sorts the rows of both statements by events, the same ones in the same order.

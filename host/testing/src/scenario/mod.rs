@@ -23,6 +23,7 @@ mod file;
 mod fuzz;
 mod handlers;
 mod http;
+mod join_room;
 mod junit;
 mod limits;
 mod parse;

@@ -197,7 +197,11 @@ impl World {
             faults: Arc::new(Faults {
                 denied: fault.deny.iter().map(|name| capability(*name)).collect(),
                 http,
-                meanwhile: fault.meanwhile.iter().map(meanwhile).collect::<Result<_>>()?,
+                meanwhile: fault
+                    .meanwhile
+                    .iter()
+                    .map(|keys| meanwhile(keys, &self.names))
+                    .collect::<Result<_>>()?,
                 is_offline: true,
             }),
         })
@@ -463,13 +467,13 @@ fn millis_of(time: Duration) -> u64 {
 }
 
 /// What others write during one run, by key; `null` removes a key.
-fn meanwhile(keys: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Option<Vec<u8>>>> {
+fn meanwhile(keys: &BTreeMap<String, Value>, names: &Names) -> Result<BTreeMap<String, Option<Vec<u8>>>> {
     let write = |(key, value): (&String, &Value)| {
         let value = match value {
             Value::Null => None,
-            value => Some(bytes::stored(value).map_err(|message| anyhow!(message))?),
+            value => Some(bytes::stored(&interpolated(value, names)).map_err(|message| anyhow!(message))?),
         };
-        Ok((key.clone(), value))
+        Ok((interpolate(key, names), value))
     };
     keys.iter().map(write).collect()
 }

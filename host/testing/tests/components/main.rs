@@ -22,6 +22,7 @@ mod attacks;
 mod wasi;
 mod web;
 
+mod collections;
 mod effects;
 mod limits;
 mod scenarios;

@@ -21,10 +21,11 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// A file with this text. `HOSTILE`, `WASI` and `WEB` stand for the paths of those guests.
+    /// A file with this text. `COLLECTIONS`, `HOSTILE`, `WASI` and `WEB` stand for the paths of those guests.
     fn new(text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = text
+            .replace("COLLECTIONS", &guest("collections").display().to_string())
             .replace("HOSTILE", &hostile_file().display().to_string())
             .replace("WASI", &guest("wasi").display().to_string())
             .replace("WEB", &guest("web").display().to_string());

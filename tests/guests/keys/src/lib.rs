@@ -32,12 +32,21 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
         "scan" => {
             let limit = operation[3].as_u64().and_then(|limit| u32::try_from(limit).ok());
             let page = kv::scan(key, operation[2].as_str(), limit.unwrap_or(100))?;
-            json!(page.into_iter().map(|entry| (entry.key, shown(Some(entry.value)))).collect::<Vec<_>>())
+            json!(
+                page.into_iter()
+                    .map(|entry| (entry.key, shown(Some(entry.value))))
+                    .collect::<Vec<_>>()
+            )
         }
         "set" => json!(kv::set(key, text(2).as_bytes(), operation[3].as_u64())?),
         "delete" => json!(kv::delete(key)?),
         "increment" => json!(kv::increment(key, operation[2].as_i64().unwrap_or(1))?),
-        "swap" => json!(kv::swap(key, operation[2].as_str().map(str::as_bytes), text(3).as_bytes(), None)?),
+        "swap" => json!(kv::swap(
+            key,
+            operation[2].as_str().map(str::as_bytes),
+            text(3).as_bytes(),
+            None
+        )?),
         "set-if-absent" => json!(kv::set_if_absent(key, text(2).as_bytes(), None)?),
         // Reads a list and writes it with one more word.
         "append" => {
@@ -47,16 +56,14 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
             json!(before)
         }
         // The same by compare and set, which is safe at every isolation level.
-        "swap-append" => {
-            loop {
-                let before = shown(kv::get(key)?);
-                let after = format!("{} {}", before.clone().unwrap_or_default(), text(2));
-                let expected = before.as_ref().map(String::as_bytes);
-                if kv::swap(key, expected, after.trim_start().as_bytes(), None)? {
-                    break json!(before.unwrap_or_default());
-                }
+        "swap-append" => loop {
+            let before = shown(kv::get(key)?);
+            let after = format!("{} {}", before.clone().unwrap_or_default(), text(2));
+            let expected = before.as_ref().map(String::as_bytes);
+            if kv::swap(key, expected, after.trim_start().as_bytes(), None)? {
+                break json!(before.unwrap_or_default());
             }
-        }
+        },
         "timer" => {
             let due = ambient::now_ms().saturating_add(operation[2].as_u64().unwrap_or(0));
             json!(timers::set(key, due, operation[3].as_u64(), &operation[4].to_string())?)
@@ -77,10 +84,16 @@ impl TimerHandler for Keys {
         if let Some(list) = payload["list"].as_str() {
             run(&json!(["append", list, name]))?;
         }
-        emit(&Audience::Room("timers".into()), "timer", &(name, due_ms, ambient::now_ms(), &payload))?;
+        emit(
+            &Audience::Room("timers".into()),
+            "timer",
+            &(name, due_ms, ambient::now_ms(), &payload),
+        )?;
         match payload["end"].as_str() {
             Some("refuse") => Err(Rejection::Denied("as asked".into())),
-            Some("trap") => Err(run(&json!(["loop"])).err().unwrap_or(Rejection::Denied("no loop".into()))),
+            Some("trap") => Err(run(&json!(["loop"]))
+                .err()
+                .unwrap_or(Rejection::Denied("no loop".into()))),
             Some("again") => Ok(timers::set(name, ambient::now_ms() + 300, None, "{}")?),
             _ => Ok(()),
         }

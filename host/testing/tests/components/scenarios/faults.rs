@@ -147,3 +147,29 @@ cases:
     updated.options.update = true;
     assert!(!updated.run().is_ok(), "no expectation would mend it");
 }
+
+#[test]
+fn others_change_keys_meanwhile() {
+    for level in ["serializable", "none"] {
+        let text = r#"
+handlers:
+  collections: {component: COLLECTIONS, isolation-level: LEVEL}
+before:
+  messages: [{roomId: general, by: alice, content: hello, as: hello}]
+cases:
+  - name: no update is lost
+    events:
+      - event: {update: ["${hello}"]}
+        fault:
+          meanwhile: [{"score/${hello}": {points: 41}}, {"score/${hello}": {points: 51}}]
+        expect: {reply: {points: 52}}
+  - name: a member is new once
+    events:
+      - event: {add: [guests, [alice]]}
+        fault:
+          meanwhile: [{"guests:alice": "1"}]
+        expect: {reply: [[false], 1]}
+"#;
+        Scenario::new(&text.replace("LEVEL", level)).assert_ok();
+    }
+}

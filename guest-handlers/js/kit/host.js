@@ -1,0 +1,32 @@
+// Calls of the host: only during an event, with its refusals as `Fault`, and with arguments of the right types.
+import { Fault } from 'parlance-handlers/errors.js';
+import { needsEvent } from 'parlance-handlers/phase.js';
+
+/** Calls the host; what it refuses becomes a `Fault`. */
+export function call(what, host, ...args) {
+  needsEvent(`${what}()`);
+  try {
+    return host(...args);
+  } catch (error) {
+    throw error.payload ? new Fault(what, error.payload) : error;
+  }
+}
+
+export const kind = (value) => (value === null ? 'null' : Array.isArray(value) ? 'an array' : `a value of type ${typeof value}`);
+
+export function text(what, value) {
+  if (typeof value !== 'string') throw new TypeError(`${what} must be a string, not ${kind(value)}`);
+  return value.toWellFormed();
+}
+
+export const optionalText = (what, value) => (value === null || value === undefined ? null : text(what, value));
+
+export function whole(what, value, low, high) {
+  if (typeof value !== 'number' || Number.isNaN(value)) throw new TypeError(`${what} must be a number, not ${kind(value)}`);
+  return Math.min(Math.max(Math.trunc(value), low), high);
+}
+
+export function texts(what, values) {
+  if (!Array.isArray(values)) throw new TypeError(`${what} must be an array of strings, not ${kind(values)}`);
+  return values.map((value, index) => text(`${what}[${index}]`, value));
+}
