@@ -1,16 +1,15 @@
-//! Reminders: a user asks to be told something later. A timer does it, and a key beside the timer lists what waits.
+//! Reminders: a user asks to be told something later. A timer does it, and a map beside the timers lists what waits.
 
 use std::time::Duration;
 
 use parlance_guest::broadcast::Audience;
-use parlance_guest::serde::Deserialize;
 use parlance_guest::{
-    Arguments, Context, EventHandler, Fault, Payload, Rejection, Serialize, TimerHandler, ambient, emit, kv, set_timer,
-    timers,
+    Arguments, Context, Deserialize, EventHandler, Fault, Map, Payload, Rejection, Serialize, TimerHandler, ambient,
+    emit, set_timer, timers,
 };
 
 /// Reminders of a user that may wait at once. All users share the handler's timers, so none may take them all.
-const REMINDERS_MAX: u32 = 20;
+const REMINDERS_MAX: usize = 20;
 /// Longest time until a reminder, in seconds.
 const AFTER_MAX: u64 = 365 * 24 * 3600;
 /// Longest text, in bytes.
@@ -50,8 +49,8 @@ impl EventHandler for Reminders {
                 set(context, &remind)?;
             }
             "forget" => {
-                let (id,) = arguments.parse()?;
-                forget(context, id)?;
+                let (id,): (String,) = arguments.parse()?;
+                forget(context, &id)?;
             }
             "reminders" => {}
             _ => return Err(Rejection::NotFound(format!("there is no event `{name}`"))),
@@ -62,9 +61,9 @@ impl EventHandler for Reminders {
 }
 
 impl TimerHandler for Reminders {
-    fn handle(name: &str, _: u64, payload: Payload) -> Result<(), Rejection> {
+    fn handle(id: &str, _: u64, payload: Payload) -> Result<(), Rejection> {
         let (user, text): (String, String) = payload.parse()?;
-        kv::delete(name)?;
+        reminders(&user).remove(id)?;
         emit(&Audience::User(user), "reminder", &[text])?;
         Ok(())
     }
@@ -76,47 +75,39 @@ fn set(context: &Context, remind: &Remind) -> Result<(), Rejection> {
             "a reminder comes within a year, and its text has 1 to {TEXT_MAX} bytes"
         )));
     }
-    if waiting(&context.user)?.len() >= REMINDERS_MAX as usize {
+    let reminders = reminders(&context.user);
+    if reminders.count()? >= REMINDERS_MAX {
         return Err(Rejection::QuotaExceeded(format!(
             "at most {REMINDERS_MAX} reminders wait"
         )));
     }
-    // The id begins with the time, so that keys in their order are reminders in theirs.
+    // The id begins with the time, so that members in their order are reminders in theirs. It is the timer's name too.
     let due = context.received_at + 1000 * remind.after;
-    let name = name(
-        &context.user,
-        &format!("{due:012x}{:08x}", ambient::random_u64() & 0xffff_ffff),
-    );
-    kv::set(&name, remind.text.as_bytes(), None)?;
-    set_timer(&name, Duration::from_secs(remind.after), &(&context.user, &remind.text))?;
+    let id = format!("{due:012x}{:016x}", ambient::random_u64());
+    reminders.insert(&id, &remind.text)?;
+    set_timer(&id, Duration::from_secs(remind.after), &(&context.user, &remind.text))?;
     Ok(())
 }
 
-fn forget(context: &Context, id: String) -> Result<(), Rejection> {
-    let name = name(&context.user, &id);
-    // One that fires at this moment has deleted its key by the commit; this event then runs again, and says so.
-    if kv::get(&name)?.is_none() {
+fn forget(context: &Context, id: &str) -> Result<(), Rejection> {
+    // If the timer fires at this moment and is committed first, this event runs again, and finds no reminder.
+    if !reminders(&context.user).remove(id)? {
         return Err(Rejection::NotFound("no such reminder waits".into()));
     }
-    kv::delete(&name)?;
-    timers::cancel(&name)?;
+    timers::cancel(id)?;
     Ok(())
 }
 
 /// The user's reminders that wait, in their order.
 fn waiting(user: &str) -> Result<Vec<Waiting>, Fault> {
-    let prefix = name(user, "");
-    let entries = kv::scan(&prefix, None, REMINDERS_MAX)?;
-    let waiting = entries.into_iter().map(|entry| Waiting {
-        id: entry.key.strip_prefix(&prefix).unwrap_or_default().to_owned(),
-        text: String::from_utf8_lossy(&entry.value).into_owned(),
-    });
-    Ok(waiting.collect())
+    let each = reminders(user).iter();
+    each.map(|reminder| reminder.map(|(id, text)| Waiting { id, text }))
+        .collect()
 }
 
-/// A reminder's key, and the name of its timer. Ids of users have no control characters, so these are this user's alone.
-fn name(user: &str, id: &str) -> String {
-    format!("{user}\n{id}")
+/// The texts of a user's reminders that wait, by their ids.
+fn reminders(user: &str) -> Map<String> {
+    Map::new(&["reminders", user])
 }
 
 parlance_guest::export!(Reminders: event, timer);
