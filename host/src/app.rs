@@ -171,7 +171,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let left = server
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;
-    drop((serving, serving_operators, timers));
+    drop((serving, serving_operators));
+    timers.stop().await;
     let deadline = Instant::now() + config.server.shutdown_timeout.mul_f32(0.2);
     control.shut_down(deadline).await;
     drop((

@@ -97,7 +97,9 @@ impl Delivery {
     #[must_use]
     pub fn effects_weight(&self) -> usize {
         let effects = self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add);
-        effects.saturating_add(self.reads.len().saturating_mul(READ_WEIGHT))
+        effects
+            .saturating_add(self.reads.len().saturating_mul(READ_WEIGHT))
+            .saturating_add(self.reads.bytes)
     }
 
     /// About how many bytes of memory the effects and the reply take; at least 1.

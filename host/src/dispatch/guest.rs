@@ -246,7 +246,9 @@ pub(super) async fn presence(session: &Arc<Session>, context: EventContext, chan
 
 /// Runs the typing handler for a client whose typing has expired. The client did not send the event, so it is not told
 /// of a refusal.
-pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, room: &str) {
+///
+/// `is_nested`: another event of the session, which leaves the room, goes on after this one.
+pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, room: &str, is_nested: bool) {
     if session.tenant.route(Interface::Typing, RouteKey::Room(room)).is_none() {
         return;
     }
@@ -255,7 +257,11 @@ pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, 
         room: &room,
         typing: false,
     };
-    let mut runs = Runs::of(session, &context);
+    let mut runs = if is_nested {
+        Runs::nested(session, &context)
+    } else {
+        Runs::of(session, &context)
+    };
     while let Ok(handled) = runs.run_with_retries(input).await {
         let done = submit(session, &context, Decision::by_handler(handled, silent), false).await;
         if done != Err(Undone::ReadsChanged) {

@@ -84,19 +84,22 @@ pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: 
             session,
             event_context(session, "typing", ConnectionPhase::Connected, quantum),
             room,
+            false,
         )
         .await;
     }
 }
 
-/// Ends typing in the rooms that the effects leave, while the connection is still in them.
+/// Ends typing in the rooms that the effects leave, while the connection is still in them: afterwards its handler would
+/// refuse it. So an event that leaves a room, and then has to run again, has ended the typing there all the same.
 pub(super) async fn end_typing_in_left_rooms(session: &Arc<Session>, context: &EventContext, effects: &[Effect]) {
     for effect in effects {
         if let Effect::Leave(room) = effect
             && session.stop_typing(room.as_str())
         {
             // In a box, since it is rare and runs a handler of its own.
-            Box::pin(end_typing(session, &context.quantum, room.as_str())).await;
+            let own = event_context(session, "typing", ConnectionPhase::Connected, &context.quantum);
+            Box::pin(guest::typing_ended(session, own, room.as_str(), true)).await;
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Runs<'s> {
     session: &'s Arc<Session>,
     context: &'s EventContext,
     done: u32,
+    /// Whether the event is part of another one, which may have a place in the lane.
+    is_nested: bool,
     /// Held until the event is committed.
     lane: Option<LaneGuard>,
 }
@@ -63,7 +65,17 @@ impl<'s> Runs<'s> {
             session,
             context,
             done: 0,
+            is_nested: false,
             lane: None,
+        }
+    }
+
+    /// The runs of an event that is part of another one, and waits for no place in a lane: the other one may have it, or
+    /// wait behind it.
+    pub(super) fn nested(session: &'s Arc<Session>, context: &'s EventContext) -> Self {
+        Self {
+            is_nested: true,
+            ..Self::of(session, context)
         }
     }
 
@@ -93,8 +105,10 @@ impl<'s> Runs<'s> {
             }
             // An earlier guard would wait for this one.
             self.lane = None;
-            let alone = self.done >= RUNS_BESIDE_OTHERS;
-            self.lane = self.session.tenant.lanes.enter(&handler.info().name, alone).await;
+            if !self.is_nested {
+                let alone = self.done >= RUNS_BESIDE_OTHERS;
+                self.lane = self.session.tenant.lanes.enter(&handler.info().name, alone).await;
+            }
             let Run {
                 decided,
                 mut reads,

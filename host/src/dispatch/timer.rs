@@ -17,8 +17,11 @@ use parlance_types::error::{Code, EventError};
 
 /// After how long a timer is tried again that the host could not run.
 const RETRY: Duration = Duration::from_secs(1);
-/// After how long a timer is tried again whose handler is not there.
-const RETRY_WITHOUT_HANDLER: Duration = Duration::from_secs(30);
+
+impl Fired {
+    /// After how long a timer is tried again whose handler is not there.
+    pub const WITHOUT_HANDLER: Duration = Duration::from_secs(30);
+}
 
 /// What became of a timer that was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +37,12 @@ pub(super) async fn handle(session: &Arc<Session>, quantum: &Quantum, due: &DueK
     let tenant = &session.tenant;
     let (Some(owner), Some(timer)) = (due.key.timer_of(), Timer::read(&due.value)) else {
         tracing::error!(tenant = %tenant.id(), key = due.key.key, "a timer in the store cannot be read");
-        return Fired::Later(RETRY_WITHOUT_HANDLER);
+        return Fired::Later(Fired::WITHOUT_HANDLER);
     };
     let key = RouteKey::Room(&due.key.key);
     if tenant.is_suspended() || tenant.named_handler(owner, Interface::Timer, key).is_none() {
         tracing::debug!(tenant = %tenant.id(), handler = owner, timer = due.key.key, "no handler takes a timer that is due");
-        return Fired::Later(RETRY_WITHOUT_HANDLER);
+        return Fired::Later(Fired::WITHOUT_HANDLER);
     }
     if let Err(error) = tenant.admit() {
         return Fired::Later(error.retry_after.unwrap_or(RETRY));
@@ -67,7 +70,7 @@ pub(super) async fn handle(session: &Arc<Session>, quantum: &Quantum, due: &DueK
             Err(Undone::Failed(error)) => match retry_after(&error) {
                 Some(after) => return Fired::Later(after),
                 None => {
-                    tracing::debug!(tenant = %tenant.id(), handler = owner, timer = due.key.key, code = error.code.as_str(),
+                    tracing::warn!(tenant = %tenant.id(), handler = owner, timer = due.key.key, code = error.code.as_str(),
                         "a timer failed: {}", error.message);
                     let nothing = Decision::of(Vec::new(), Reply::Silent);
                     let ended = end_turn(session, &context, due, &timer, nothing).await;
@@ -105,11 +108,12 @@ async fn is_unchanged(session: &Session, context: &EventContext, due: &DueKey) -
     tenant.store.reads_hold(tenant.id(), &reads).await.unwrap_or(true)
 }
 
-/// After how long to try again; `None` for what the handler has decided or is at fault for.
+/// After how long to try again; `None` for what the handler has decided or is at fault for. A quota of the tenant that is
+/// used up is neither: the timer waits for room.
 fn retry_after(error: &EventError) -> Option<Duration> {
     let is_of_host = matches!(
         error.code,
-        Code::Unavailable | Code::RateLimited | Code::Conflict | Code::Unhandled
+        Code::Unavailable | Code::RateLimited | Code::QuotaExceeded | Code::Conflict | Code::Unhandled
     );
     (is_of_host && !error.by_handler).then(|| error.retry_after.unwrap_or(RETRY))
 }

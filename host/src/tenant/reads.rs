@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use parlance_store::{KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
+use parlance_store::{KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// Reads of one tenant at once; further ones wait. The store has few readers, and the reads of all tenants share one
@@ -65,7 +65,7 @@ impl Reader for ReadLimitedStore {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    ) -> Result<KvPage, StoreError> {
         let _slot = self.slot().await;
         self.store.kv_scan(tenant, range, limit, bytes, now).await
     }

@@ -1,5 +1,6 @@
 //! Measures what a message costs in a SQLite database on a real disk: processor time and elapsed time, for batches of
-//! several sizes, in few and many rooms, in a new database and in one that has messages.
+//! several sizes, in few and many rooms, in a new database and in one that has messages; then what it costs more when its
+//! handler had read keys, each of which the commit reads again.
 //!
 //! `cargo bench -p parlance-store --features sqlite --bench append -- [DIRECTORY]`
 #![allow(
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parlance_store::sqlite::SqliteStore;
-use parlance_store::{ClientRef, Draft, RequestDigest, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_store::{ClientRef, Draft, KvKey, ReadSet, RequestDigest, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// Messages of one measurement.
@@ -28,6 +29,22 @@ struct Messages {
     username: Arc<str>,
     /// How many there were so far.
     count: u64,
+    /// Keys that the handler of each message has read.
+    keys_read: u64,
+}
+
+/// Keys that are stored, with a value each.
+const KEYS: u64 = 10_000;
+
+fn key(number: u64) -> KvKey {
+    KvKey {
+        handler: "message".into(),
+        key: format!("a-key-of-a-user/{number:06}"),
+    }
+}
+
+fn value(number: u64) -> Vec<u8> {
+    format!("{{\"words\":{number},\"since\":1700000000000}}").into_bytes()
 }
 
 impl Messages {
@@ -37,9 +54,14 @@ impl Messages {
         let content = format!("{:0100}", self.count);
         // As ids of messages with a client's id: a digest, so without order.
         let digest = RequestDigest::of(room.as_str(), &content, None);
+        let mut reads = ReadSet::default();
+        for n in 0..self.keys_read {
+            let number = (self.count * 7919 + n * 131) % KEYS;
+            reads.add_key(&key(number), Some(&value(number)));
+        }
         WriteSet {
             tenant: self.tenant.clone(),
-            reads: parlance_store::ReadSet::default(),
+            reads,
             writes: vec![Arc::new(Write::Append(Draft {
                 id: MessageId::from_bytes(digest.to_bytes()),
                 room: room.clone(),
@@ -94,6 +116,7 @@ async fn main() {
             sender: UserId::new("alice").expect("a valid id"),
             username: "Alice".into(),
             count: 0,
+            keys_read: 0,
         };
         messages.append(&store, stored, 2000).await;
         for batch in [10, 40, 160] {
@@ -103,6 +126,41 @@ async fn main() {
             let (used, elapsed) = (each(processor_time().saturating_sub(before)), each(began.elapsed()));
             println!("| {rooms} | {stored} | {batch} | {used:.1} | {elapsed:.1} |");
         }
+        if stored > 0 {
+            println!();
+            measure_reads(&store, &mut messages).await;
+        }
         store.close().await;
+    }
+}
+
+/// Measures messages whose handlers had read keys, in turn with some that had not.
+async fn measure_reads(store: &SqliteStore, messages: &mut Messages) {
+    let set = |number| {
+        Arc::new(Write::KvSet {
+            key: key(number),
+            value: value(number),
+            expires_at: None,
+        })
+    };
+    let keys = WriteSet {
+        tenant: messages.tenant.clone(),
+        reads: ReadSet::default(),
+        writes: (0..KEYS).map(set).collect(),
+        quota: StorageQuota::UNLIMITED,
+    };
+    assert!(
+        store.commit(vec![keys]).await.expect("it commits")[0].is_ok(),
+        "the keys"
+    );
+    println!("| keys read | batch | processor time a message, µs |");
+    println!("| --- | --- | --- |");
+    for keys_read in [0, 1, 4, 0, 1, 4] {
+        messages.keys_read = keys_read;
+        let before = processor_time();
+        messages.append(store, MESSAGES, 40).await;
+        let used = processor_time().saturating_sub(before).as_secs_f64() * 1e6;
+        let each = used / f64::from(u32::try_from(MESSAGES).expect("few"));
+        println!("| {keys_read} | 40 | {each:.2} |");
     }
 }

@@ -41,8 +41,8 @@ pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, Reques
 pub use outage_log::OutageLog;
 pub use past::{PAGE_BYTES, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
-pub use read_set::{KvRange, RangeRead, ReadSet, ValueDigest, next_key};
-pub use schedule::{DueKey, SLOTS, Schedule};
+pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
+pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
 pub use write_set::{KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
 
 /// Reads messages and keys. A read sees every commit that has returned before it began.
@@ -96,7 +96,8 @@ pub trait Reader: Send + Sync + 'static {
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
 
     /// The first keys of a range that have not expired at `now`, in the order of their bytes, with their values. At most
-    /// `limit`, and no further one once their values have `bytes` bytes together.
+    /// `limit`, and no further one once their values have `bytes` bytes together, or once the store has looked at a few
+    /// times as many keys.
     ///
     /// # Errors
     /// When the store cannot serve.
@@ -107,7 +108,7 @@ pub trait Reader: Send + Sync + 'static {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+    ) -> Result<KvPage, StoreError>;
 
     /// Whether the event would read the same now, at one moment.
     ///

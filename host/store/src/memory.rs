@@ -12,10 +12,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::quota::{exceeded, message_bytes};
+use super::read_set::PageBuilder;
 use super::{
-    Draft, DueKey, Health, KvKey, KvRange, Maintenance, Message, Page, QuotaKind, Range, RangeRead, ReadSet, Reader,
-    Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage, ValueDigest, Write, WriteSet, WriteSetResult, Writer,
-    Written, counter,
+    Draft, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, QuotaKind, Range, RangeRead,
+    ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage, ValueDigest, Write, WriteSet,
+    WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -103,22 +104,13 @@ impl Reader for MemoryStore {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let mut before = 0;
-        let page = self.with(tenant, |tenant| {
-            let entries = tenant.live_range(range, now).take(limit as usize);
-            let entries = entries.take_while(|(_, value)| {
-                let fits = before < bytes;
-                before += value.bytes.len() as u64;
-                fits
-            });
-            Some(
-                entries
-                    .map(|(key, value)| (key.key.clone(), value.bytes.clone()))
-                    .collect(),
-            )
-        });
-        Ok(page.unwrap_or_default())
+    ) -> Result<KvPage, StoreError> {
+        let mut page = PageBuilder::of(limit, bytes);
+        if let Some(tenant) = self.tenants.lock().get(tenant) {
+            let mut keys = tenant.range(range);
+            keys.all(|(key, value)| page.add(&key.key, value.is_live(now).then_some(&value.bytes)));
+        }
+        Ok(page.done())
     }
 
     async fn reads_hold(&self, tenant: &TenantId, reads: &ReadSet) -> Result<bool, StoreError> {
@@ -163,30 +155,45 @@ impl Schedule for MemoryStore {
         Ok((0..SLOTS).collect())
     }
 
-    async fn due_keys(&self, _: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+    async fn leave(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn due_spaces(&self, _: &[u16], now: u64) -> Result<Vec<DueSpace>, StoreError> {
         let tenants = self.tenants.lock();
-        let mut due: Vec<DueKey> = Vec::new();
+        let mut spaces: BTreeMap<DueSpace, u64> = BTreeMap::new();
         for (tenant, data) in tenants.iter() {
-            let timers = data.kv.iter().filter_map(|(key, value)| {
-                let due_at = value.due_at.filter(|at| *at <= now)?;
-                Some(DueKey {
+            for (key, due_at) in data.due(now) {
+                let space = DueSpace {
                     tenant: tenant.to_string(),
+                    handler: key.handler.clone(),
+                };
+                let oldest = spaces.entry(space).or_insert(due_at);
+                *oldest = due_at.min(*oldest);
+            }
+        }
+        let mut spaces: Vec<(DueSpace, u64)> = spaces.into_iter().collect();
+        spaces.sort_by_key(|(_, oldest)| *oldest);
+        Ok(spaces.into_iter().map(|(space, _)| space).collect())
+    }
+
+    async fn due_keys(&self, space: &DueSpace, now: u64, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+        let tenants = self.tenants.lock();
+        let data = tenants.iter().find(|(tenant, _)| tenant.as_str() == space.tenant);
+        let Some((_, data)) = data else {
+            return Ok(Vec::new());
+        };
+        let own = data.due(now).filter(|(key, _)| key.handler == space.handler);
+        let mut due: Vec<DueKey> = own
+            .filter_map(|(key, due_at)| {
+                Some(DueKey {
                     key: key.clone(),
-                    value: value.bytes.clone(),
+                    value: data.kv.get(key)?.bytes.clone(),
                     due_at,
                 })
-            });
-            due.extend(timers);
-        }
-        due.sort_by(|a, b| (a.due_at, &a.tenant, &a.key).cmp(&(b.due_at, &b.tenant, &b.key)));
-        let mut of_handlers: HashMap<(String, Arc<str>), u32> = HashMap::new();
-        due.retain(|key| {
-            let count = of_handlers
-                .entry((key.tenant.clone(), key.key.handler.clone()))
-                .or_default();
-            *count += 1;
-            *count <= per_handler
-        });
+            })
+            .collect();
+        due.sort_by(|a, b| (a.due_at, &a.key).cmp(&(b.due_at, &b.key)));
         due.truncate(limit as usize);
         Ok(due)
     }
@@ -370,15 +377,23 @@ impl Tenant {
     }
 
     fn live_range(&self, range: &KvRange, now: u64) -> impl Iterator<Item = (&KvKey, &Value)> {
+        self.range(range).filter(move |(_, value)| value.is_live(now))
+    }
+
+    fn range(&self, range: &KvRange) -> impl Iterator<Item = (&KvKey, &Value)> {
         let entries = if range.until.as_ref().is_some_and(|until| *until <= range.from) {
             None
         } else {
             Some(self.kv.range(range.bounds()))
         };
-        entries
-            .into_iter()
-            .flatten()
-            .filter(move |(_, value)| value.is_live(now))
+        entries.into_iter().flatten()
+    }
+
+    /// The keys that are due at `now`, with their due times.
+    fn due(&self, now: u64) -> impl Iterator<Item = (&KvKey, u64)> {
+        self.kv
+            .iter()
+            .filter_map(move |(key, value)| Some((key, value.due_at.filter(|at| *at <= now)?)))
     }
 
     fn holds(&self, reads: &ReadSet) -> bool {

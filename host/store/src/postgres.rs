@@ -31,8 +31,8 @@ use parking_lot::Mutex;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    DueKey, Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, Schedule, StoreError, Usage,
-    WriteSet, WriteSetResult, Writer,
+    DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, Schedule,
+    StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -233,7 +233,7 @@ impl Reader for PostgresStore {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    ) -> Result<KvPage, StoreError> {
         Ok(reader::kv_scan(&self.pool, tenant, range, limit, bytes, now).await?)
     }
 
@@ -281,8 +281,16 @@ impl Schedule for PostgresStore {
         Ok(schedule::own_slots(&self.pool, node, lease).await?)
     }
 
-    async fn due_keys(&self, slots: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError> {
-        Ok(schedule::due_keys(&self.pool, slots, now, per_handler, limit).await?)
+    async fn leave(&self, node: &str) -> Result<(), StoreError> {
+        Ok(schedule::leave(&self.pool, node).await?)
+    }
+
+    async fn due_spaces(&self, slots: &[u16], now: u64) -> Result<Vec<DueSpace>, StoreError> {
+        Ok(schedule::due_spaces(&self.pool, slots, now).await?)
+    }
+
+    async fn due_keys(&self, space: &DueSpace, now: u64, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+        Ok(schedule::due_keys(&self.pool, space, now, limit).await?)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A read is compared by the value that it saw, not by a number that each write raises. So an event whose reads still hold
 //! is as good as one that ran at the moment of its commit, also when a key was changed and changed back; a database needs
-//! no new column, and a node of an earlier release, which would not raise a number, spoils nothing.
+//! no new column, and what a node of an earlier release
+//! writes, which would raise no number, is seen.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -96,6 +97,63 @@ impl KvRange {
     }
 }
 
+/// A page of a scan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KvPage {
+    /// Live keys with their values, in the order of the keys' bytes.
+    pub entries: Vec<(String, Vec<u8>)>,
+    /// The first key that this page does not speak of; `None` when it reaches to the end of the range. A page may end
+    /// without an entry, since a store looks at so many keys for it and no more, and expired ones count.
+    pub next: Option<String>,
+}
+
+/// Keys that a store looks at for a page of `limit` entries.
+pub(super) fn rows_of_page(limit: u32) -> u32 {
+    limit.saturating_mul(4).saturating_add(64)
+}
+
+/// Builds a page key by key.
+pub(super) struct PageBuilder {
+    page: KvPage,
+    limit: usize,
+    bytes_left: u64,
+    rows_left: u32,
+    /// The key that was taken last.
+    last: Option<String>,
+}
+
+impl PageBuilder {
+    pub(super) fn of(limit: u32, bytes: u64) -> Self {
+        Self {
+            page: KvPage::default(),
+            limit: limit as usize,
+            bytes_left: bytes,
+            rows_left: rows_of_page(limit),
+            last: None,
+        }
+    }
+
+    /// Takes the next key of the range, with its value if that is live. `false`: the page is full, and does not have it.
+    pub(super) fn add(&mut self, key: &str, value: Option<&[u8]>) -> bool {
+        if self.page.entries.len() >= self.limit || self.bytes_left == 0 || self.rows_left == 0 {
+            // Not this key itself: another one may come before it.
+            self.page.next = Some(self.last.as_deref().map_or_else(|| key.to_owned(), next_key));
+            return false;
+        }
+        self.rows_left -= 1;
+        self.last = Some(key.to_owned());
+        if let Some(value) = value {
+            self.bytes_left = self.bytes_left.saturating_sub(value.len() as u64);
+            self.page.entries.push((key.to_owned(), value.to_vec()));
+        }
+        true
+    }
+
+    pub(super) fn done(self) -> KvPage {
+        self.page
+    }
+}
+
 /// The least key after this one.
 #[must_use]
 pub fn next_key(key: &str) -> String {
@@ -135,6 +193,8 @@ pub struct RangeRead {
 pub struct ReadSet {
     /// The time of the event, which decides whether a key has expired; in milliseconds since the Unix epoch.
     pub at: u64,
+    /// Bytes of the values.
+    pub bytes: usize,
     /// How often the store was read. One read has seen the keys as they were at one moment; several may not have.
     pub moments: u32,
     /// Keys, each with the digest of its value; `None` for one that was absent.

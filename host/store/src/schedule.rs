@@ -1,5 +1,6 @@
 //! Keys with a due time, and how the nodes of a fleet share them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::StoreError;
@@ -8,11 +9,18 @@ use super::write_set::KvKey;
 /// A tenant's due keys belong to one of so many slots, by its row's number, and each slot to one node.
 pub const SLOTS: u16 = 64;
 
+/// A handler's space with keys whose due time has come.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DueSpace {
+    /// The name of its tenant.
+    pub tenant: String,
+    /// The space, as in [`KvKey::handler`].
+    pub handler: Arc<str>,
+}
+
 /// A key whose due time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueKey {
-    /// The name of its tenant.
-    pub tenant: String,
     /// The key.
     pub key: KvKey,
     /// Its value.
@@ -32,12 +40,23 @@ pub trait Schedule: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn own_slots(&self, node: &str, lease: Duration) -> Result<Vec<u16>, StoreError>;
 
-    /// The keys of these slots' tenants that are due at `now`: at most `per_handler` of each handler's space, by their due
-    /// times, and at most `limit` in all, of which each space gets its share first.
+    /// Says that this node goes, so that others need not wait for the end of its lease.
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn due_keys(&self, slots: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError>;
+    async fn leave(&self, node: &str) -> Result<(), StoreError>;
+
+    /// The spaces of these slots' tenants in which a key is due at `now`, the one with the oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn due_spaces(&self, slots: &[u16], now: u64) -> Result<Vec<DueSpace>, StoreError>;
+
+    /// The keys of a space that are due at `now`, at most `limit`, by their due times.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn due_keys(&self, space: &DueSpace, now: u64, limit: u32) -> Result<Vec<DueKey>, StoreError>;
 }
 
 /// The slots of a node among those that are there, by the greatest hash of node and slot: when a node comes or goes, only

@@ -30,8 +30,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    DueKey, Health, KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, SLOTS, Schedule, StoreError,
-    Usage, WriteSet, WriteSetResult, Writer,
+    DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, SLOTS,
+    Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -242,7 +242,7 @@ impl Reader for SqliteStore {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    ) -> Result<KvPage, StoreError> {
         let (tenant, range) = (tenant.clone(), range.clone());
         self.read(move |db| reader::kv_scan(db, &tenant, &range, limit, bytes, now))
             .await
@@ -293,8 +293,17 @@ impl Schedule for SqliteStore {
         Ok((0..SLOTS).collect())
     }
 
-    async fn due_keys(&self, _: &[u16], now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>, StoreError> {
-        self.read(move |db| reader::due_keys(db, now, per_handler, limit)).await
+    async fn leave(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn due_spaces(&self, _: &[u16], now: u64) -> Result<Vec<DueSpace>, StoreError> {
+        self.read(move |db| reader::due_spaces(db, now)).await
+    }
+
+    async fn due_keys(&self, space: &DueSpace, now: u64, limit: u32) -> Result<Vec<DueKey>, StoreError> {
+        let space = space.clone();
+        self.read(move |db| reader::due_keys(db, &space, now, limit)).await
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance_store::memory::MemoryStore;
 use parlance_store::{
-    DueKey, KvKey, KvRange, Message, Page, Range, ReadSet, Reader, Schedule as _, StoreError, WriteSet, WriteSetResult,
-    Writer,
+    DueKey, KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, Schedule as _, StoreError, WriteSet,
+    WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
@@ -35,13 +35,11 @@ impl TestStore {
 
     /// The first timer that is due at `now`.
     pub(crate) async fn next_due(&self, now: u64) -> Result<Option<DueKey>, StoreError> {
-        Ok(self
-            .available()
-            .await?
-            .due_keys(&[], now, 1, 1)
-            .await?
-            .into_iter()
-            .next())
+        let store = self.available().await?;
+        match store.due_spaces(&[], now).await?.first() {
+            Some(space) => Ok(store.due_keys(space, now, 1).await?.into_iter().next()),
+            None => Ok(None),
+        }
     }
 
     async fn available(&self) -> Result<&MemoryStore, StoreError> {
@@ -85,7 +83,7 @@ impl Reader for TestStore {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    ) -> Result<KvPage, StoreError> {
         self.available().await?.kv_scan(tenant, range, limit, bytes, now).await
     }
 

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance_store::memory::{MemoryCatalog, MemoryStore};
 use parlance_store::{
-    KvKey, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet, WriteSetResult,
-    Writer,
+    KvKey, KvPage, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet,
+    WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use tokio::time::sleep;
@@ -162,7 +162,7 @@ impl Reader for StoreClient {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    ) -> Result<KvPage, StoreError> {
         self.available().await?;
         self.deliver(self.store.contents.data.kv_scan(tenant, range, limit, bytes, now).await)
             .await

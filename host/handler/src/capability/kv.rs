@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Call, Capability, Fault, IsolationLevel, unavailable};
-use parlance_store::{KvKey, KvRange, Write, next_key};
+use parlance_store::{KvKey, KvPage, KvRange, Write, next_key};
 
 /// Longest key, in bytes.
 const KEY_MAX: usize = 512;
@@ -15,6 +15,8 @@ const KEYS_MAX: usize = 100;
 const SCAN_MAX: u32 = 200;
 /// Bytes of values with which a page of `scan` ends.
 const SCAN_BYTES: u64 = 256 * 1024;
+/// How often one page of `scan` reads the store: again where all that it has found had expired, or was deleted by the event.
+const SCAN_READS: usize = 16;
 
 /// What an event has written to a key so far.
 #[derive(Default)]
@@ -95,6 +97,7 @@ impl Call {
             self.reads.at = now;
             self.reads.moments = self.reads.moments.saturating_add(1);
             for (key, value) in keys.iter().zip(&values) {
+                self.count_checked(value.as_ref().map_or(0, Vec::len))?;
                 self.reads.add_key(key, value.as_deref());
             }
         }
@@ -167,7 +170,7 @@ impl Call {
         if let Some(after) = after {
             range.from = range.from.max(next_key(after));
         }
-        loop {
+        for _ in 0..SCAN_READS {
             if range.until.as_ref().is_some_and(|until| *until <= range.from) {
                 return Ok(Vec::new());
             }
@@ -180,6 +183,9 @@ impl Call {
             }
             range.from = until.unwrap_or_default();
         }
+        Err(Fault::Unavailable(
+            "too many keys here have expired and are not removed yet; try again later".to_owned(),
+        ))
     }
 
     /// Reads the beginning of a range from the store, and returns it with the part of the range that it is all of.
@@ -187,17 +193,14 @@ impl Call {
         self.host_context.wait_in_flight().await;
         let (tenant, now) = (self.identity.tenant(), self.now_ms);
         let read = self.store.kv_scan(tenant, &range, limit, SCAN_BYTES, now).await;
-        let entries = read.map_err(|error| unavailable(&error))?;
-        let bytes: usize = entries.iter().map(|(_, value)| value.len()).sum();
-        let is_full = entries.len() >= limit as usize || bytes as u64 >= SCAN_BYTES;
-        let until = match entries.last().filter(|_| is_full) {
-            Some((last, _)) => Some(next_key(last)),
-            None => range.until.clone(),
-        };
+        let KvPage { entries, next } = read.map_err(|error| unavailable(&error))?;
+        let until = next.or_else(|| range.until.clone());
         let part = KvRange { until, ..range };
         if self.is_serializable() {
             self.reads.at = now;
             self.reads.moments = self.reads.moments.saturating_add(1);
+            let bytes = entries.iter().map(|(_, value)| value.len()).sum();
+            self.count_checked(bytes)?;
             self.reads.add_range(part.clone(), &entries);
         }
         Ok((entries, part))
@@ -251,6 +254,15 @@ impl Call {
         }
         self.kv_set(at.key, value, ttl_ms)?;
         Ok(true)
+    }
+
+    /// Counts bytes that the commit reads again, on the one thread that writes for all tenants.
+    fn count_checked(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.reads.bytes = self.reads.bytes.saturating_add(bytes);
+        if self.reads.bytes > self.limits.effects.checked {
+            return Err(Fault::QuotaExceeded);
+        }
+        Ok(())
     }
 
     /// Whether the commit is to find every key unchanged that this event has read.

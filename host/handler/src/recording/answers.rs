@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
 use crate::capability::{HttpAnswer, HttpHead, PresenceState, Status};
-use parlance_store::Message;
+use parlance_store::{KvPage, Message};
 use parlance_types::id::{MessageId, RoomId, UserId};
 
 /// One answer of the host. `answer` is absent when the handler ended before there was one.
@@ -25,7 +25,7 @@ pub enum Answer {
         until: Option<String>,
         limit: u32,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        answer: Option<Stored<Vec<(String, Blob)>>>,
+        answer: Option<Stored<RecordedPage>>,
     },
     /// A message of the store.
     Message {
@@ -89,6 +89,26 @@ pub enum Stored<T> {
     Value(T),
     /// The store could not serve.
     Failed,
+}
+
+/// A page of keys that a handler read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of `KvPage`")]
+pub struct RecordedPage {
+    pub entries: Vec<(String, Blob)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl From<&KvPage> for RecordedPage {
+    fn from(page: &KvPage) -> Self {
+        let entry = |(key, value): &(String, Vec<u8>)| (key.clone(), Blob(value.clone()));
+        Self {
+            entries: page.entries.iter().map(entry).collect(),
+            next: page.next.clone(),
+        }
+    }
 }
 
 /// A message that a handler read.
@@ -210,7 +230,7 @@ impl Answer {
                 from, until, answer, ..
             } => {
                 let entries = match answer {
-                    Some(Stored::Value(entries)) => entries.as_slice(),
+                    Some(Stored::Value(page)) => page.entries.as_slice(),
                     _ => &[],
                 };
                 let entry = |(key, value): &(String, Blob)| key.len() + value.0.len() + FIXED;

@@ -111,9 +111,9 @@ fn answer(answer: &mut Answer, with_content: bool) {
             ..
         } => content.value(value),
         Answer::Keys {
-            answer: Some(Stored::Value(entries)),
+            answer: Some(Stored::Value(page)),
             ..
-        } => entries.iter_mut().for_each(|(_, value)| content.value(value)),
+        } => page.entries.iter_mut().for_each(|(_, value)| content.value(value)),
         Answer::Message {
             answer: Some(Stored::Value(Some(found))),
             ..

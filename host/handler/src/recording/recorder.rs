@@ -9,7 +9,7 @@ use super::blob::Blob;
 use crate::capability::{
     Call, DnsLookupLimit, HostContext, HttpAnswer, HttpRequest, HttpTap, PresenceState, RandomSource, WasiTap,
 };
-use parlance_store::{KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
+use parlance_store::{KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// The answers of a running event, up to a limit of bytes.
@@ -187,7 +187,7 @@ impl Reader for RecordingReader {
         limit: u32,
         bytes: u64,
         now: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    ) -> Result<KvPage, StoreError> {
         let asked = |answer| Answer::Keys {
             from: range.from.clone(),
             until: range.until.clone(),
@@ -196,9 +196,8 @@ impl Reader for RecordingReader {
         };
         let place = self.tape.note(asked(None));
         let answer = self.inner.kv_scan(tenant, range, limit, bytes, now).await;
-        let entry = |(key, value): &(String, Vec<u8>)| (key.clone(), Blob(value.clone()));
-        let entries = stored(&answer, |entries: &Vec<_>| entries.iter().map(entry).collect());
-        self.tape.answer(place, asked(entries));
+        let page = stored(&answer, |page: &KvPage| page.into());
+        self.tape.answer(place, asked(page));
         answer
     }
 

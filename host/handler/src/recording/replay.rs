@@ -25,7 +25,7 @@ use crate::capability::{
 };
 use crate::sandbox::{GuestLimits, Handler, Interface};
 use parlance_scheduler::Quantum;
-use parlance_store::{KvKey, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
+use parlance_store::{KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
 use parlance_types::id::{ConnectionId, MessageId, RoomId, TenantId, UserId};
 
 /// Replays events of one tenant on one component.
@@ -308,20 +308,16 @@ impl Reader for Answers {
         Ok(values)
     }
 
-    async fn kv_scan(
-        &self,
-        _: &TenantId,
-        range: &KvRange,
-        limit: u32,
-        _: u64,
-        _: u64,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    async fn kv_scan(&self, _: &TenantId, range: &KvRange, limit: u32, _: u64, _: u64) -> Result<KvPage, StoreError> {
         let answer = match self.read(keys_question(&range.from, range.until.as_deref(), limit)) {
             Some(Answer::Keys { answer, .. }) => Some(answer),
             _ => None,
         };
-        let entries = value(answer).await?.into_iter();
-        Ok(entries.map(|(key, value)| (key, value.0)).collect())
+        let page = value(answer).await?;
+        Ok(KvPage {
+            entries: page.entries.into_iter().map(|(key, value)| (key, value.0)).collect(),
+            next: page.next,
+        })
     }
 
     async fn reads_hold(&self, _: &TenantId, _: &ReadSet) -> Result<bool, StoreError> {

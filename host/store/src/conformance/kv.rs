@@ -240,9 +240,9 @@ pub(crate) async fn writes_of_a_rejected_write_set_are_undone_in_order(store: Su
 
 /// The keys of a range and their values, as text.
 async fn scanned(store: &Subject, range: &KvRange, limit: u32, bytes: u64) -> Vec<(String, String)> {
-    let entries = store.kv_scan(&tenant("acme"), range, limit, bytes, NOW).await.unwrap();
+    let page = store.kv_scan(&tenant("acme"), range, limit, bytes, NOW).await.unwrap();
     let text = |(key, value)| (key, String::from_utf8(value).unwrap());
-    entries.into_iter().map(text).collect()
+    page.entries.into_iter().map(text).collect()
 }
 
 fn with_prefix(prefix: &str) -> KvRange {
@@ -321,6 +321,26 @@ pub(crate) async fn a_scan_has_the_live_keys_of_a_range_in_the_order_of_their_by
     assert_eq!(scanned(&store, &empty, 10, 1000).await, []);
 }
 
+pub(crate) async fn a_page_says_where_it_ends_and_looks_at_so_many_keys(store: Subject) {
+    let next = async |limit, bytes| {
+        let page = store
+            .kv_scan(&tenant("acme"), &with_prefix("p/"), limit, bytes, NOW)
+            .await
+            .unwrap();
+        (page.entries.len(), page.next)
+    };
+    commit(&store, vec![set("p/a", "1"), set("p/b", "22"), set("p/c", "3")]).await;
+    assert_eq!(next(10, 100).await, (3, None));
+    assert_eq!(next(3, 100).await, (3, None));
+    assert_eq!(next(2, 100).await, (2, Some("p/b\0".to_owned())));
+    assert_eq!(next(10, 3).await, (2, Some("p/b\0".to_owned())));
+    // 4 for each entry that is asked for, and 64.
+    let expired = (0..100).map(|n| set_until(&format!("p/{n:03}"), "gone", NOW));
+    commit(&store, expired.collect()).await;
+    assert_eq!(next(1, 100).await, (0, Some("p/067\0".to_owned())));
+    assert_eq!(next(10, 100).await, (3, None));
+}
+
 /// Commits writes of an event that has read, and returns whether they were accepted.
 async fn commit_after(store: &Subject, reads: &ReadSet, writes: Vec<Write>) -> bool {
     let holds = store.reads_hold(&tenant("acme"), reads).await.unwrap();
@@ -344,10 +364,8 @@ async fn reads(store: &Subject, name: &str, prefix: Option<&str>, limit: u32) ->
     if let Some(prefix) = prefix {
         let mut range = with_prefix(prefix);
         let page = store.kv_scan(&tenant("acme"), &range, limit, 1000, NOW).await.unwrap();
-        if page.len() == limit as usize {
-            range.until = page.last().map(|(key, _)| crate::next_key(key));
-        }
-        reads.add_range(range, &page);
+        range.until = page.next.or(range.until);
+        reads.add_range(range, &page.entries);
     }
     reads
 }

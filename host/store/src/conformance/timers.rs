@@ -1,7 +1,7 @@
 //! Rules of keys with a due time.
 
 use super::*;
-use crate::QuotaKind;
+use crate::{DueSpace, QuotaKind};
 
 pub(crate) async fn a_handler_has_so_many_timers_and_no_more(store: Subject) {
     let timer = |handler: &str, name: &str, due_at| Write::TimerSet {
@@ -38,7 +38,7 @@ pub(crate) async fn a_handler_has_so_many_timers_and_no_more(store: Subject) {
     assert_eq!(commit(vec![delete("a"), timer("h", "c", 7)]).await, Ok(()));
 }
 
-pub(crate) async fn due_keys_come_in_their_order_and_no_handler_takes_all(store: Subject) {
+pub(crate) async fn due_keys_come_in_their_order(store: Subject) {
     let timer = |handler: &str, name: &str, due_at| Write::TimerSet {
         key: KvKey::timer(handler, name.to_owned()),
         value: name.as_bytes().to_vec(),
@@ -49,47 +49,55 @@ pub(crate) async fn due_keys_come_in_their_order_and_no_handler_takes_all(store:
         .await
         .unwrap();
     assert_eq!(slots.len(), usize::from(crate::SLOTS), "there is no other node");
-    let due = async |now, per_handler, limit| -> Vec<(String, u64)> {
-        let keys = store.due_keys(&slots, now, per_handler, limit).await.unwrap();
+    let spaces = async |now| -> Vec<String> {
+        let spaces = store.due_spaces(&slots, now).await.unwrap();
+        spaces
+            .into_iter()
+            .map(|space| format!("{} {}", space.tenant, space.handler))
+            .collect()
+    };
+    let due = async |handler: &str, now, limit| -> Vec<(String, u64)> {
+        let space = DueSpace {
+            tenant: "acme".to_owned(),
+            handler: KvKey::timer(handler, String::new()).handler,
+        };
+        let keys = store.due_keys(&space, now, limit).await.unwrap();
         keys.into_iter().map(|due| (due.key.key, due.due_at)).collect()
     };
-    assert_eq!(due(100, 10, 10).await, []);
+    assert_eq!(spaces(100).await, [""; 0]);
+    assert_eq!(due("h", 100, 10).await, []);
     let names = ["c", "a", "b", "d"];
     let writes = names
         .iter()
         .enumerate()
-        .map(|(n, name)| timer("h", name, 10 * (n as u64 + 1)));
-    commit(&store, writes.chain([timer("i", "e", 35), set("plain", "x")]).collect()).await;
+        .map(|(n, name)| timer("h", name, 10 * (n as u64 + 2)));
+    commit(&store, writes.chain([timer("i", "e", 15), set("plain", "x")]).collect()).await;
     let pairs = |of: &[(&str, u64)]| {
         of.iter()
             .map(|(name, at)| ((*name).to_owned(), *at))
             .collect::<Vec<_>>()
     };
-    assert_eq!(due(9, 10, 10).await, []);
-    assert_eq!(due(20, 10, 10).await, pairs(&[("c", 10), ("a", 20)]));
-    let mut two_each = due(100, 2, 10).await;
-    two_each.sort_by_key(|(_, at)| *at);
+    assert_eq!(spaces(14).await, [""; 0]);
+    assert_eq!(spaces(15).await, ["acme i/timers"]);
     assert_eq!(
-        two_each,
-        pairs(&[("c", 10), ("a", 20), ("e", 35)]),
-        "a share for each handler"
+        spaces(100).await,
+        ["acme i/timers", "acme h/timers"],
+        "the oldest first"
     );
-    let keys = store.due_keys(&slots, 10, 10, 10).await.unwrap();
-    assert_eq!(
-        (&*keys[0].tenant, keys[0].key.timer_of(), &*keys[0].value),
-        ("acme", Some("h"), &b"c"[..])
-    );
-    // Set again later, removed, and set as a plain key.
+    assert_eq!(due("h", 19, 10).await, []);
+    assert_eq!(due("h", 30, 10).await, pairs(&[("c", 20), ("a", 30)]));
+    assert_eq!(due("h", 100, 1).await, pairs(&[("c", 20)]));
+    // Set again later, and removed.
     commit(
         &store,
         vec![
-            timer("h", "c", 50),
+            timer("h", "c", 70),
             Write::KvDelete {
                 key: KvKey::timer("h", "a".to_owned()),
             },
         ],
     )
     .await;
-    assert_eq!(due(45, 10, 10).await.len(), 3, "b, d and e");
-    assert_eq!(due(50, 10, 10).await.len(), 4);
+    assert_eq!(due("h", 60, 10).await, pairs(&[("b", 40), ("d", 50)]));
+    store.leave("a-node").await.unwrap();
 }

@@ -106,8 +106,10 @@ impl<'a> Touched<'a> {
                         touched.receipts.insert((tenant, *id, user));
                     }
                     Write::KvSet { key, .. } | Write::KvDelete { key } | Write::TimerSet { key, .. } => {
-                        touched.handler_locks.add(tenant, &key.handler, false);
-                        if matches!(&**write, Write::TimerSet { .. }) {
+                        // Timers are counted, and none may come meanwhile.
+                        let is_timer = matches!(&**write, Write::TimerSet { .. });
+                        touched.handler_locks.add(tenant, &key.handler, is_timer);
+                        if is_timer {
                             touched.timer_spaces.insert((tenant, &key.handler));
                         }
                         touched.keys.entry((tenant, key)).or_insert(false);

@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use super::decode;
 use super::error::PostgresError;
 use super::pool::{ConnectionPool, Statement};
+use super::reader::AFTER_ALL;
 use crate::{KvKey, RangeRead, ReadSet, ValueDigest};
 use parlance_types::id::TenantId;
 
@@ -32,7 +33,7 @@ pub(super) const READ_RANGES: &str = "SELECT w.n, s.key, substr(sha256(s.value),
     CROSS JOIN LATERAL (
         SELECT k.key, k.value FROM kv k
         WHERE k.tenant_id = w.tenant_id AND k.handler = w.handler AND k.key >= w.first
-        AND (w.until IS NULL OR k.key < w.until) AND (k.expires_at IS NULL OR k.expires_at > w.at OR k.expires_at < 0)
+        AND k.key < w.until AND (k.expires_at IS NULL OR k.expires_at > w.at OR k.expires_at < 0)
         ORDER BY k.key LIMIT w.most) s
     ORDER BY w.n, s.key";
 
@@ -82,7 +83,7 @@ pub(super) struct ReadColumns<'a> {
     range_tenants: Vec<i64>,
     range_handlers: Vec<&'a str>,
     firsts: Vec<&'a [u8]>,
-    untils: Vec<Option<&'a [u8]>>,
+    untils: Vec<&'a [u8]>,
     range_times: Vec<i64>,
     most: Vec<i64>,
 }
@@ -103,7 +104,9 @@ impl<'a> ReadColumns<'a> {
                 columns.range_tenants.push(tenant);
                 columns.range_handlers.push(&range.handler);
                 columns.firsts.push(range.from.as_bytes());
-                columns.untils.push(range.until.as_ref().map(String::as_bytes));
+                columns
+                    .untils
+                    .push(range.until.as_ref().map_or(AFTER_ALL, String::as_bytes));
                 columns.range_times.push(at);
                 columns.most.push(i64::from(*count).saturating_add(1));
             }

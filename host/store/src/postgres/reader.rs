@@ -7,7 +7,8 @@ use super::batch_state::live;
 use super::decode::{self, get};
 use super::error::PostgresError;
 use super::pool::ConnectionPool;
-use crate::{End, KvKey, KvRange, Message, Page, Range, Usage};
+use crate::read_set::{PageBuilder, rows_of_page};
+use crate::{End, KvKey, KvPage, KvRange, Message, Page, Range, Usage};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
@@ -34,13 +35,19 @@ const LAST_SEQS: &str = "SELECT w.n, r.last_seq
 const KEYS: &str = "SELECT w.n, k.value, k.expires_at
     FROM unnest($2::text[], $3::bytea[]) WITH ORDINALITY AS w (handler, key, n)
     JOIN kv k ON k.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND k.handler = w.handler AND k.key = w.key";
-const SCAN: &str = "SELECT key, value FROM (
-        SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key) - octet_length(value) AS before
-        FROM (SELECT key, value FROM kv
-              WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key >= $3
-              AND ($4::bytea IS NULL OR key < $4) AND (expires_at IS NULL OR expires_at > $5 OR expires_at < 0)
-              ORDER BY key LIMIT $6) page) sums
-    WHERE before < $7 ORDER BY key";
+/// Each key of a part of the range, and its value if it is live and belongs to the page: $6 keys of it, and none once their
+/// values have $7 bytes.
+const SCAN: &str = "SELECT key, CASE WHEN live AND n <= $6 AND before < $7 THEN value END, live
+    FROM (SELECT key, value, live, count(*) FILTER (WHERE live) OVER so_far AS n,
+                 coalesce(sum(octet_length(value)) FILTER (WHERE live) OVER so_far, 0)
+                 - CASE WHEN live THEN octet_length(value) ELSE 0 END AS before
+          FROM (SELECT key, value, (expires_at IS NULL OR expires_at > $5 OR expires_at < 0) AS live FROM kv
+                WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key >= $3 AND key < $4
+                ORDER BY key LIMIT $8) part
+          WINDOW so_far AS (ORDER BY key)) sums
+    ORDER BY key";
+/// Above every key: no text in UTF-8 has this byte.
+pub(super) const AFTER_ALL: &[u8] = &[0xff];
 
 /// The row ids of those tenants that have a row, by name.
 pub(super) async fn tenant_ids(pool: &ConnectionPool, names: &[&str]) -> Result<HashMap<String, i64>, PostgresError> {
@@ -153,10 +160,12 @@ pub(super) async fn kv_scan(
     limit: u32,
     bytes: u64,
     now: u64,
-) -> Result<Vec<(String, Vec<u8>)>, PostgresError> {
-    let until = range.until.as_ref().map(String::as_bytes);
+) -> Result<KvPage, PostgresError> {
+    let until = range.until.as_ref().map_or(AFTER_ALL, String::as_bytes);
     let clamp = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
+    // One more than the page looks at, which tells whether there is one.
+    let rows = i64::from(rows_of_page(limit)).saturating_add(1);
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 8] = [
         &tenant.as_str(),
         &&*range.handler,
         &range.from.as_bytes(),
@@ -164,11 +173,21 @@ pub(super) async fn kv_scan(
         &clamp(now),
         &i64::from(limit),
         &clamp(bytes),
+        &rows,
     ];
-    let rows = pool.query(SCAN, &parameters).await?;
-    let entry = |row| {
-        let key = String::from_utf8(get(row, 0)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
-        Ok((key, get(row, 1)?))
-    };
-    rows.iter().map(entry).collect()
+    let mut page = PageBuilder::of(limit, bytes);
+    for row in &pool.query(SCAN, &parameters).await? {
+        let key = std::str::from_utf8(get(row, 0)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
+        // The value of a live key beyond the page is not loaded; the builder does not take it either.
+        let value: Option<&[u8]> = get(row, 1)?;
+        let value = if get(row, 2)? {
+            Some(value.unwrap_or_default())
+        } else {
+            None
+        };
+        if !page.add(key, value) {
+            break;
+        }
+    }
+    Ok(page.done())
 }

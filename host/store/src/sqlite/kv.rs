@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::reader::{live, range};
+use super::reader::{Walk, live, range};
 use super::usage_cache::UsageCache;
 use super::writer::WriteError;
 use crate::{KvKey, QuotaKind, ReadSet, Rejected, Usage, ValueDigest, WriteSet, Written, counter};
@@ -129,8 +129,12 @@ pub(super) fn reads_hold(db: &Connection, tenant: Option<i64>, reads: &ReadSet) 
         let Some(tenant) = tenant else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         range(db, tenant, &read.range, reads.at, |key, value| {
-            entries.push((key.to_owned(), ValueDigest::of(value)));
-            entries.len() as u64 <= u64::from(read.count)
+            entries.extend(value.map(|value| (key.to_owned(), ValueDigest::of(value))));
+            if entries.len() as u64 <= u64::from(read.count) {
+                Walk::On
+            } else {
+                Walk::Stop
+            }
         })?;
         Ok(entries)
     })

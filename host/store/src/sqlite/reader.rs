@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rusqlite::types::FromSqlError;
+use rusqlite::types::{FromSqlError, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::open::Lock;
 use super::recent::SharedRecent;
-use crate::{ClientRef, DueKey, End, KvKey, KvRange, Message, Page, Range, RequestDigest};
+use crate::read_set::PageBuilder;
+use crate::{ClientRef, DueKey, DueSpace, End, KvKey, KvPage, KvRange, Message, Page, Range, RequestDigest};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// What a reader thread is told to do. The thread that takes a command from the shared queue carries it out.
@@ -164,28 +165,46 @@ pub(super) fn snapshot(db: &Connection) -> Result<Transaction<'_>> {
     Transaction::new_unchecked(db, TransactionBehavior::Deferred)
 }
 
-/// Calls `next` with each key of a range that is live at `now`, in order, and its value, until `next` returns `false`.
+/// What [`range`] does after a row.
+pub(super) enum Walk {
+    /// It goes on to the next row.
+    On,
+    /// It stops after this row.
+    Stop,
+}
+
+/// Calls `next` with each key of a range in order, with its value if that is live at `now`, until `next` stops it.
 pub(super) fn range(
     db: &Connection,
     tenant: i64,
     range: &KvRange,
     now: u64,
-    mut next: impl FnMut(&str, &[u8]) -> bool,
+    mut next: impl FnMut(&str, Option<&[u8]>) -> Walk,
 ) -> Result<()> {
     let mut select = db.prepare_cached(
         "SELECT key, value, expires_at FROM kv
-         WHERE tenant_id = ?1 AND handler = ?2 AND key >= ?3 AND (?4 IS NULL OR key < ?4) ORDER BY key",
+         WHERE tenant_id = ?1 AND handler = ?2 AND key >= ?3 AND key < ?4 ORDER BY key",
     )?;
-    let mut rows = select.query(params![tenant, &*range.handler, range.from, range.until])?;
+    // Every blob is above every text, so the range always has an upper bound, and ends where the index says so.
+    let until = match &range.until {
+        Some(until) => ToSqlOutput::from(until.as_str()),
+        None => ToSqlOutput::from(&[][..]),
+    };
+    let mut rows = select.query(params![tenant, &*range.handler, range.from, until])?;
     while let Some(row) = rows.next()? {
-        if live(row.get(2)?, now) && !next(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_bytes()?) {
+        let value = if live(row.get(2)?, now) {
+            Some(row.get_ref(1)?.as_bytes()?)
+        } else {
+            None
+        };
+        if matches!(next(row.get_ref(0)?.as_str()?, value), Walk::Stop) {
             break;
         }
     }
     Ok(())
 }
 
-/// The first keys of a range, at most `limit`, and none after those whose values have `bytes` bytes together.
+/// See [`Reader::kv_scan`](crate::Reader::kv_scan).
 pub(super) fn kv_scan(
     db: &Connection,
     tenant: &TenantId,
@@ -193,18 +212,14 @@ pub(super) fn kv_scan(
     limit: u32,
     bytes: u64,
     now: u64,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut entries = Vec::new();
-    let Some(tenant) = tenant_row(db, tenant)?.filter(|_| limit > 0) else {
-        return Ok(entries);
-    };
-    let mut read = 0;
-    range(db, tenant, of, now, |key, value| {
-        entries.push((key.to_owned(), value.to_vec()));
-        read += value.len() as u64;
-        read < bytes && entries.len() < limit as usize
-    })?;
-    Ok(entries)
+) -> Result<KvPage> {
+    let mut page = PageBuilder::of(limit, bytes);
+    if let Some(tenant) = tenant_row(db, tenant)? {
+        range(db, tenant, of, now, |key, value| {
+            if page.add(key, value) { Walk::On } else { Walk::Stop }
+        })?;
+    }
+    Ok(page.done())
 }
 
 pub(super) fn tenant_row(db: &Connection, tenant: &TenantId) -> Result<Option<i64>> {
@@ -213,30 +228,45 @@ pub(super) fn tenant_row(db: &Connection, tenant: &TenantId) -> Result<Option<i6
         .optional()
 }
 
-/// The keys that are due at `now`; see [`Schedule::due_keys`](crate::Schedule::due_keys).
-pub(super) fn due_keys(db: &Connection, now: u64, per_handler: u32, limit: u32) -> Result<Vec<DueKey>> {
+/// See [`Schedule::due_spaces`](crate::Schedule::due_spaces).
+pub(super) fn due_spaces(db: &Connection, now: u64) -> Result<Vec<DueSpace>> {
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut select = db.prepare_cached(
-        "SELECT t.name, d.handler, d.key, d.value, d.due_at FROM (
-           SELECT tenant_id, handler, key, value, due_at,
-                  row_number() OVER (PARTITION BY tenant_id, handler ORDER BY due_at, key) AS n
-           FROM kv WHERE due_at IS NOT NULL AND due_at <= ?1) d
-         JOIN tenants t ON t.id = d.tenant_id
-         WHERE d.n <= ?2 ORDER BY d.n, d.due_at LIMIT ?3",
+        "SELECT t.name, d.handler FROM (
+           SELECT tenant_id, handler, min(due_at) AS oldest FROM kv WHERE due_at IS NOT NULL AND due_at <= ?1
+           GROUP BY tenant_id, handler) d
+         JOIN tenants t ON t.id = d.tenant_id ORDER BY d.oldest",
+    )?;
+    let space = |row: &Row<'_>| {
+        Ok(DueSpace {
+            tenant: row.get(0)?,
+            handler: row.get_ref(1)?.as_str()?.into(),
+        })
+    };
+    select.query_map([now], space)?.collect()
+}
+
+/// See [`Schedule::due_keys`](crate::Schedule::due_keys). A space has few keys, which are together in the table.
+pub(super) fn due_keys(db: &Connection, space: &DueSpace, now: u64, limit: u32) -> Result<Vec<DueKey>> {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let mut select = db.prepare_cached(
+        "SELECT key, value, due_at FROM kv
+         WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND handler = ?2 AND +due_at <= ?3
+         ORDER BY due_at, key LIMIT ?4",
     )?;
     let due = |row: &Row<'_>| {
         Ok(DueKey {
-            tenant: row.get(0)?,
             key: KvKey {
-                handler: row.get_ref(1)?.as_str()?.into(),
-                key: row.get(2)?,
+                handler: space.handler.clone(),
+                key: row.get(0)?,
             },
-            value: row.get(3)?,
-            due_at: unsigned(row, 4)?,
+            value: row.get(1)?,
+            due_at: unsigned(row, 2)?,
         })
     };
-    let keys = select.query_map([now, i64::from(per_handler), i64::from(limit)], due)?;
-    keys.collect()
+    select
+        .query_map(params![space.tenant, &*space.handler, now, limit], due)?
+        .collect()
 }
 
 /// Whether a key with this `expires_at` column exists at `now`.
