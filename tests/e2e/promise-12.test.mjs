@@ -94,6 +94,21 @@ test('promise 12: no lost update: events of one connection stay in order when on
   assert.equal(all.length, 100);
 });
 
+test('promise 12: no lost update: an event that runs alone may leave a room in which its client types', async () => {
+  // One component, so that typing shares the lane of the events.
+  const own = { component: guest('keys'), name: 'keys' };
+  const server = await startServer({ config: { ...UNLIMITED, handlers: { event: own, typing: own } } });
+  const clients = await connectAll([server], 12);
+  const [typist] = clients;
+  for (let round = 0; round < 5; round += 1) {
+    await typist.join('general');
+    await typist.askOk('typing', 'general', true);
+    await Promise.all(clients.flatMap((client) => Array.from({ length: 4 }, (_, n) =>
+      retried(client, ['append', `alone/${round}`, `${client.user}:${n}`], ...(client === typist && n === 2 ? [['leave', 'general']] : [])))));
+    assert.equal((await value(typist, `alone/${round}`)).split(' ').length, 48);
+  }
+});
+
 const KEYS = ['list/a', 'list/b', 'list/c', 'list/d'];
 
 /** Random reads, appends, scans and swaps of a few keys by clients at once. Returns `{events, final}`. */

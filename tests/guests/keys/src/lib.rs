@@ -4,7 +4,8 @@
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{
-    Arguments, Context, EventHandler, Payload, Rejection, Serialize, TimerHandler, ambient, emit, kv, log, timers,
+    Arguments, Context, EventHandler, Payload, Rejection, Serialize, TimerHandler, TypingHandler, ambient, emit, kv,
+    log, rooms, timers,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +70,7 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
             json!(timers::set(key, due, operation[3].as_u64(), &operation[4].to_string())?)
         }
         "cancel-timer" => json!(timers::cancel(key)?),
+        "leave" => json!(rooms::leave(key)?),
         "random" => json!(ambient::random_u64() % 1000),
         #[allow(clippy::empty_loop, reason = "it is stopped")]
         "loop" => loop {},
@@ -100,4 +102,16 @@ impl TimerHandler for Keys {
     }
 }
 
-parlance_guest::export!(Keys: event, timer);
+/// The handler of typing is this one too, so both have the same keys.
+impl TypingHandler for Keys {
+    fn handle(context: &Context, room: String, typing: bool) -> Result<(), Rejection> {
+        kv::increment("typing", 1)?;
+        Ok(emit(
+            &Audience::OthersInRoom(room),
+            "user-typing",
+            &(&context.user, typing),
+        )?)
+    }
+}
+
+parlance_guest::export!(Keys: event, timer, typing);
