@@ -12,7 +12,7 @@ use parlance_handler::capability::{Effect, Timer};
 use parlance_handler::sandbox::{HandlerInput, Interface};
 use parlance_hub::{ConnectionPhase, Reply, Undone};
 use parlance_scheduler::Quantum;
-use parlance_store::{DueKey, ReadSet};
+use parlance_store::{DueKey, ReadSet, Write};
 use parlance_types::error::{Code, EventError};
 
 /// After how long a timer is tried again that the host could not run.
@@ -63,35 +63,59 @@ pub(super) async fn handle(session: &Arc<Session>, quantum: &Quantum, due: &DueK
                 None => Decision::of(Vec::new(), Reply::Silent),
             },
         };
-        match end_turn(session, &context, due, &timer, decision).await {
+        let end = timer.end_turn(due.key.clone(), context.at_ms);
+        match commit(session, &context, due, end, decision).await {
             Ok(()) => return Fired::Ended,
             Err(Undone::ReadsChanged) if is_unchanged(session, &context, due).await => {}
             Err(Undone::ReadsChanged) => return Fired::Ended,
-            Err(Undone::Failed(error)) => match retry_after(&error) {
-                Some(after) => return Fired::Later(after),
-                None => {
-                    tracing::warn!(tenant = %tenant.id(), handler = owner, timer = due.key.key, code = error.code.as_str(),
-                        "a timer failed: {}", error.message);
-                    let nothing = Decision::of(Vec::new(), Reply::Silent);
-                    let ended = end_turn(session, &context, due, &timer, nothing).await;
-                    return ended.map_or(Fired::Later(RETRY), |()| Fired::Ended);
-                }
-            },
+            Err(Undone::Failed(error)) => return not_done(session, &context, due, &timer, &error).await,
         }
     }
 }
 
-/// Commits a decision together with the end of the timer's turn. The end comes first, so that the handler can set the
-/// timer again.
-async fn end_turn(
+/// Decides about a timer whose effects the store has not taken.
+async fn not_done(
     session: &Arc<Session>,
     context: &EventContext,
     due: &DueKey,
     timer: &Timer,
+    error: &EventError,
+) -> Fired {
+    let after = retry_after(error);
+    if let Some(after) = after.filter(|_| error.code != Code::QuotaExceeded) {
+        return Fired::Later(after);
+    }
+    tracing::warn!(
+        tenant = %session.tenant.id(), handler = due.key.timer_of(), timer = due.key.key, code = error.code.as_str(),
+        "a timer was not handled: {}", error.message
+    );
+    // A timer that waits for a quota gets out of the way of the others, which may make room.
+    let write = match after {
+        Some(after) => {
+            let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            let postponed = Timer {
+                due: context.at_ms.saturating_add(after),
+                ..timer.clone()
+            };
+            postponed.write(due.key.clone())
+        }
+        None => timer.end_turn(due.key.clone(), context.at_ms),
+    };
+    let nothing = Decision::of(Vec::new(), Reply::Silent);
+    let done = commit(session, context, due, write, nothing).await;
+    done.map_or(Fired::Later(RETRY), |()| Fired::Ended)
+}
+
+/// Commits a decision together with what becomes of the timer. That comes first, so that the handler can set the timer
+/// again.
+async fn commit(
+    session: &Arc<Session>,
+    context: &EventContext,
+    due: &DueKey,
+    timer: Write,
     mut decision: Decision,
 ) -> Result<(), Undone> {
-    let end = timer.end_turn(due.key.clone(), context.at_ms);
-    decision.effects.insert(0, Effect::Write(Arc::new(end)));
+    decision.effects.insert(0, Effect::Write(Arc::new(timer)));
     decision.reads.at = context.at_ms;
     decision.reads.add_key(&due.key, Some(&due.value));
     submit(session, context, decision, true).await
