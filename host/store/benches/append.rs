@@ -31,6 +31,7 @@ struct Messages {
     count: u64,
     /// Keys that the handler of each message has read.
     keys_read: u64,
+    keys: Vec<(KvKey, Vec<u8>)>,
 }
 
 /// Keys that are stored, with a value each.
@@ -54,11 +55,7 @@ impl Messages {
         let content = format!("{:0100}", self.count);
         // As ids of messages with a client's id: a digest, so without order.
         let digest = RequestDigest::of(room.as_str(), &content, None);
-        let mut reads = ReadSet::default();
-        for n in 0..self.keys_read {
-            let number = (self.count * 7919 + n * 131) % KEYS;
-            reads.add_key(&key(number), Some(&value(number)));
-        }
+        let reads = self.reads();
         WriteSet {
             tenant: self.tenant.clone(),
             reads,
@@ -78,6 +75,17 @@ impl Messages {
             }))],
             quota: StorageQuota::UNLIMITED,
         }
+    }
+
+    /// What the handler has read. The event has its keys and values anyway; here they are made once.
+    fn reads(&self) -> ReadSet {
+        let mut reads = ReadSet::default();
+        let first = usize::try_from(self.count * 7919 % (KEYS - 8)).expect("few");
+        let keys = self.keys.iter().skip(first).step_by(2);
+        for (key, value) in keys.take(usize::try_from(self.keys_read).expect("few")) {
+            reads.add_key(key, Some(value));
+        }
+        reads
     }
 
     async fn append(&mut self, store: &SqliteStore, messages: u64, batch: u64) {
@@ -117,6 +125,7 @@ async fn main() {
             username: "Alice".into(),
             count: 0,
             keys_read: 0,
+            keys: (0..KEYS).map(|number| (key(number), value(number))).collect(),
         };
         messages.append(&store, stored, 2000).await;
         for batch in [10, 40, 160] {

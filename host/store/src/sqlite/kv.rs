@@ -115,14 +115,14 @@ pub(super) fn increment(
 
 /// Whether an event would read the same now. `tenant` is `None` for a tenant that has no row, hence no keys.
 pub(super) fn reads_hold(db: &Connection, tenant: Option<i64>, reads: &ReadSet) -> rusqlite::Result<bool> {
+    let mut select =
+        db.prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?;
     let digest = |key: &KvKey| {
         let Some(tenant) = tenant else { return Ok(None) };
-        let found = db
-            .prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
-            .query_row(params![tenant, &*key.handler, key.key], |row| {
-                let value = ValueDigest::of(row.get_ref(0)?.as_bytes()?);
-                Ok(live(row.get(1)?, reads.at).then_some(value))
-            });
+        let found = select.query_row(params![tenant, &*key.handler, key.key], |row| {
+            let value = ValueDigest::of(row.get_ref(0)?.as_bytes()?);
+            Ok(live(row.get(1)?, reads.at).then_some(value))
+        });
         Ok(found.optional()?.flatten())
     };
     reads.still_holds(digest, |read| {
