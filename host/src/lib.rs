@@ -17,7 +17,7 @@ pub mod app;
 // What operators do over HTTP.
 pub mod admin;
 
-// What is due: finds timers, and has their handlers run.
+// Finds the timers that are due, and has their handlers run.
 pub mod timers;
 
 // What operators decide while the server runs: tenants, handler versions, revoked tokens.

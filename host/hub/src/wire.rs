@@ -1,5 +1,7 @@
 //! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -97,6 +99,19 @@ pub fn client_id_taken() -> EventError {
     EventError::new(
         Code::Conflict,
         "this clientId is that of another message; give each message one of its own",
+    )
+}
+
+/// After how long a client may send an event again that others came before at each run.
+const CONFLICT_RETRY: Duration = Duration::from_millis(100);
+
+/// The error for an event whose keys others have changed at each of its runs.
+#[must_use]
+pub fn keys_contested() -> EventError {
+    EventError::limited(
+        Code::Conflict,
+        "other events changed the same keys each time that this one ran; try again",
+        CONFLICT_RETRY,
     )
 }
 

@@ -149,7 +149,11 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
             ..Decision::by_handler(handled, silent)
         };
         return match submit(session, &context, decision, true).await {
-            Ok(()) => release_join(session, &context.responder, id, past, data, already).await,
+            Ok(()) => {
+                // Nobody need wait in the lane for the reading of the past.
+                drop(runs);
+                release_join(session, &context.responder, id, past, data, already).await;
+            }
             Err(Undone::ReadsChanged) => continue,
             Err(Undone::Failed(error)) => session
                 .tenant

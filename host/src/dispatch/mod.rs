@@ -159,7 +159,7 @@ struct Decision {
     reply: Reply,
     /// What the handler has read of keys; the commit is to find it unchanged.
     reads: ReadSet,
-    /// What is logged and counted of the handler's run, once it is known that it was the last one.
+    /// The traces of the handler's run, which are published when no further run follows.
     report: Option<Box<Report>>,
     /// The room whose packets the hub holds back from the connection until
     /// [`HubHandle::release`](parlance_hub::HubHandle::release).

@@ -1,4 +1,4 @@
-//! What is logged, counted and recorded of an event once it is known that its last run was the last one.
+//! The traces of a handler's run: log lines, counts and the recording. They are published when no further run follows.
 
 use std::sync::Arc;
 

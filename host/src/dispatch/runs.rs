@@ -13,6 +13,7 @@ use super::session::Session;
 use crate::tenant::{LaneGuard, RouteKey};
 use parlance_handler::capability::{Call, Effect, Effects, Logs};
 use parlance_handler::sandbox::{Failure, Handler, HandlerInput, HandlerReply, Interface};
+use parlance_hub::keys_contested;
 use parlance_store::{ClientRef, ReadSet};
 use parlance_types::error::{Code, EventError};
 
@@ -28,8 +29,6 @@ const RESERVED_SLOT_EVENTS: usize = 4;
 /// An event that has run this often runs alone with its handler's keys, as far as this node goes: two conflicts may be
 /// chance, a third one means that others always come first.
 const RUNS_BESIDE_OTHERS: u32 = 3;
-/// After how long a client may send an event again that others came before at each run.
-const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 
 /// What the last run of an event has decided.
 pub(super) struct Handled {
@@ -37,7 +36,7 @@ pub(super) struct Handled {
     pub(super) reply: HandlerReply,
     /// What the commit is to find unchanged; empty for an event that writes nothing.
     pub(super) reads: ReadSet,
-    /// What is logged and counted once the event is committed.
+    /// The traces of the run, which are published when the event is committed.
     pub(super) report: Box<Report>,
 }
 
@@ -94,11 +93,7 @@ impl<'s> Runs<'s> {
             let handler = self.route(input)?;
             if self.done > self.session.tenant.settings().limits.call.effects.reruns {
                 self.session.services.metrics.conflicts.inc();
-                return Err(EventError::limited(
-                    Code::Conflict,
-                    "other events changed the same keys each time that this one ran; try again",
-                    CONFLICT_RETRY,
-                ));
+                return Err(keys_contested());
             }
             if self.done > 0 {
                 self.session.services.metrics.reruns.inc();

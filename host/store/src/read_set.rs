@@ -188,6 +188,14 @@ pub struct RangeRead {
     pub digest: ValueDigest,
 }
 
+impl RangeRead {
+    /// Whether these keys, with the digests of their values, are what was read.
+    pub(super) fn is_of(&self, entries: &[(String, ValueDigest)]) -> bool {
+        let digests = entries.iter().map(|(key, value)| (key.as_str(), *value));
+        entries.len() as u64 == u64::from(self.count) && ValueDigest::of_range(digests) == self.digest
+    }
+}
+
 /// What an event has read of keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadSet {
@@ -214,6 +222,12 @@ impl ReadSet {
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len() + self.ranges.len()
+    }
+
+    /// Begins one more read of the store, for an event of this time.
+    pub fn begin(&mut self, at: u64) {
+        self.at = at;
+        self.moments = self.moments.saturating_add(1);
     }
 
     /// Adds a read of a key. Of several reads of one key the first one counts: if a later one saw another value, the
@@ -256,9 +270,7 @@ impl ReadSet {
             }
         }
         for read in &self.ranges {
-            let entries = range(read)?;
-            let digests = entries.iter().map(|(key, value)| (key.as_str(), *value));
-            if entries.len() as u64 != u64::from(read.count) || ValueDigest::of_range(digests) != read.digest {
+            if !read.is_of(&range(read)?) {
                 return Ok(false);
             }
         }

@@ -1,15 +1,14 @@
 //! Runs an event's handler, again while a test lets others change keys that it has read, and commits what it decided.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use parlance_handler::capability::{Call, Effect, Timer};
 use parlance_handler::recording::Input;
 use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply, Trap};
-use parlance_hub::Undone;
+use parlance_hub::{Undone, keys_contested};
 use parlance_store::{KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
-use parlance_types::error::{Code, EventError};
+use parlance_types::error::EventError;
 use serde_json::Value;
 
 use crate::event::{Event, reply};
@@ -19,8 +18,6 @@ use crate::server::{ConnectedUser, Decided, EventSetup, TestServer};
 
 /// Timers that one advance of the clock fires at most.
 const FIRED_MAX: usize = 10_000;
-/// After how long a client may send an event again that others came before at each run.
-const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 
 /// Whether the host could not run the handler.
 fn is_unavailable(trap: &Option<Trap>) -> bool {
@@ -70,7 +67,7 @@ impl TestServer {
             let may_run_again = runs < setup.call_limits.effects.reruns;
             runs += 1;
             if let Some(outcome) = self
-                .settle(client, setup, event, handler, ran, runs, may_run_again)
+                .complete_run(client, setup, event, handler, ran, runs, may_run_again)
                 .await?
             {
                 return Ok(outcome);
@@ -129,7 +126,7 @@ impl TestServer {
 
     /// Commits and delivers what a run decided. `None`: the event is to run again.
     #[allow(clippy::too_many_arguments, reason = "the parts of one run")]
-    async fn settle(
+    async fn complete_run(
         &self,
         client: &ConnectedUser,
         setup: &EventSetup,
@@ -193,13 +190,13 @@ impl TestServer {
             if may_run_again {
                 return Ok(None);
             }
-            let error = EventError::limited(
-                Code::Conflict,
-                "other events changed the same keys each time that this one ran; try again",
-                CONFLICT_RETRY,
-            );
             completed = self
-                .complete(client, setup, Err(error), reply(input, HandlerReply::Data(None)))
+                .complete(
+                    client,
+                    setup,
+                    Err(keys_contested()),
+                    reply(input, HandlerReply::Data(None)),
+                )
                 .await?;
         }
         if completed.is_ok() {

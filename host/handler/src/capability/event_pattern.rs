@@ -89,7 +89,7 @@ impl EventPattern {
     /// bytes.
     ///
     /// # Errors
-    /// What is wrong with them, in words that follow the list's name.
+    /// Says what is wrong with the patterns, as the end of a sentence that begins with the list's name.
     pub fn read_list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, name_max: usize) -> Result<Vec<Self>, String> {
         if !(1..=EVENT_PATTERNS_MAX).contains(&texts.len()) {
             return Err(format!(

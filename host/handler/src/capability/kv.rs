@@ -58,8 +58,7 @@ impl Call {
     /// When the key is invalid or the store cannot serve.
     pub async fn kv_get(&mut self, key: String) -> Result<Option<Vec<u8>>, Fault> {
         let key = self.kv_key(key)?;
-        let value = self.kv_read(&key, self.is_serializable()).await?;
-        Ok(value)
+        self.kv_read(&key, self.is_serializable()).await
     }
 
     /// The values at keys, with the event's own writes applied, all as of one moment.
@@ -94,8 +93,7 @@ impl Call {
         let read = self.store.kv_get_many(tenant, keys, now).await;
         let values = read.map_err(|error| unavailable(&error))?;
         if checked {
-            self.reads.at = now;
-            self.reads.moments = self.reads.moments.saturating_add(1);
+            self.reads.begin(now);
             for (key, value) in keys.iter().zip(&values) {
                 self.count_checked(value.as_ref().map_or(0, Vec::len))?;
                 self.reads.add_key(key, value.as_deref());
@@ -197,8 +195,7 @@ impl Call {
         let until = next.or_else(|| range.until.clone());
         let part = KvRange { until, ..range };
         if self.is_serializable() {
-            self.reads.at = now;
-            self.reads.moments = self.reads.moments.saturating_add(1);
+            self.reads.begin(now);
             let bytes = entries.iter().map(|(_, value)| value.len()).sum();
             self.count_checked(bytes)?;
             self.reads.add_range(part.clone(), &entries);

@@ -223,7 +223,7 @@ pub struct CallOutcome {
     pub result: Result<HandlerReply, Failure>,
     /// The effects that the handler asked for. Empty if the event failed.
     pub effects: Effects,
-    /// What it has read of keys, also if the event failed.
+    /// The keys that the handler has read, also if the event failed.
     pub reads: ReadSet,
     /// The handler's log lines, also if the event failed.
     pub logs: Logs,

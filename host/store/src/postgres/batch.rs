@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::batch_state::{BatchState, KvEntry, KvRowKey, MessageRow, ReceiptKey, RoomKey, RoomRow};
+use super::decode::by_ordinal;
 use super::error::PostgresError;
 use super::key_reads::{HandlerLocks, LOCK_HANDLERS, ReadColumns, StoredReads};
 use super::pool::{Connection, Statement};
@@ -309,13 +310,6 @@ fn room(row: i64, last_seq: i64) -> RoomRow {
         last_seq,
         loaded: last_seq,
     }
-}
-
-/// The element of `list` that the row is about. Its position is the row's first column, counted from 1.
-fn by_ordinal<'l, T>(list: &'l [T], row: &Row) -> Result<&'l T, PostgresError> {
-    let n: i64 = decode::get(row, 0)?;
-    let found = usize::try_from(n - 1).ok().and_then(|n| list.get(n));
-    found.ok_or_else(|| decode::corrupt("a row that was not asked for"))
 }
 
 /// A column with a sum over the shards of a usage. A shard may be negative, since one node may delete what another has

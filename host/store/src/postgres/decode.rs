@@ -18,6 +18,26 @@ pub(super) fn corrupt(what: &'static str) -> PostgresError {
     PostgresError::Corrupt(anyhow::anyhow!(what))
 }
 
+/// The index of the element that the row is about. Its position is the row's first column, counted from 1.
+fn ordinal(row: &Row) -> Result<usize, PostgresError> {
+    let n: i64 = get(row, 0)?;
+    usize::try_from(n - 1).map_err(|_| not_asked_for())
+}
+
+fn not_asked_for() -> PostgresError {
+    corrupt("a row that was not asked for")
+}
+
+/// The element of `list` that the row is about.
+pub(super) fn by_ordinal<'l, T>(list: &'l [T], row: &Row) -> Result<&'l T, PostgresError> {
+    list.get(ordinal(row)?).ok_or_else(not_asked_for)
+}
+
+/// The element of `list` that the row is about, to be filled in.
+pub(super) fn by_ordinal_mut<'l, T>(list: &'l mut [T], row: &Row) -> Result<&'l mut T, PostgresError> {
+    list.get_mut(ordinal(row)?).ok_or_else(not_asked_for)
+}
+
 /// The value of a column of bytes that holds text.
 fn text(row: &Row, column: usize) -> Result<String, PostgresError> {
     String::from_utf8(get(row, column)?).map_err(|error| PostgresError::Corrupt(error.into()))

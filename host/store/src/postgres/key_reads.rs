@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
 
-use super::decode;
+use super::decode::{self, by_ordinal_mut};
 use super::error::PostgresError;
 use super::pool::{ConnectionPool, Statement};
 use super::reader::AFTER_ALL;
@@ -147,14 +147,14 @@ impl<'a> ReadColumns<'a> {
     ) -> Result<Vec<StoredReads>, PostgresError> {
         let mut digests = vec![None; self.keys.len()];
         for row in keys {
-            *at_ordinal(&mut digests, row)? = Some(ValueDigest::from_hash(decode::get(row, 1)?));
+            *by_ordinal_mut(&mut digests, row)? = Some(ValueDigest::from_hash(decode::get(row, 1)?));
         }
         let mut entries = vec![Vec::new(); self.firsts.len()];
         for row in ranges {
             let key = std::str::from_utf8(decode::get(row, 1)?)
                 .map_err(|error| PostgresError::Corrupt(error.into()))?
                 .to_owned();
-            at_ordinal(&mut entries, row)?.push((key, ValueDigest::from_hash(decode::get(row, 2)?)));
+            by_ordinal_mut(&mut entries, row)?.push((key, ValueDigest::from_hash(decode::get(row, 2)?)));
         }
         let (mut digests, mut entries) = (digests.into_iter(), entries.into_iter());
         let stored = |reads: &ReadSet| StoredReads {
@@ -163,13 +163,6 @@ impl<'a> ReadColumns<'a> {
         };
         Ok(events.map(stored).collect())
     }
-}
-
-/// The element that the row is about. Its position is the row's first column, counted from 1.
-fn at_ordinal<'l, T>(list: &'l mut [T], row: &Row) -> Result<&'l mut T, PostgresError> {
-    let n: i64 = decode::get(row, 0)?;
-    let found = usize::try_from(n - 1).ok().and_then(|n| list.get_mut(n));
-    found.ok_or_else(|| decode::corrupt("a row that was not asked for"))
 }
 
 /// Whether an event would read the same now, at one moment.
@@ -218,11 +211,10 @@ impl StoredReads {
         let same = |((key, seen), stored): ((&'a KvKey, _), _)| newer(key).unwrap_or(stored) == seen;
         let keys_hold = keys.map(|((key, seen), stored)| ((key, *seen), *stored)).all(same);
         keys_hold
-            && reads.ranges.iter().zip(&self.ranges).all(|(read, stored)| {
-                let digests = stored.iter().map(|(key, value)| (key.as_str(), *value));
-                !changed(read)
-                    && stored.len() as u64 == u64::from(read.count)
-                    && ValueDigest::of_range(digests) == read.digest
-            })
+            && reads
+                .ranges
+                .iter()
+                .zip(&self.ranges)
+                .all(|(read, stored)| !changed(read) && read.is_of(stored))
     }
 }

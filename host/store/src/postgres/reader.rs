@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::batch::{USAGE, usage_sum};
 use super::batch_state::live;
-use super::decode::{self, get};
+use super::decode::{self, by_ordinal_mut, get};
 use super::error::PostgresError;
 use super::pool::ConnectionPool;
 use crate::read_set::{PageBuilder, rows_of_page};
@@ -114,9 +114,7 @@ pub(super) async fn last_seqs(
     let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
     let mut seqs = vec![0; rooms.len()];
     for row in pool.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
-        let (n, seq): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
-        let last_seq = usize::try_from(n - 1).ok().and_then(|n| seqs.get_mut(n));
-        *last_seq.ok_or_else(|| decode::corrupt("a row that was not asked for"))? = seq.cast_unsigned();
+        *by_ordinal_mut(&mut seqs, &row)? = get::<i64>(&row, 1)?.cast_unsigned();
     }
     Ok(seqs)
 }
@@ -143,9 +141,7 @@ pub(super) async fn kv_get_many(
     let names: Vec<&[u8]> = keys.iter().map(|key| key.key.as_bytes()).collect();
     let mut values = vec![None; keys.len()];
     for row in pool.query(KEYS, &[&tenant.as_str(), &handlers, &names]).await? {
-        let n: i64 = get(&row, 0)?;
-        let value = usize::try_from(n - 1).ok().and_then(|n| values.get_mut(n));
-        let value = value.ok_or_else(|| decode::corrupt("a row that was not asked for"))?;
+        let value = by_ordinal_mut(&mut values, &row)?;
         if live(get(&row, 2)?, now) {
             *value = Some(get(&row, 1)?);
         }

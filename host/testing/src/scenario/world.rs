@@ -225,7 +225,7 @@ impl World {
             self.set_store_fault(fault.store);
             let fired = self.server.fire_timers(self.now_ms, at, start).await;
             self.set_store_fault(None);
-            // What is compared is the last one; what clients received is of all.
+            // A scenario compares the outcome of the last timer, and what clients received because of all of them.
             return Ok(self.outcome(fired?.into_iter().next_back()));
         }
         let event = self.event(step)?;

@@ -56,7 +56,7 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
             kv::set(key, after.trim_start().as_bytes(), None)?;
             json!(before)
         }
-        // The same by compare and set, which is safe at every isolation level.
+        // Appends by compare and set, which is safe at every isolation level.
         "swap-append" => loop {
             let before = shown(kv::get(key)?);
             let after = format!("{} {}", before.clone().unwrap_or_default(), text(2));
