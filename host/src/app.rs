@@ -25,9 +25,9 @@ use crate::config::{AdminAddress, Config};
 use crate::control::{Control, Dependencies};
 use crate::descriptors;
 use crate::dispatch::Services;
+use crate::due::DueKeys;
 use crate::logs::LogHub;
 use crate::socket::{Server, ServerLimits};
-use crate::timers::Timers;
 use parlance_handler::capability::{EventPattern, SystemRandom};
 use parlance_handler::sandbox::{CacheError, Compiler, Sandbox};
 use parlance_hub::commit::Committer;
@@ -127,13 +127,14 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     control.sync().await.context("what operators decided cannot be read")?;
     let _ = control_cell.set(control.clone());
     let following = control.follow();
-    let timers = Timers {
+    let due_keys = DueKeys {
         schedule: database.schedule.clone(),
         control: control.clone(),
         services: services.clone(),
+        writer: database.writer.clone(),
         lease: config.redis.lease,
     };
-    let timers = timers.start().context("timers could not be started")?;
+    let due_keys = due_keys.start().context("timers and requests could not be started")?;
     let talking = bus.clone().map(|bus| control.join_fleet(bus));
     let reloading = match &development {
         Some(development) => Some(development.watch(&config, &sandbox, &control, problem_sender).await?),
@@ -172,7 +173,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;
     drop((serving, serving_operators));
-    timers.stop().await;
+    due_keys.stop().await;
     let deadline = Instant::now() + config.server.shutdown_timeout.mul_f32(0.2);
     control.shut_down(deadline).await;
     drop((

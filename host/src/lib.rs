@@ -17,8 +17,8 @@ pub mod app;
 // What operators do over HTTP.
 pub mod admin;
 
-// Finds the timers that are due, and has their handlers run.
-pub mod timers;
+// Finds timers and requests that are due, and has done what they ask for.
+pub mod due;
 
 // What operators decide while the server runs: tenants, handler versions, revoked tokens.
 pub mod control;

@@ -21,6 +21,12 @@ pub struct Metrics {
     pub(super) reruns: IntCounter,
     /// Events that failed because others came before them at each run.
     pub(super) conflicts: IntCounter,
+    /// Attempts of handlers' requests that had an answer.
+    pub(crate) requests_answered: IntCounter,
+    /// Those after which the request is tried again.
+    pub(crate) requests_retried: IntCounter,
+    /// Requests that have failed.
+    pub(crate) requests_failed: IntCounter,
     traps: [(TrapKind, IntCounter); TrapKind::ALL.len()],
     reused: IntCounter,
     new: IntCounter,
@@ -51,6 +57,11 @@ impl Metrics {
             "Warm instances that are not used again, by reason",
             "reason",
         )?;
+        let requests = registry.counters(
+            "parlance_requests_total",
+            "Attempts of handlers' requests, by what became of them",
+            "outcome",
+        )?;
         let handled = |interface: Interface| {
             let label = [interface.name()];
             let (events, time) = (events.with_label_values(&label), guest_time.with_label_values(&label));
@@ -70,6 +81,9 @@ impl Metrics {
                 "parlance_conflicts_total",
                 "Events that failed because others changed their keys at each run",
             )?,
+            requests_answered: requests.with_label_values(&["answered"]),
+            requests_retried: requests.with_label_values(&["retried"]),
+            requests_failed: requests.with_label_values(&["failed"]),
             host_handled: events.with_label_values(&["host"]),
             traps: TrapKind::ALL.map(|kind| (kind, traps.with_label_values(&[kind.name()]))),
             reused: warm.with_label_values(&["reused"]),

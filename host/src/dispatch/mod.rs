@@ -5,6 +5,7 @@
 //! hands the decision on. `host` has the events that the host answers itself, `lifecycle` those that no packet asks for.
 
 mod deduplication;
+mod due;
 mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -17,6 +18,7 @@ mod metrics;
 mod packet;
 mod question;
 mod report;
+mod response;
 mod runs;
 mod server_event;
 mod session;
@@ -31,7 +33,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 pub use metrics::Metrics;
+pub use due::WITHOUT_HANDLER_RETRY;
 pub use packet::{ClientPacket, now_ms};
+pub use response::{PendingRequest, RequestEvent, Responded};
 pub use session::{Services, Session};
 pub use timer::Fired;
 
@@ -76,6 +80,10 @@ async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) 
         SessionEvent::TypingExpired(room) => lifecycle::end_typing(session, quantum, &room).await,
         SessionEvent::Timer(due, fired) => {
             let _ = fired.send(timer::handle(session, quantum, &due).await);
+        }
+        SessionEvent::Request(request, responded) => {
+            let (pending, event) = *request;
+            let _ = responded.send(Box::pin(response::handle(session, quantum, &pending, event)).await);
         }
         SessionEvent::Disconnected => lifecycle::disconnected(session, quantum).await,
     }

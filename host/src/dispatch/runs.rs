@@ -177,8 +177,9 @@ impl<'s> Runs<'s> {
         let tenant = &self.session.tenant;
         let identity = self.session.connection.identity.load();
         let key = match input {
-            // A canary gets its share of the timers.
+            // A canary gets its share of the timers and of the requests.
             HandlerInput::Timer { name, .. } => RouteKey::Room(name),
+            HandlerInput::Response { id, .. } => RouteKey::Room(id),
             _ => input
                 .room()
                 .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room),

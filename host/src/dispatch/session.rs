@@ -3,8 +3,8 @@
 //! An idle session has no task. The first event spawns one in its tenant's scheduler, which ends when the queue is
 //! empty.
 
+mod due;
 mod notice;
-mod timers;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::packet::ClientPacket;
+use super::response::{PendingRequest, RequestEvent, Responded};
 use super::timer::Fired;
 use parlance_handler::capability;
 use parlance_hub::EndedQuestion;
@@ -27,6 +28,8 @@ pub(super) enum SessionEvent {
     QuestionEnded(EndedQuestion, Option<capability::Packet>),
     /// A timer is due, and whoever found it waits for what becomes of it.
     Timer(Box<DueKey>, oneshot::Sender<Fired>),
+    /// Something of a request, and whoever sends it waits for what becomes of it.
+    Request(Box<(PendingRequest, RequestEvent)>, oneshot::Sender<Responded>),
     Disconnected,
 }
 
@@ -37,8 +40,8 @@ impl SessionEvent {
             Self::Packet(packet) => packet.len(),
             Self::QuestionEnded(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
             Self::ServerEvent(text, _) => text.len(),
-            // Of timers there is one at a time.
-            Self::Timer(..) | Self::Connected | Self::TypingExpired(_) | Self::LeaveRooms(_) | Self::Disconnected => 0,
+            // Of timers and requests there is one at a time.
+            Self::Timer(..) | Self::Request(..) | Self::Connected | Self::TypingExpired(_) | Self::LeaveRooms(_) | Self::Disconnected => 0,
         }
     }
 }

@@ -1,27 +1,19 @@
-//! Handles timers that are due. What the handler does and the end of the timer's turn are one write set, which has read the
-//! timer: so of two nodes that handle it at once one does, and none after it was replaced or cancelled (promise 11).
+//! Handles timers that are due.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::due::{RETRY, WITHOUT_HANDLER_RETRY, commit, commit_alone, is_unchanged, retry_after};
 use super::runs::Runs;
 use super::session::Session;
-use super::{Decision, EventContext, guest, lifecycle, submit};
+use super::{Decision, EventContext, guest, lifecycle};
 use crate::tenant::RouteKey;
-use parlance_handler::capability::{Effect, Timer};
+use parlance_handler::capability::Timer;
 use parlance_handler::sandbox::{HandlerInput, Interface};
 use parlance_hub::{ConnectionPhase, Reply, Undone};
 use parlance_scheduler::Quantum;
-use parlance_store::{DueKey, ReadSet, Write};
+use parlance_store::DueKey;
 use parlance_types::error::{Code, EventError};
-
-/// After how long a timer is tried again that the host could not run.
-const RETRY: Duration = Duration::from_secs(1);
-
-impl Fired {
-    /// After how long a timer is tried again whose handler is not there.
-    pub const WITHOUT_HANDLER: Duration = Duration::from_secs(30);
-}
 
 /// What became of a timer that was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +29,12 @@ pub(super) async fn handle(session: &Arc<Session>, quantum: &Quantum, due: &DueK
     let tenant = &session.tenant;
     let (Some(owner), Some(timer)) = (due.key.timer_of(), Timer::read(&due.value)) else {
         tracing::error!(tenant = %tenant.id(), key = due.key.key, "a timer in the store cannot be read");
-        return Fired::Later(Fired::WITHOUT_HANDLER);
+        return Fired::Later(WITHOUT_HANDLER_RETRY);
     };
     let key = RouteKey::Room(&due.key.key);
     if tenant.is_suspended() || tenant.named_handler(owner, Interface::Timer, key).is_none() {
         tracing::debug!(tenant = %tenant.id(), handler = owner, timer = due.key.key, "no handler takes a timer that is due");
-        return Fired::Later(Fired::WITHOUT_HANDLER);
+        return Fired::Later(WITHOUT_HANDLER_RETRY);
     }
     if let Err(error) = tenant.admit() {
         return Fired::Later(error.retry_after.unwrap_or(RETRY));
@@ -64,7 +56,7 @@ pub(super) async fn handle(session: &Arc<Session>, quantum: &Quantum, due: &DueK
             },
         };
         let end = timer.end_turn(due.key.clone(), context.at_ms);
-        match commit(session, &context, due, end, decision).await {
+        match commit(session, &context, due, vec![end], decision).await {
             Ok(()) => return Fired::Ended,
             Err(Undone::ReadsChanged) if is_unchanged(session, &context, due).await => {}
             Err(Undone::ReadsChanged) => return Fired::Ended,
@@ -101,43 +93,6 @@ async fn not_done(
         }
         None => timer.end_turn(due.key.clone(), context.at_ms),
     };
-    let nothing = Decision::of(Vec::new(), Reply::Silent);
-    let done = commit(session, context, due, write, nothing).await;
+    let done = commit_alone(session, context, due, vec![write]).await;
     done.map_or(Fired::Later(RETRY), |()| Fired::Ended)
-}
-
-/// Commits a decision together with what becomes of the timer. That comes first, so that the handler can set the timer
-/// again.
-async fn commit(
-    session: &Arc<Session>,
-    context: &EventContext,
-    due: &DueKey,
-    timer: Write,
-    mut decision: Decision,
-) -> Result<(), Undone> {
-    decision.effects.insert(0, Effect::Write(Arc::new(timer)));
-    decision.reads.at = context.at_ms;
-    decision.reads.add_key(&due.key, Some(&due.value));
-    submit(session, context, decision, true).await
-}
-
-/// Whether the timer is as it was when it was found due. When the store cannot tell, the next run will.
-async fn is_unchanged(session: &Session, context: &EventContext, due: &DueKey) -> bool {
-    let tenant = &session.tenant;
-    let mut reads = ReadSet {
-        at: context.at_ms,
-        ..ReadSet::default()
-    };
-    reads.add_key(&due.key, Some(&due.value));
-    tenant.store.reads_hold(tenant.id(), &reads).await.unwrap_or(true)
-}
-
-/// After how long to try again; `None` for what the handler has decided or is at fault for. A quota of the tenant that is
-/// used up is neither: the timer waits for room.
-fn retry_after(error: &EventError) -> Option<Duration> {
-    let is_of_host = matches!(
-        error.code,
-        Code::Unavailable | Code::RateLimited | Code::QuotaExceeded | Code::Conflict | Code::Unhandled
-    );
-    (is_of_host && !error.by_handler).then(|| error.retry_after.unwrap_or(RETRY))
 }

@@ -184,6 +184,12 @@ impl Tenant {
         self.routes.load().named_handler(name, interface, key).cloned()
     }
 
+    /// The version of the named handler that serves this key now, whatever it exports.
+    #[must_use]
+    pub fn handler_named(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().handler_named(name, key).cloned()
+    }
+
     /// Whether the interface has a handler that cannot be loaded now.
     #[must_use]
     pub fn is_unavailable(&self, interface: Interface) -> bool {

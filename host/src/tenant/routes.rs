@@ -142,14 +142,24 @@ impl Routes {
     /// will do.
     #[must_use]
     pub fn named_handler(&self, name: &str, interface: Interface, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
-        let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(interface);
+        self.version_of(name, key, |handler| handler.handles(interface))
+    }
+
+    /// The version of the named handler that serves this key, whatever it exports.
+    #[must_use]
+    pub fn handler_named(&self, name: &str, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
+        self.version_of(name, key, |_| true)
+    }
+
+    fn version_of(&self, name: &str, key: RouteKey<'_>, fits: impl Fn(&Handler) -> bool) -> Option<&Arc<Handler>> {
+        let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && fits(handler);
         let routes = self.routes.iter().chain(self.custom.routes());
         let here = routes.clone().find_map(|route| route.get(key).filter(answers));
         let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(answers);
         // The handler's first version may be on trial.
         let on_trial = || routes.clone().flat_map(|route| &route.canaries);
         here.or_else(stable)
-            .or_else(|| on_trial().map(|canary| &canary.handler).find(answers))
+            .or_else(|| on_trial().map(|canary| &canary.handler).find(&answers))
     }
 
     /// All interfaces with a stable version, and that version. [`Interface::Event`] comes again for each pattern that

@@ -38,6 +38,14 @@ settings! {
         outbound_bytes_per_second: usize = 32 * MIB, Size(KIB, GIB);
         /// HTTP requests that its handlers send in a second, on average; twice as many may come at once.
         http_requests_per_second: usize = 100, Count(1, 1_000_000);
+        /// Requests of its handlers that are sent or answered at once, on each node; further ones wait.
+        requests_at_once: usize = 16, Count(1, 10_000);
+        /// Bytes of the bodies of its handlers' requests and of their answers in a second.
+        request_bytes_per_second: usize = 4 * MIB, Size(KIB, GIB);
+        /// How long one attempt of a request goes on at most, the whole of its answer included.
+        request_time: Duration = secs(600), Time(secs(1), secs(86_400));
+        /// How long requests that have failed are kept for the operator.
+        dead_letters_kept: Duration = secs(7 * 86_400), Time(secs(60), secs(365 * 86_400));
         /// Bytes of its events that wait for their handlers or are being handled.
         queued_bytes: usize = 64 * MIB, Size(MIB, 64 * GIB);
         /// Bytes of what its events do that are on the way to the store and to clients; further events wait.
@@ -105,6 +113,10 @@ pub struct TenantSettings {
     pub instances: Arc<Semaphore>,
     /// The budget of bytes that its handlers log.
     pub log: LogBudget,
+    /// One permit for each request of its handlers that may be under way.
+    pub requests: Arc<Semaphore>,
+    /// The budget of bytes of those requests and their answers.
+    pub request_bytes: Budget,
     /// The budget of HTTP requests.
     pub http: TokenBucket,
     /// The budget of bytes written.
@@ -132,6 +144,8 @@ impl TenantSettings {
             events: Budget::new(quota.events_per_second, quota.event_burst),
             cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
+            requests: Arc::new(Semaphore::new(quota.requests_at_once)),
+            request_bytes: Budget::of_bytes(quota.request_bytes_per_second),
             log: LogBudget::new(quota.log_bytes_per_second),
             http: TokenBucket::new(
                 quota.http_requests_per_second,

@@ -43,7 +43,7 @@ pub use past::{PAGE_BYTES, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
 pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
 pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
-pub use write_set::{KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
+pub use write_set::{DueKind, KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
 
 /// Reads messages and keys. A read sees every commit that has returned before it began.
 #[async_trait::async_trait]

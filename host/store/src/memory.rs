@@ -283,11 +283,12 @@ impl Tenant {
                     },
                 ),
             )),
-            Write::TimerSet { key, value, due_at } => {
+            Write::DueSet { key, value, due_at } => {
                 let is_new = !self.kv.contains_key(key);
                 let count = self.kv.keys().filter(|other| other.handler == key.handler).count() as u64;
-                if is_new && count >= quota.timers {
-                    return Err(Rejected::QuotaExceeded(QuotaKind::Timers));
+                let (most, kind) = quota.due_keys(&key.handler);
+                if is_new && count >= most {
+                    return Err(Rejected::QuotaExceeded(kind));
                 }
                 let value = Value {
                     bytes: value.clone(),

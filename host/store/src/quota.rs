@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::write_set::DueKind;
+
 use parlance_types::settings::{Count, GIB, KIB, MIB, Size, settings};
 
 settings! {
@@ -16,6 +18,8 @@ settings! {
         rooms: u64 = 100_000, Count(1, 1_000_000_000);
         /// Timers that one handler has set.
         timers: u64 = 1000, Count(1, 1_000_000);
+        /// Requests of one handler that are not answered yet; as many that have failed are kept.
+        requests: u64 = 1000, Count(1, 1_000_000);
     }
 }
 
@@ -29,7 +33,16 @@ impl StorageQuota {
         kv_bytes: u64::MAX,
         rooms: u64::MAX,
         timers: u64::MAX,
+        requests: u64::MAX,
     };
+
+    /// How many keys with a due time a space may have, and what those are.
+    pub(super) fn due_keys(&self, space: &str) -> (u64, QuotaKind) {
+        match DueKind::of_space(space) {
+            Some((_, DueKind::Request | DueKind::DeadLetter)) => (self.requests, QuotaKind::Requests),
+            Some((_, DueKind::Timer)) | None => (self.timers, QuotaKind::Timers),
+        }
+    }
 }
 
 /// How much a tenant stores, counted as its [`StorageQuota`] is.
@@ -54,6 +67,8 @@ pub enum QuotaKind {
     Rooms,
     /// [`StorageQuota::timers`]
     Timers,
+    /// [`StorageQuota::requests`]
+    Requests,
 }
 
 impl fmt::Display for QuotaKind {
@@ -63,6 +78,7 @@ impl fmt::Display for QuotaKind {
             Self::KvBytes => "key-value data",
             Self::Rooms => "rooms",
             Self::Timers => "timers",
+            Self::Requests => "requests that are not answered yet",
         })
     }
 }

@@ -57,8 +57,8 @@ pub enum Write {
     },
     /// Sets a key that is due at some time: the store lists it among the [due](crate::Schedule::due_keys) ones from then on.
     /// [`KvDelete`](Self::KvDelete) removes it.
-    TimerSet {
-        /// The key, of [`KvKey::timer`].
+    DueSet {
+        /// The key: of [`KvKey::timer`], [`KvKey::request`] or [`KvKey::dead_letter`].
         key: KvKey,
         /// The new value.
         value: Vec<u8>,
@@ -108,21 +108,87 @@ pub struct KvKey {
 
 /// What follows the handler's name in the space of its timers. No handler's name has a `/`.
 const TIMERS: &str = "/timers";
+/// What follows it in the space of the progress of its requests.
+const REQUESTS: &str = "/requests";
+/// What follows it in the space of what its requests say.
+const REQUEST_CONTENTS: &str = "/request-contents";
+/// What follows it in the space of the requests that have failed.
+const DEAD_LETTERS: &str = "/dead-letters";
+
+/// What a key with a due time is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DueKind {
+    /// A timer.
+    Timer,
+    /// A request that is to be sent.
+    Request,
+    /// A request that has failed; when it is due it is deleted.
+    DeadLetter,
+}
+
+impl DueKind {
+    /// Splits the name of a space into the handler's name and what the space's keys with a due time are. `None` for a
+    /// space that has none.
+    #[must_use]
+    pub fn of_space(space: &str) -> Option<(&str, Self)> {
+        let spaces = [
+            (TIMERS, Self::Timer),
+            (REQUESTS, Self::Request),
+            (DEAD_LETTERS, Self::DeadLetter),
+        ];
+        let named = |(suffix, kind)| Some((space.strip_suffix(suffix)?, kind));
+        spaces.into_iter().find_map(named)
+    }
+}
 
 impl KvKey {
+    fn beside(handler: &str, space: &str, key: String) -> Self {
+        Self {
+            handler: format!("{handler}{space}").into(),
+            key,
+        }
+    }
+
     /// The key of a handler's timer. Timers are keys with a due time, in a space that the handler's `kv` does not reach.
     #[must_use]
     pub fn timer(handler: &str, name: String) -> Self {
-        Self {
-            handler: format!("{handler}{TIMERS}").into(),
-            key: name,
-        }
+        Self::beside(handler, TIMERS, name)
+    }
+
+    /// The key of a handler's request: how far it has come. It has a due time, that of the next attempt.
+    #[must_use]
+    pub fn request(handler: &str, id: String) -> Self {
+        Self::beside(handler, REQUESTS, id)
+    }
+
+    /// The key of what a handler's request says.
+    #[must_use]
+    pub fn request_content(handler: &str, id: String) -> Self {
+        Self::beside(handler, REQUEST_CONTENTS, id)
+    }
+
+    /// The key of a handler's request that has failed.
+    #[must_use]
+    pub fn dead_letter(handler: &str, id: String) -> Self {
+        Self::beside(handler, DEAD_LETTERS, id)
     }
 
     /// The handler whose timer the key is, if it is one.
     #[must_use]
     pub fn timer_of(&self) -> Option<&str> {
         self.handler.strip_suffix(TIMERS)
+    }
+
+    /// The handler whose request the key is, if it is one.
+    #[must_use]
+    pub fn request_of(&self) -> Option<&str> {
+        self.handler.strip_suffix(REQUESTS)
+    }
+
+    /// The handler of whose request the key has the content, if it has.
+    #[must_use]
+    pub fn request_content_of(&self) -> Option<&str> {
+        self.handler.strip_suffix(REQUEST_CONTENTS)
     }
 }
 

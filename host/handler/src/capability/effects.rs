@@ -98,7 +98,7 @@ impl Effect {
         match self {
             Self::Write(write) => WRITE.saturating_add(match &**write {
                 Write::Append(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
-                Write::KvSet { value, .. } | Write::TimerSet { value, .. } => value.len(),
+                Write::KvSet { value, .. } | Write::DueSet { value, .. } => value.len(),
                 Write::MarkRead { .. } | Write::KvDelete { .. } | Write::KvIncrement { .. } => 0,
             }),
             Self::Emit { packet, .. } => OTHER.saturating_add(packet.bytes()),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
+use reqwest::Url;
 use serde_json::Value as Json;
 
 use parlance_types::settings::{Syntax, Texts, Value, ValueKind, settings};
@@ -52,6 +53,21 @@ impl ValueKind<Vec<HostPattern>> for Hosts {
 }
 
 impl Grants {
+    /// Whether a grant allows a request to the URL's server.
+    #[must_use]
+    pub fn covers(&self, url: &Url) -> bool {
+        let scheme = match url.scheme() {
+            "http" => HttpScheme::Http,
+            "https" => HttpScheme::Https,
+            _ => return false,
+        };
+        let plain = url.username().is_empty() && url.password().is_none();
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return false;
+        };
+        plain && self.http_to(scheme, host, port).is_some()
+    }
+
     /// The grant that allows a request to this server, if there is one. `host` is written as in a URL: a name, an IPv4
     /// address, or an IPv6 address in brackets.
     #[must_use]

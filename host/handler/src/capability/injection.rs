@@ -15,6 +15,8 @@ pub enum Capability {
     Presence,
     /// `timers`
     Timers,
+    /// `requests`
+    Requests,
     /// `wasi:http/outgoing-handler`
     Http,
 }

@@ -27,6 +27,8 @@ mod log;
 mod messages;
 mod presence;
 mod refusal;
+mod requests;
+mod response_parts;
 mod rooms;
 mod settings;
 mod tap;
@@ -46,6 +48,12 @@ pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
+pub use requests::{
+    DeadLetter, FailureReason, OutboundRequest, Parts, RequestOptions, RequestProgress, Response, ResponseFailure, ResponsePart,
+    ServerSentEvent,
+};
+pub(crate) use requests::header_map;
+pub use response_parts::{PartCutter, PartTooLarge};
 pub use tap::{HttpAnswer, HttpErrorName, HttpHead, HttpRequest, HttpTap, WasiTap};
 pub use timers::Timer;
 

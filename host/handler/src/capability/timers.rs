@@ -35,7 +35,7 @@ impl Timer {
     /// The write that sets the timer.
     #[must_use]
     pub fn write(&self, key: KvKey) -> Write {
-        Write::TimerSet {
+        Write::DueSet {
             key,
             // Numbers and text always become JSON.
             value: serde_json::to_vec(self).unwrap_or_default(),
@@ -118,7 +118,7 @@ mod tests {
             payload: "1".to_owned(),
         };
         let next = |now| match timer.end_turn(key.clone(), now) {
-            Write::TimerSet { due_at, value, .. } => (due_at, Timer::read(&value).unwrap().due),
+            Write::DueSet { due_at, value, .. } => (due_at, Timer::read(&value).unwrap().due),
             other => panic!("{other:?}"),
         };
         assert_eq!(next(10_000), (12_000, 12_000));

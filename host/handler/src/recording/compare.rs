@@ -232,7 +232,9 @@ fn group_of(effect: &RecordedEffect) -> Group {
         | RecordedEffect::IncrementKey { .. }
         | RecordedEffect::SetTimer { .. }
         | RecordedEffect::CancelTimer { .. } => Group::Keys,
-        RecordedEffect::Emit { .. } => Group::Emits,
+        RecordedEffect::Emit { .. } | RecordedEffect::SendRequest { .. } | RecordedEffect::CancelRequest { .. } => {
+            Group::Emits
+        }
         RecordedEffect::Join { .. }
         | RecordedEffect::Leave { .. }
         | RecordedEffect::SetPresence { .. }

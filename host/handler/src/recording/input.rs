@@ -4,7 +4,7 @@ use parlance_store::{ClientRef, RequestDigest};
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use crate::capability::Status;
+use crate::capability::{ResponsePart, Status};
 use crate::sandbox::{Change, HandlerInput, Interface};
 
 /// An event with its arguments, as a handler got them.
@@ -55,6 +55,14 @@ pub enum Input {
         name: String,
         due_ms: u64,
         payload: String,
+    },
+    /// `on-response.handle`
+    Response {
+        owner: String,
+        id: String,
+        tag: String,
+        number: u32,
+        part: ResponsePart,
     },
 }
 
@@ -157,6 +165,19 @@ impl Input {
                 due_ms,
                 payload: payload.clone(),
             },
+            HandlerInput::Response {
+                owner,
+                id,
+                tag,
+                number,
+                part,
+            } => Self::Response {
+                owner: owner.to_owned(),
+                id: id.to_owned(),
+                tag: tag.to_owned(),
+                number,
+                part: part.clone(),
+            },
         }
     }
 
@@ -231,6 +252,19 @@ impl Input {
                 name,
                 due_ms: *due_ms,
                 payload,
+            },
+            Self::Response {
+                owner,
+                id,
+                tag,
+                number,
+                part,
+            } => HandlerInput::Response {
+                owner,
+                id,
+                tag,
+                number: *number,
+                part,
             },
         }
     }

@@ -15,6 +15,7 @@ use super::event::{Context, Event};
 use super::input::Input;
 use super::mask_text::{JsonMask, is_secret_name, json, text, tokens};
 use super::outcome::{End, Outcome, RecordedAudience, RecordedEffect};
+use crate::capability::ResponsePart;
 
 /// Headers of an answer whose values stay: they describe the body.
 const PLAIN_HEADERS: [&str; 8] = [
@@ -89,6 +90,7 @@ fn input(input: &mut Input, with_content: bool) {
         }
         Input::ServerEvent { arguments, .. } => content.json(arguments),
         Input::Timer { payload, .. } => content.json(payload),
+        Input::Response { part, .. } => response_part(part, content),
         Input::Answer {
             arguments, attachments, ..
         } => {
@@ -100,6 +102,29 @@ fn input(input: &mut Input, with_content: bool) {
         | Input::Presence { .. }
         | Input::Join { .. }
         | Input::Leave { .. } => {}
+    }
+}
+
+fn response_part(part: &mut ResponsePart, content: Content) {
+    match part {
+        ResponsePart::Whole(response) | ResponsePart::Head(response) => {
+            headers(&mut response.headers);
+            let mut body = Blob(std::mem::take(&mut response.body));
+            content.value(&mut body);
+            response.body = body.0;
+        }
+        ResponsePart::Line(line) => content.text(line),
+        ResponsePart::Event(event) => content.text(&mut event.data),
+        ResponsePart::End | ResponsePart::Failed(_) => {}
+    }
+}
+
+/// Masks the headers that may be secrets or tell of users.
+fn headers(headers: &mut [(String, String)]) {
+    for (name, value) in headers {
+        if !PLAIN_HEADERS.contains(&&*name.to_ascii_lowercase()) {
+            text(value);
+        }
     }
 }
 
@@ -174,6 +199,13 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
             }
             RecordedEffect::SetKey { value, .. } => content.value(value),
             RecordedEffect::SetTimer { payload, .. } => content.json(payload),
+            RecordedEffect::SendRequest {
+                url, headers: own, body, ..
+            } => {
+                tokens(url);
+                headers(own);
+                content.value(body);
+            }
             RecordedEffect::Emit {
                 packet, attachments, ..
             } => {
@@ -183,6 +215,7 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
             RecordedEffect::SetData { data } => content.json(data),
             RecordedEffect::MarkRead { .. }
             | RecordedEffect::CancelTimer { .. }
+            | RecordedEffect::CancelRequest { .. }
             | RecordedEffect::DeleteKey { .. }
             | RecordedEffect::IncrementKey { .. }
             | RecordedEffect::Join { .. }
@@ -211,6 +244,12 @@ pub(super) fn ids(outcome: &mut Outcome) {
             | RecordedEffect::DeleteKey { key }
             | RecordedEffect::IncrementKey { key, .. } => text(key),
             RecordedEffect::SetTimer { name, .. } | RecordedEffect::CancelTimer { name } => text(name),
+            RecordedEffect::SendRequest { id, url, tag, .. } => {
+                text(id);
+                text(url);
+                text(tag);
+            }
+            RecordedEffect::CancelRequest { id } => text(id),
             RecordedEffect::Emit {
                 to, packet, question, ..
             } => {

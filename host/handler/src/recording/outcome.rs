@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use crate::capability::{Audience, Effect, Level, LogLine, Packet, Status, Timer};
+use crate::capability::{Audience, Effect, Level, LogLine, OutboundRequest, Packet, Parts, Status, Timer};
 use crate::sandbox::{CallOutcome, Failure, HandlerReply, TrapKind};
 use parlance_store::Write;
 
@@ -92,6 +92,21 @@ pub enum RecordedEffect {
     CancelTimer {
         name: String,
     },
+    SendRequest {
+        id: String,
+        method: String,
+        url: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        headers: Vec<(String, String)>,
+        body: Blob,
+        tag: String,
+        parts: Parts,
+        timeout_ms: u32,
+        attempts: u8,
+    },
+    CancelRequest {
+        id: String,
+    },
     DeleteKey {
         key: String,
     },
@@ -176,7 +191,7 @@ impl From<&CallOutcome> for Outcome {
                 Ok(reply) => End::from(reply),
                 Err(failure) => End::from(failure),
             },
-            effects: outcome.effects.iter().map(RecordedEffect::from).collect(),
+            effects: outcome.effects.iter().filter_map(RecordedEffect::of).collect(),
             logs: outcome.logs.lines().iter().map(RecordedLine::from).collect(),
             logs_cut: outcome.logs.was_cut(),
             not_joined: outcome.not_joined,
@@ -243,10 +258,11 @@ impl End {
     }
 }
 
-impl From<&Effect> for RecordedEffect {
-    fn from(effect: &Effect) -> Self {
-        match effect {
-            Effect::Write(write) => Self::from(&**write),
+impl RecordedEffect {
+    /// What a handler has asked for; `None` for a write that follows from another one.
+    fn of(effect: &Effect) -> Option<Self> {
+        Some(match effect {
+            Effect::Write(write) => return Self::of_write(write),
             Effect::Emit { to, packet, question } => Self::Emit {
                 to: match to {
                     Audience::Room(room) => RecordedAudience::Room(room.to_string()),
@@ -265,13 +281,11 @@ impl From<&Effect> for RecordedEffect {
             Effect::Leave(room) => Self::Leave { room: room.to_string() },
             Effect::SetPresence(status) => Self::SetPresence { status: *status },
             Effect::SetData(data) => Self::SetData { data: data.to_string() },
-        }
+        })
     }
-}
 
-impl From<&Write> for RecordedEffect {
-    fn from(write: &Write) -> Self {
-        match write {
+    fn of_write(write: &Write) -> Option<Self> {
+        Some(match write {
             Write::Append(draft) => Self::Post {
                 id: draft.id.to_string(),
                 room: draft.room.to_string(),
@@ -281,12 +295,28 @@ impl From<&Write> for RecordedEffect {
                 rejects_repeated: draft.reject_repeated,
             },
             Write::MarkRead { id, .. } => Self::MarkRead { id: id.to_string() },
+            Write::KvSet { key, value, .. } if key.request_content_of().is_some() => {
+                let request = OutboundRequest::read(value)?;
+                Self::SendRequest {
+                    id: key.key.clone(),
+                    method: request.method,
+                    url: request.url,
+                    headers: request.headers,
+                    body: Blob(request.body),
+                    tag: request.tag,
+                    parts: request.parts,
+                    timeout_ms: request.timeout_ms,
+                    attempts: request.attempts,
+                }
+            }
             Write::KvSet { key, value, expires_at } => Self::SetKey {
                 key: key.key.clone(),
                 value: Blob(value.clone()),
                 expires_at: *expires_at,
             },
-            Write::TimerSet { key, value, due_at } => {
+            // What the request is comes with its content.
+            Write::DueSet { key, .. } if key.request_of().is_some() => return None,
+            Write::DueSet { key, value, due_at } => {
                 let timer = Timer::read(value);
                 Self::SetTimer {
                     name: key.key.clone(),
@@ -296,12 +326,14 @@ impl From<&Write> for RecordedEffect {
                 }
             }
             Write::KvDelete { key } if key.timer_of().is_some() => Self::CancelTimer { name: key.key.clone() },
+            Write::KvDelete { key } if key.request_of().is_some() => Self::CancelRequest { id: key.key.clone() },
+            Write::KvDelete { key } if key.request_content_of().is_some() => return None,
             Write::KvDelete { key } => Self::DeleteKey { key: key.key.clone() },
             Write::KvIncrement { key, by, .. } => Self::IncrementKey {
                 key: key.key.clone(),
                 by: *by,
             },
-        }
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use super::load::{Compiled, Handler};
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
 use super::reset::{Reset, ResetExports};
+use super::response;
 use super::wasi::{Ambient, Wasi};
 use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
@@ -309,6 +310,14 @@ impl Handler {
             } => {
                 let guest = exported(&self.compiled.exports.timer)?.load(&mut *store, &instance)?;
                 empty_reply(guest.call_handle(store, name, due_ms, payload).await)
+            }
+            HandlerInput::Response {
+                id, tag, number, part, ..
+            } => {
+                let guest = exported(&self.compiled.exports.response)?.load(&mut *store, &instance)?;
+                let headers = response::headers(part);
+                let part = response::lowered(part, &headers);
+                empty_reply(guest.call_handle(store, id, tag, number, part).await)
             }
             HandlerInput::Answer { tag, answer, .. } => {
                 let guest = exported(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;

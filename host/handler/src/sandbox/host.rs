@@ -6,7 +6,9 @@
 use super::bindings::parlance::chat as wit;
 use super::call::CallState;
 use super::meter::StopReason;
-use crate::capability::{AudienceRequest, Call, DraftRequest, Fault, Level, PresenceState, Status};
+use crate::capability::{
+    AudienceRequest, Call, DraftRequest, Fault, Level, Parts, PresenceState, RequestOptions, Status,
+};
 use parlance_store::Message;
 
 /// The result of a host function that cannot refuse. `Err` stops the guest.
@@ -167,6 +169,37 @@ impl wit::timers::Host for CallState {
 
     fn cancel(&mut self, name: String) -> GuestResult<()> {
         Ok(self.enter(name.len())?.cancel_timer(name).map_err(Into::into))
+    }
+}
+
+impl wit::requests::Host for CallState {
+    fn send(&mut self, request: wit::requests::Request, options: wit::requests::Options) -> GuestResult<String> {
+        let wit::requests::Request {
+            method,
+            url,
+            headers,
+            body,
+        } = request;
+        let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = method.len() + url.len() + header_bytes + body.len() + options.tag.len();
+        let options = RequestOptions {
+            tag: options.tag,
+            parts: match options.parts {
+                wit::requests::Parts::Whole => Parts::Whole,
+                wit::requests::Parts::Lines => Parts::Lines,
+                wit::requests::Parts::ServerSentEvents => Parts::ServerSentEvents,
+            },
+            timeout_ms: options.timeout_ms,
+            attempts: options.attempts,
+        };
+        let call = self.enter(bytes)?;
+        Ok(call
+            .send_request(&method, &url, headers, body, options)
+            .map_err(Into::into))
+    }
+
+    fn cancel(&mut self, id: String) -> GuestResult<()> {
+        Ok(self.enter(id.len())?.cancel_request(id).map_err(Into::into))
     }
 }
 

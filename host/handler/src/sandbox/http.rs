@@ -1,4 +1,5 @@
-//! `wasi:http/outgoing-handler`: a component's requests to the servers that its operator grants.
+//! A component's requests to the servers that its operator grants: those of `wasi:http/outgoing-handler`, and in
+//! [`outbound`] those that are sent after the commit.
 //!
 //! A request is sent only if a pattern of [`Grants`] covers its scheme, host and port. A
 //! name must resolve to public addresses, and the connection goes to an address that was checked. The client follows no
@@ -14,6 +15,7 @@ mod exchange;
 mod failure;
 mod fields;
 mod host_wait;
+mod outbound;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +27,12 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Capability, DnsLookupLimit, Grants, HostContext, HttpScheme, Level, WasiTap};
+use crate::capability::{Call, Capability, DnsLookupLimit, Grants, HostContext, Level, WasiTap};
 use body::ByteBudget;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
 pub(super) use host_wait::HostWait;
+pub use outbound::{OutboundAnswer, OutboundBody, OutboundError};
 
 /// Most bytes of a request's body that a guest may pass at once.
 const CHUNK: usize = 64 * 1024;
@@ -133,7 +136,7 @@ impl OutgoingHttp {
         // Check the URL as the client parses it: another parser might find another host in the same text.
         let url = Url::parse(&parts.uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         let denied = allowed.host_context.denies(Capability::Http);
-        if denied || !is_granted(&allowed.grants, &url) {
+        if denied || !allowed.grants.covers(&url) {
             let host = url.host_str().unwrap_or_default();
             let shown = host.get(..host.floor_char_boundary(HOST_SHOWN)).unwrap_or_default();
             self.denied.push(shown.to_owned());
@@ -158,20 +161,6 @@ impl OutgoingHttp {
         let timeouts = Timeouts::new(options, allowed.end);
         Ok(send(request_client, request, body, allowed.bytes.clone(), timeouts))
     }
-}
-
-/// Whether a grant covers the request's server.
-fn is_granted(grants: &Grants, url: &Url) -> bool {
-    let scheme = match url.scheme() {
-        "http" => HttpScheme::Http,
-        "https" => HttpScheme::Https,
-        _ => return false,
-    };
-    let plain = url.username().is_empty() && url.password().is_none();
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return false;
-    };
-    plain && grants.http_to(scheme, host, port).is_some()
 }
 
 /// The request's timeouts: the guest's, bounded by what is left of the event's time.
@@ -272,7 +261,7 @@ mod tests {
 
     fn granted(pattern: &str, url: &str) -> bool {
         let http = vec![pattern.parse().unwrap()];
-        Url::parse(url).is_ok_and(|url| is_granted(&Grants { http }, &url))
+        Url::parse(url).is_ok_and(|url| Grants { http }.covers(&url))
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::bindings::exports::parlance::chat as exports;
 use super::interface::Interface;
+use crate::capability::ResponsePart;
 
 /// An event with its arguments, one variant for each function that handlers export.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,15 @@ pub enum HandlerInput<'a> {
         due_ms: u64,
         payload: &'a String,
     },
+    /// `on-response.handle`
+    Response {
+        /// The name of the handler that has sent the request.
+        owner: &'a str,
+        id: &'a str,
+        tag: &'a str,
+        number: u32,
+        part: &'a ResponsePart,
+    },
 }
 
 impl<'a> HandlerInput<'a> {
@@ -63,7 +73,8 @@ impl<'a> HandlerInput<'a> {
             | Self::Event { .. }
             | Self::ServerEvent { .. }
             | Self::Answer { .. }
-            | Self::Timer { .. } => None,
+            | Self::Timer { .. }
+            | Self::Response { .. } => None,
         }
     }
 
@@ -72,7 +83,7 @@ impl<'a> HandlerInput<'a> {
     pub fn owner(&self) -> Option<&str> {
         match self {
             Self::Answer { asker, .. } => Some(asker),
-            Self::Timer { owner, .. } => Some(owner),
+            Self::Timer { owner, .. } | Self::Response { owner, .. } => Some(owner),
             _ => None,
         }
     }
@@ -80,7 +91,10 @@ impl<'a> HandlerInput<'a> {
     /// Whether no client has caused it.
     #[must_use]
     pub fn is_of_nobody(&self) -> bool {
-        matches!(self, Self::ServerEvent { .. } | Self::Timer { .. })
+        matches!(
+            self,
+            Self::ServerEvent { .. } | Self::Timer { .. } | Self::Response { .. }
+        )
     }
 
     /// The interface that handles it.
@@ -96,6 +110,7 @@ impl<'a> HandlerInput<'a> {
             Self::ServerEvent { .. } => Interface::ServerEvent,
             Self::Answer { .. } => Interface::Answer,
             Self::Timer { .. } => Interface::Timer,
+            Self::Response { .. } => Interface::Response,
         }
     }
 }

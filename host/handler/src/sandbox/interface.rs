@@ -23,11 +23,13 @@ pub enum Interface {
     Answer,
     /// `on-timer`
     Timer,
+    /// `on-response`
+    Response,
 }
 
 impl Interface {
     /// All interfaces.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Message,
         Self::Typing,
         Self::Receipt,
@@ -37,13 +39,14 @@ impl Interface {
         Self::ServerEvent,
         Self::Answer,
         Self::Timer,
+        Self::Response,
     ];
 
-    /// Whether events are routed by this interface. Answers and timers are not: they go to the handler that asked or set
-    /// them.
+    /// Whether events are routed by this interface. Answers, timers and responses are not: they go to the handler that
+    /// asked for them.
     #[must_use]
     pub fn is_routed(self) -> bool {
-        !matches!(self, Self::Answer | Self::Timer)
+        !matches!(self, Self::Answer | Self::Timer | Self::Response)
     }
 
     /// The interface's name in `wit/`.
@@ -65,6 +68,7 @@ impl Interface {
             Self::ServerEvent => "server_event",
             Self::Answer => "answer",
             Self::Timer => "timer",
+            Self::Response => "response",
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct ExportIndices {
     pub(super) answer: Option<exports::on_answer::GuestIndices>,
     pub(super) server_event: Option<exports::on_server_event::GuestIndices>,
     pub(super) timer: Option<exports::on_timer::GuestIndices>,
+    pub(super) response: Option<exports::on_response::GuestIndices>,
 }
 
 /// A compiled, linked and checked component. All handlers of the same bytes share it.
@@ -403,6 +404,7 @@ impl Sandbox {
             answer: exports::on_answer::GuestIndices::new(&pre).ok(),
             server_event: exports::on_server_event::GuestIndices::new(&pre).ok(),
             timer: exports::on_timer::GuestIndices::new(&pre).ok(),
+            response: exports::on_response::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -441,7 +443,7 @@ impl Sandbox {
     }
 
     /// The shared HTTP client, created when it is first needed.
-    fn http_client(&self) -> Result<HttpClient, LoadError> {
+    pub(super) fn http_client(&self) -> Result<HttpClient, LoadError> {
         if let Some(client) = self.http.get() {
             return Ok(client.clone());
         }
@@ -472,6 +474,7 @@ impl ExportIndices {
             answer, "on-answer";
             server_event, "on-server-event";
             timer, "on-timer";
+            response, "on-response";
         }
         Ok(())
     }
@@ -487,6 +490,7 @@ impl ExportIndices {
             Interface::Answer => self.answer.is_some(),
             Interface::ServerEvent => self.server_event.is_some(),
             Interface::Timer => self.timer.is_some(),
+            Interface::Response => self.response.is_some(),
         }
     }
 }

@@ -28,6 +28,7 @@ mod load;
 mod meter;
 mod outcome;
 mod reset;
+mod response;
 mod slots;
 mod stdio;
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod wasi;
 pub use cache::CacheError;
 pub use compile::{ChildError, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
+pub use http::{OutboundAnswer, OutboundBody, OutboundError};
 pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};
 pub use interface::Interface;

@@ -15,12 +15,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{Delivery, HubHandle, Undone, client_id_taken};
 use parlance_handler::capability::Effect;
 use parlance_scheduler::{Contention, yield_now};
-use parlance_store::{OutageLog, Rejected, StorageQuota, StoreError, WriteSet, WriteSetResult, Writer, Written};
+use parlance_store::{OutageLog, Rejected, StorageQuota, StoreError, Write, WriteSet, WriteSetResult, Writer, Written};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::TenantId;
 use pending_jobs::PendingJobs;
@@ -56,6 +56,7 @@ pub struct CommitJob {
 #[derive(Clone)]
 pub struct Committer {
     jobs: mpsc::UnboundedSender<CommitJob>,
+    due_written: watch::Sender<()>,
 }
 
 impl Committer {
@@ -68,9 +69,17 @@ impl Committer {
         contention: Arc<Contention>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (jobs, incoming) = mpsc::unbounded_channel();
+        let due_written = watch::Sender::new(());
+        let writing = due_written.clone();
         let task =
-            parlance_types::critical::spawn_critical("committer", run(store, metrics, batch, contention, incoming));
-        (Self { jobs }, task)
+            parlance_types::critical::spawn_critical("committer", run(store, metrics, batch, contention, incoming, writing));
+        (Self { jobs, due_written }, task)
+    }
+
+    /// Tells of each batch that has written a key which was due at once.
+    #[must_use]
+    pub fn due_written(&self) -> watch::Receiver<()> {
+        self.due_written.subscribe()
     }
 
     /// Queues a job behind the earlier jobs of its tenant, without waiting. The event counts as in flight on its
@@ -90,6 +99,7 @@ async fn run(
     batch: usize,
     contention: Arc<Contention>,
     mut incoming: mpsc::UnboundedReceiver<CommitJob>,
+    due_written: watch::Sender<()>,
 ) {
     let mut pending = PendingJobs::default();
     let mut jobs = Vec::with_capacity(batch);
@@ -107,6 +117,9 @@ async fn run(
         pending.fill(&mut jobs, batch);
         last = jobs.len();
         let results = write(&*store, &metrics, &mut outage, &jobs).await;
+        if results.is_ok() && jobs.iter().any(|job| writes_due(&job.delivery)) {
+            due_written.send_replace(());
+        }
         for (hub, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
             if hub.deliver(deliveries).is_err() {
                 tracing::error!("a tenant's hub is gone; its members are not told of what was committed");
@@ -179,6 +192,12 @@ async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jo
         }
     }
     results
+}
+
+/// Whether the event writes a key that is due at once.
+fn writes_due(event: &Delivery) -> bool {
+    let is_due = |write: &Arc<Write>| matches!(**write, Write::DueSet { due_at, .. } if due_at <= event.at_ms);
+    event.effects.iter().filter_map(Effect::write).any(is_due)
 }
 
 /// The writes of an event, which the store takes all or none of.

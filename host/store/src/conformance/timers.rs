@@ -4,7 +4,7 @@ use super::*;
 use crate::{DueSpace, QuotaKind};
 
 pub(crate) async fn a_handler_has_so_many_timers_and_no_more(store: Subject) {
-    let timer = |handler: &str, name: &str, due_at| Write::TimerSet {
+    let timer = |handler: &str, name: &str, due_at| Write::DueSet {
         key: KvKey::timer(handler, name.to_owned()),
         value: b"{}".to_vec(),
         due_at,
@@ -39,7 +39,7 @@ pub(crate) async fn a_handler_has_so_many_timers_and_no_more(store: Subject) {
 }
 
 pub(crate) async fn due_keys_come_in_their_order(store: Subject) {
-    let timer = |handler: &str, name: &str, due_at| Write::TimerSet {
+    let timer = |handler: &str, name: &str, due_at| Write::DueSet {
         key: KvKey::timer(handler, name.to_owned()),
         value: name.as_bytes().to_vec(),
         due_at,

@@ -48,7 +48,7 @@ const FIND_MESSAGES: &str = "SELECT w.n, m.room_id, m.seq, m.sent_at, coalesce(m
     FROM unnest($1::bigint[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS w (tenant_id, id, posted, n)
     JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id";
 
-const COUNT_TIMERS: &str =
+const COUNT_DUE_KEYS: &str =
     "SELECT w.n, (SELECT count(*) FROM kv k WHERE k.tenant_id = w.tenant_id AND k.handler = w.handler)
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, handler, n)";
 
@@ -79,8 +79,8 @@ struct Touched<'a> {
     messages: BTreeMap<(i64, MessageId), bool>,
     receipts: BTreeSet<ReceiptKey<'a>>,
     handler_locks: HandlerLocks,
-    /// The spaces of the timers that it sets.
-    timer_spaces: BTreeSet<(i64, &'a str)>,
+    /// The spaces of the keys with a due time that it sets.
+    due_spaces: BTreeSet<(i64, &'a str)>,
     /// What each event has read, with its tenant's row id.
     reads: Vec<(i64, &'a ReadSet)>,
 }
@@ -106,12 +106,12 @@ impl<'a> Touched<'a> {
                         touched.messages.entry((tenant, *id)).or_insert(false);
                         touched.receipts.insert((tenant, *id, user));
                     }
-                    Write::KvSet { key, .. } | Write::KvDelete { key } | Write::TimerSet { key, .. } => {
-                        // Timers are counted, and none may come meanwhile.
-                        let is_timer = matches!(&**write, Write::TimerSet { .. });
-                        touched.handler_locks.add(tenant, &key.handler, is_timer);
-                        if is_timer {
-                            touched.timer_spaces.insert((tenant, &key.handler));
+                    Write::KvSet { key, .. } | Write::KvDelete { key } | Write::DueSet { key, .. } => {
+                        // Keys with a due time are counted, and none may come meanwhile.
+                        let is_due = matches!(&**write, Write::DueSet { .. });
+                        touched.handler_locks.add(tenant, &key.handler, is_due);
+                        if is_due {
+                            touched.due_spaces.insert((tenant, &key.handler));
                         }
                         touched.keys.entry((tenant, key)).or_insert(false);
                     }
@@ -210,7 +210,7 @@ async fn load<'a>(
             vec![&receipt_tenants, &receipt_ids, &receipt_users],
         ));
     }
-    let spaces: Vec<(i64, &str)> = touched.timer_spaces.iter().copied().collect();
+    let spaces: Vec<(i64, &str)> = touched.due_spaces.iter().copied().collect();
     let (space_tenants, space_handlers): (Vec<i64>, Vec<&str>) = spaces.iter().copied().unzip();
     // After the locks, too.
     let columns = ReadColumns::of(touched.reads.iter().copied());
@@ -219,7 +219,7 @@ async fn load<'a>(
     statements.extend(read_keys);
     statements.extend(read_ranges);
     if !spaces.is_empty() {
-        statements.push(Statement::Prepared(COUNT_TIMERS, vec![&space_tenants, &space_handlers]));
+        statements.push(Statement::Prepared(COUNT_DUE_KEYS, vec![&space_tenants, &space_handlers]));
     }
     let not_rows = 2 + usize::from(locks.is_some());
     let mut results = connection.pipeline(statements).await?.into_iter().skip(not_rows);
@@ -269,7 +269,7 @@ async fn load<'a>(
     let (keys, ranges) = (next(reads_keys), next(reads_ranges));
     for row in next(!spaces.is_empty()) {
         let count = decode::get::<i64>(&row, 1)?.cast_unsigned();
-        state.timers.insert(*by_ordinal(&spaces, &row)?, count);
+        state.due_keys.insert(*by_ordinal(&spaces, &row)?, count);
     }
     let stored = columns.stored(touched.reads.iter().map(|(_, reads)| *reads), &keys, &ranges)?;
     Ok((state, stored))

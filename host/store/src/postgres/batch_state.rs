@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::key_reads::StoredReads;
 use crate::quota::{exceeded, message_bytes};
 use crate::{
-    Draft, FirstPost, KvKey, KvRange, QuotaKind, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write,
+    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write,
     WriteSet, WriteSetResult, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, UserId};
@@ -89,8 +89,8 @@ pub(super) struct BatchState<'a> {
     /// The keys that the database has before this batch.
     pub(super) stored_keys: HashSet<KvRowKey<'a>>,
     pub(super) usage: HashMap<i64, Usage>,
-    /// How many keys the spaces of timers have before this batch.
-    pub(super) timers: HashMap<(i64, &'a str), u64>,
+    /// How many keys the spaces of keys with a due time have before this batch.
+    pub(super) due_keys: HashMap<(i64, &'a str), u64>,
     pub(super) new_messages: Vec<NewMessage<'a>>,
     pub(super) new_receipts: Vec<NewReceipt<'a>>,
     undo: Vec<Undo<'a>>,
@@ -158,10 +158,11 @@ impl<'a> BatchState<'a> {
                 self.set((tenant, key), value, (expires_at.map(u64::cast_signed), None), quota)?;
                 Ok(Written::Done)
             }
-            Write::TimerSet { key, value, due_at } => {
+            Write::DueSet { key, value, due_at } => {
                 let at = (tenant, key);
-                if !self.kv.contains_key(&at) && self.timers_of(at) >= quota.timers {
-                    return Err(Rejected::QuotaExceeded(QuotaKind::Timers));
+                let (most, kind) = quota.due_keys(&key.handler);
+                if !self.kv.contains_key(&at) && self.due_keys_of(at) >= most {
+                    return Err(Rejected::QuotaExceeded(kind));
                 }
                 let due_at = i64::try_from(*due_at).unwrap_or(i64::MAX);
                 self.set(at, Cow::Borrowed(value.as_slice()), (None, Some(due_at)), quota)?;
@@ -259,8 +260,8 @@ impl<'a> BatchState<'a> {
         Ok(Written::Read { at, first: true })
     }
 
-    /// How many timers the handler has by now.
-    fn timers_of(&self, at: KvRowKey<'a>) -> u64 {
+    /// How many keys the space has by now.
+    fn due_keys_of(&self, at: KvRowKey<'a>) -> u64 {
         let is_same = |other: &&KvRowKey<'a>| other.0 == at.0 && other.1.handler == at.1.handler;
         let added = self
             .kv
@@ -274,7 +275,7 @@ impl<'a> BatchState<'a> {
             .filter(is_same)
             .filter(|key| !self.kv.contains_key(*key))
             .count();
-        let stored = self.timers.get(&(at.0, &*at.1.handler)).copied().unwrap_or(0);
+        let stored = self.due_keys.get(&(at.0, &*at.1.handler)).copied().unwrap_or(0);
         (stored + added as u64).saturating_sub(removed as u64)
     }
 

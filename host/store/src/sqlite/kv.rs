@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::reader::{Walk, live, range};
 use super::usage_cache::UsageCache;
 use super::writer::WriteError;
-use crate::{KvKey, QuotaKind, ReadSet, Rejected, Usage, ValueDigest, WriteSet, Written, counter};
+use crate::{KvKey, ReadSet, Rejected, StorageQuota, Usage, ValueDigest, WriteSet, Written, counter};
 
 /// The most expired keys that one sweep removes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 200;
@@ -53,7 +53,7 @@ pub(super) fn replace(
 ) -> Result<(), WriteError> {
     let (before, after) = (size(db, tenant, key)?, (key.key.len() + value.len()) as u64);
     if times.due_at.is_some() && before == 0 {
-        check_timers(db, tenant, key, write_set.quota.timers)?;
+        check_due_keys(db, tenant, key, write_set.quota)?;
     }
     match after.checked_sub(before) {
         Some(more) => {
@@ -68,14 +68,15 @@ pub(super) fn replace(
     Ok(set(db, tenant, key, value, times)?)
 }
 
-/// Rejects one more timer where a handler has as many as it may.
-fn check_timers(db: &Connection, tenant: i64, key: &KvKey, most: u64) -> Result<(), WriteError> {
+/// Rejects one more key with a due time where a handler has as many as it may.
+fn check_due_keys(db: &Connection, tenant: i64, key: &KvKey, quota: StorageQuota) -> Result<(), WriteError> {
+    let (most, kind) = quota.due_keys(&key.handler);
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let count: i64 = db
         .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM kv WHERE tenant_id = ?1 AND handler = ?2 LIMIT ?3)")?
         .query_row(params![tenant, &*key.handler, most], |row| row.get(0))?;
     if count >= most {
-        return Err(Rejected::QuotaExceeded(QuotaKind::Timers).into());
+        return Err(Rejected::QuotaExceeded(kind).into());
     }
     Ok(())
 }

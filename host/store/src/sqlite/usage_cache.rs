@@ -33,7 +33,7 @@ fn upper_bound(writes: &[Arc<Write>]) -> Usage {
                 upper_bound.message_bytes += message_bytes(&draft.content, draft.metadata.as_deref());
                 upper_bound.rooms += 1;
             }
-            Write::KvSet { key, value, .. } | Write::TimerSet { key, value, .. } => {
+            Write::KvSet { key, value, .. } | Write::DueSet { key, value, .. } => {
                 upper_bound.kv_bytes += (key.key.len() + value.len()) as u64
             }
             // A 64-bit number has at most 20 characters.

@@ -278,7 +278,7 @@ impl Batch<'_> {
                 kv::replace(db, usages, row, write_set, key, value, times)?;
                 Ok(Written::Done)
             }
-            Write::TimerSet { key, value, due_at } => {
+            Write::DueSet { key, value, due_at } => {
                 let row = self.rows.ensure_tenant(db, tenant)?;
                 let times = kv::Times {
                     expires_at: None,
@@ -426,7 +426,7 @@ impl Batch<'_> {
 
 fn can_reject(write: &Write) -> bool {
     match write {
-        Write::MarkRead { .. } | Write::KvIncrement { .. } | Write::TimerSet { .. } => true,
+        Write::MarkRead { .. } | Write::KvIncrement { .. } | Write::DueSet { .. } => true,
         Write::Append(draft) => draft.client.is_some(),
         Write::KvSet { .. } | Write::KvDelete { .. } => false,
     }

@@ -53,7 +53,7 @@ fn write_shown(write: &Write) -> Value {
             }
             json!({"set": set})
         }
-        Write::TimerSet { key, value, due_at } => {
+        Write::DueSet { key, value, due_at } => {
             let timer = Timer::read(value);
             let mut set = Map::new();
             set.insert("name".to_owned(), key.key.clone().into());

@@ -144,7 +144,7 @@ fn name(effect: &Effect) -> &'static str {
             Write::Append(_) => "post",
             Write::MarkRead { .. } => "mark-read",
             Write::KvSet { .. } => "kv-set",
-            Write::TimerSet { .. } => "timer-set",
+            Write::DueSet { .. } => "timer-set",
             Write::KvDelete { .. } => "kv-delete",
             Write::KvIncrement { .. } => "kv-increment",
         },

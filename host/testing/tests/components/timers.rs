@@ -139,7 +139,7 @@ fn a_refusal_or_a_trap_ends_the_turn_without_another_effect() {
     assert!(matches!(written(refused), Write::KvDelete { key } if key.key == "refused"));
     assert!(matches!(written(trapped), Write::KvDelete { key } if key.key == "trapped"));
     let next = START_MS + 1002;
-    assert!(matches!(written(often), Write::TimerSet { due_at, .. } if *due_at == next));
+    assert!(matches!(written(often), Write::DueSet { due_at, .. } if *due_at == next));
     assert!(fired(&host).is_empty());
     assert_eq!(text(&host, "fired/refused"), None);
     assert_eq!(host.advance(seconds(2)).len(), 2, "one that repeats has further turns");

@@ -1,9 +1,13 @@
-//! Finds timers that are due, and has their handlers run.
+//! Finds keys whose due time has come, and has done what they stand for: [`timers`] run their handlers, [`requests`] are
+//! sent, and requests that failed long ago are deleted.
 //!
-//! Each node looks for the handlers of its own slots ([`Schedule::own_slots`]) that have timers which are due, a few times a
-//! second. A task for each of them runs the timers one after another, in the order in which they are due; those of different
-//! handlers run at once. A timer that cannot be handled now, say because the tenant's budgets are used up, holds up the
-//! later ones of its handler and nobody else's.
+//! Each node looks for the handlers of its own slots ([`Schedule::own_slots`]) that have such keys, a few times a second, and
+//! at once when an event of its own has written one that is due. A task for each handler and kind does the rest; those of
+//! different handlers run at once.
+
+mod exchange;
+mod requests;
+mod timers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,42 +18,43 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::control::Control;
-use crate::dispatch::{Fired, Services, Session, now_ms};
-use parlance_store::{DueSpace, OutageLog, Schedule, StoreError};
+use crate::dispatch::{Services, now_ms};
+use parlance_store::{DueKind, DueSpace, OutageLog, Schedule, StoreError, Writer};
 
-/// How often a node looks for timers that are due, hence how late they are at most on an idle server.
+/// How often a node looks for keys that are due, hence how late they are at most on an idle server.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Looking takes one part of so many of the time, also where a great many timers are due.
+/// Looking takes one part of so many of the time, also where a great many keys are due.
 const LOOK_SHARE: u32 = 10;
-/// Timers of one handler that are read at a time.
-const AT_A_TIME: u32 = 64;
-/// Handlers whose timers run at once. Those that wait for something count too, so that there is a bound.
+/// Handlers whose keys are handled at once. Those that wait for something count too, so that there is a bound.
 const HANDLERS_AT_ONCE: usize = 10_000;
 /// How often a node renews its lease before it ends.
 const RENEWALS: u32 = 3;
 /// How long a node that stops waits for the store to take it out of the list of nodes.
 const LEAVE_TIME: Duration = Duration::from_secs(1);
 
-/// What finding timers needs.
-pub struct Timers {
+/// What finding keys and handling them needs.
+#[derive(Clone)]
+pub struct DueKeys {
     /// Where they are.
     pub schedule: Arc<dyn Schedule>,
     /// Knows the tenants.
     pub control: Arc<Control>,
     /// What their events need.
     pub services: Arc<Services>,
-    /// How long another node waits before it takes over this one's timers.
+    /// Where dead letters are deleted.
+    pub writer: Arc<dyn Writer>,
+    /// How long another node waits before it takes over this one's keys.
     pub lease: Duration,
 }
 
 /// The running search. Ends when it is stopped or dropped.
-pub struct RunningTimers {
+pub struct RunningDueKeys {
     schedule: Arc<dyn Schedule>,
     node: String,
     task: AbortOnDropHandle<()>,
 }
 
-impl RunningTimers {
+impl RunningDueKeys {
     /// Stops, and lets other nodes take over at once.
     pub async fn stop(self) {
         drop(self.task);
@@ -58,16 +63,16 @@ impl RunningTimers {
     }
 }
 
-impl Timers {
+impl DueKeys {
     /// Starts looking.
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn start(self) -> Result<RunningTimers, getrandom::Error> {
+    pub fn start(self) -> Result<RunningDueKeys, getrandom::Error> {
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
         let node = id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Ok(RunningTimers {
+        Ok(RunningDueKeys {
             schedule: self.schedule.clone(),
             node: node.clone(),
             task: AbortOnDropHandle::new(tokio::spawn(self.run(node))),
@@ -80,6 +85,7 @@ impl Timers {
         let mut space_of: HashMap<Id, DueSpace> = HashMap::new();
         let mut outage = OutageLog::of_reads();
         let mut slots: (Vec<u16>, Option<Instant>) = (Vec::new(), None);
+        let mut written = self.services.committer.due_written();
         loop {
             // A task that has panicked has ended too.
             while let Some(ended) = tasks.try_join_next_with_id() {
@@ -94,19 +100,27 @@ impl Timers {
                     outage.succeeded(std::time::Instant::now());
                     for space in spaces {
                         if at_work.len() < HANDLERS_AT_ONCE && at_work.insert(space.clone()) {
-                            let task = fire(
-                                self.schedule.clone(),
-                                self.control.clone(),
-                                self.services.clone(),
-                                space.clone(),
-                            );
+                            let task = self.clone().handle(space.clone());
                             space_of.insert(tasks.spawn(task).id(), space);
                         }
                     }
                 }
                 Err(error) => outage.failed(&error, 1, std::time::Instant::now()),
             }
-            tokio::time::sleep(LOOK_EVERY.max(began.elapsed().saturating_mul(LOOK_SHARE))).await;
+            let pause = began.elapsed().saturating_mul(LOOK_SHARE);
+            tokio::time::sleep(pause).await;
+            // An error means that the committer has gone, with which the server ends.
+            let _ = tokio::time::timeout(LOOK_EVERY.saturating_sub(pause), written.changed()).await;
+        }
+    }
+
+    /// Does what the keys of a space stand for, until none is due or some are to be tried again later.
+    async fn handle(self, space: DueSpace) {
+        match DueKind::of_space(&space.handler) {
+            Some((_, DueKind::Timer)) => timers::fire_all(&self, &space).await,
+            Some((_, DueKind::Request)) => requests::send_all(&self, &space).await,
+            Some((_, DueKind::DeadLetter)) => requests::delete_dead_letters(&self, &space).await,
+            None => tracing::error!(space = &*space.handler, "keys are due of which nobody knows what they are"),
         }
     }
 
@@ -118,38 +132,4 @@ impl Timers {
         }
         self.schedule.due_spaces(&slots.0, now_ms()).await
     }
-}
-
-/// Handles the timers of one handler, one after another, until none is due or one is to be tried later.
-async fn fire(schedule: Arc<dyn Schedule>, control: Arc<Control>, services: Arc<Services>, space: DueSpace) {
-    let wait = loop {
-        // The store's outage is reported by who looks.
-        let Ok(due) = schedule.due_keys(&space, now_ms(), AT_A_TIME).await else {
-            break LOOK_EVERY;
-        };
-        if due.is_empty() {
-            return;
-        }
-        // A tenant that this node does not serve was deleted, or is not known here yet.
-        let tenant = control.served_by_name(&space.tenant).await;
-        let Some(session) = tenant.and_then(|tenant| Session::for_timers(tenant, services.clone())) else {
-            break Fired::WITHOUT_HANDLER;
-        };
-        let mut later = None;
-        for due in due {
-            match session.fire(due).await {
-                Some(Fired::Ended) => {}
-                Some(Fired::Later(after)) => {
-                    later = Some(after);
-                    break;
-                }
-                None => return,
-            }
-        }
-        if let Some(after) = later {
-            break after;
-        }
-    };
-    // Without the session, which would keep a tenant that is being deleted.
-    tokio::time::sleep(wait).await;
 }
