@@ -29,6 +29,7 @@ macro_rules! world {
                     "parlance:chat/log@0.1.0": crate::bindings::capabilities::parlance::chat::log,
                     "parlance:chat/refusal@0.1.0": crate::bindings::capabilities::parlance::chat::refusal,
                     "parlance:chat/timers@0.1.0": crate::bindings::capabilities::parlance::chat::timers,
+                    "parlance:chat/requests@0.1.0": crate::bindings::capabilities::parlance::chat::requests,
                 },
             });
         }
@@ -74,4 +75,8 @@ world!(
 world!(
     /// `on-timer`.
     timer, "timer-handler", "export_on_timer"
+);
+world!(
+    /// `on-response`.
+    response, "response-handler", "export_on_response"
 );

@@ -1,7 +1,7 @@
 //! Exports a handler's traits from the component.
 
 /// Exports a type as the component's handler for the named interfaces: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`. The type must implement the trait of each.
+/// `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`. The type must implement the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -71,6 +71,11 @@ macro_rules! __export {
         $crate::__export_as!(timer, on_timer, export_on_timer,
             (name: String, due_ms: u64, payload: String) -> Result<(), $crate::Rejection>,
             <$handler as $crate::TimerHandler>::handle(&name, due_ms, $crate::Payload::new(payload)));
+    };
+    (response, $handler:ty) => {
+        $crate::__export_as!(response, on_response, export_on_response,
+            (id: String, tag: String, number: u32, part: $crate::ResponsePart) -> Result<(), $crate::Rejection>,
+            <$handler as $crate::ResponseHandler>::handle(&id, &tag, number, part));
     };
     (server_event, $handler:ty) => {
         $crate::__export_as!(server_event, on_server_event, export_on_server_event,

@@ -9,17 +9,22 @@ mod export;
 mod keys;
 mod macros;
 mod panic;
+mod request;
 
 pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message, Rejection};
 pub use bindings::capabilities::parlance::chat::{
-    ambient, broadcast, identity, kv, log, messages, presence, refusal, rooms, settings, timers,
+    ambient, broadcast, identity, kv, log, messages, presence, refusal, requests, rooms, settings, timers,
 };
 pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
 pub use bindings::presence::exports::parlance::chat::on_presence::Change;
+pub use bindings::response::exports::parlance::chat::on_response::{
+    Failure, Head, Part as ResponsePart, Reason, Response, ServerSentEvent,
+};
 pub use bindings::room::exports::parlance::chat::on_room::Request;
 pub use convert::{Arguments, Payload, Placeholder, ask, emit, rate_limited, set_timer};
 pub use keys::{Key, Map, Set};
+pub use request::HttpRequest;
 pub use serde::{self, Deserialize, Serialize};
 
 #[doc(hidden)]
@@ -118,4 +123,14 @@ pub trait TimerHandler {
     /// # Errors
     /// A rejection is only logged; it ends the timer, or this turn of one that repeats.
     fn handle(name: &str, due_ms: u64, payload: Payload) -> Result<(), Rejection>;
+}
+
+/// Handles the answers to the handler's requests ([`HttpRequest`], [`requests`]).
+pub trait ResponseHandler {
+    /// A part of the answer to the request with this id and tag. `number` counts the parts: 0, 1, 2 … No client causes it,
+    /// so calls that act for one are denied or find nothing.
+    ///
+    /// # Errors
+    /// A rejection is only logged; it ends the request.
+    fn handle(id: &str, tag: &str, number: u32, part: ResponsePart) -> Result<(), Rejection>;
 }

@@ -4,8 +4,8 @@
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{
-    Arguments, Context, EventHandler, Payload, Rejection, Serialize, TimerHandler, TypingHandler, ambient, emit, kv,
-    log, rooms, timers,
+    Arguments, Context, EventHandler, HttpRequest, Payload, Rejection, ResponseHandler, ResponsePart, Serialize,
+    TimerHandler, TypingHandler, ambient, emit, kv, log, requests, rooms, timers,
 };
 use serde_json::{Value, json};
 
@@ -69,6 +69,31 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
             let due = ambient::now_ms().saturating_add(operation[2].as_u64().unwrap_or(0));
             json!(timers::set(key, due, operation[3].as_u64(), &operation[4].to_string())?)
         }
+        // `["request", URL, TAG, {parts, body, timeout, attempts, headers}]`
+        "request" => {
+            let options = &operation[3];
+            let number = |name: &str| options[name].as_u64();
+            let mut request = match options["body"].as_str() {
+                Some(body) => HttpRequest::post(key).body(body),
+                None => HttpRequest::new(options["method"].as_str().unwrap_or("GET"), key),
+            };
+            for (name, value) in options["headers"].as_object().into_iter().flatten() {
+                request = request.header(name, value.as_str().unwrap_or_default());
+            }
+            request = match options["parts"].as_str() {
+                Some("lines") => request.lines(),
+                Some("events") => request.server_sent_events(),
+                _ => request,
+            };
+            if let Some(timeout) = number("timeout") {
+                request = request.timeout(std::time::Duration::from_millis(timeout));
+            }
+            if let Some(attempts) = number("attempts") {
+                request = request.attempts(u8::try_from(attempts).unwrap_or(u8::MAX));
+            }
+            json!(request.tag(text(2)).send()?)
+        }
+        "cancel-request" => json!(requests::cancel(key)?),
         "cancel-timer" => json!(timers::cancel(key)?),
         "leave" => json!(rooms::leave(key)?),
         "random" => json!(ambient::random_u64() % 1000),
@@ -102,6 +127,35 @@ impl TimerHandler for Keys {
     }
 }
 
+/// Each part adds 1 to the key `answered/TAG/NUMBER`, and is told to the room `responses`. A tag with `refuse`, `trap` or
+/// `wait` in it does so.
+impl ResponseHandler for Keys {
+    fn handle(id: &str, tag: &str, number: u32, part: ResponsePart) -> Result<(), Rejection> {
+        kv::increment(&format!("answered/{tag}/{number}"), 1)?;
+        let shown = match &part {
+            ResponsePart::Whole(response) => json!({"whole": response.text(), "status": response.status}),
+            ResponsePart::Head(head) => json!({"head": head.status}),
+            ResponsePart::Line(line) => json!({ "line": line }),
+            ResponsePart::Event(event) => json!({"event": event.event, "data": event.data, "id": event.id}),
+            ResponsePart::End => json!("end"),
+            ResponsePart::Failed(failure) => {
+                json!({"failed": format!("{:?}", failure.reason), "message": failure.message, "attempts": failure.attempts})
+            }
+        };
+        emit(&Audience::Room("responses".into()), "response", &(id, tag, number, shown))?;
+        if tag.contains("trap") {
+            run(&json!(["loop"]))?;
+        }
+        if tag.contains("refuse") {
+            return Err(Rejection::Denied("as asked".into()));
+        }
+        if let Some(url) = tag.strip_prefix("again ") {
+            HttpRequest::get(url).tag("second").send()?;
+        }
+        Ok(())
+    }
+}
+
 /// The handler of typing is this one too, so both have the same keys.
 impl TypingHandler for Keys {
     fn handle(context: &Context, room: String, typing: bool) -> Result<(), Rejection> {
@@ -114,4 +168,4 @@ impl TypingHandler for Keys {
     }
 }
 
-parlance_guest::export!(Keys: event, timer, typing);
+parlance_guest::export!(Keys: event, timer, response, typing);
