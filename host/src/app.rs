@@ -231,7 +231,7 @@ fn descriptors_for_clients(config: &Config) -> Result<usize> {
 /// lowest priority.
 fn sandbox(config: &Config, is_development: bool) -> Result<Sandbox> {
     let compiler = if is_development {
-        Compiler::InProcess
+        Compiler::for_development()?
     } else {
         Compiler::Child(own_program()?)
     };

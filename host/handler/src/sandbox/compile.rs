@@ -8,19 +8,22 @@ mod child;
 mod compile_queue;
 mod component_limits;
 mod confinement;
+mod function_cache;
 mod negative_cache;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmtime::Engine;
 
 pub use child::{ChildError, compile_component};
 pub(super) use compile_queue::CompileQueue;
+use function_cache::FunctionCache;
 pub(super) use negative_cache::NegativeCache;
 
 use super::artefact::{Artefact, Parts};
 use super::backtrace::single_line;
-use super::engine::EngineLimits;
+use super::engine::{EngineError, EngineLimits, compiling_config};
 use super::lines;
 use super::load::LoadError;
 use super::reset::{self, Shifts};
@@ -37,8 +40,26 @@ pub enum Compiler {
     /// In this process, without limits: for trusted components, and for tools.
     #[default]
     InProcess,
+    /// In this process, by [`Compiler::for_development`].
+    Development(Engine),
     /// In a child process that runs this program, the `parlance` binary.
     Child(PathBuf),
+}
+
+impl Compiler {
+    /// Compiles in this process, and keeps functions in memory: a component that has changed a little is compiled in a
+    /// part of the time.
+    ///
+    /// # Errors
+    /// When the engine cannot be set up.
+    pub fn for_development() -> Result<Self, EngineError> {
+        let setup = |error| EngineError::Setup(format!("{error:#}"));
+        let mut config = compiling_config();
+        config
+            .enable_incremental_compilation(Arc::new(FunctionCache::default()))
+            .map_err(setup)?;
+        Engine::new(&config).map(Self::Development).map_err(setup)
+    }
 }
 
 /// Compiles a component whose header has been checked, to at most `code_max` bytes. Its source lines are left out if they
@@ -53,8 +74,12 @@ pub(super) fn compile(
     code_max: usize,
     bytes: &[u8],
 ) -> Result<Artefact, LoadError> {
+    let engine = match compiler {
+        Compiler::Development(engine) => engine,
+        Compiler::InProcess | Compiler::Child(_) => engine,
+    };
     let Parts { code, shifts, lines } = match compiler {
-        Compiler::InProcess => {
+        Compiler::InProcess | Compiler::Development(_) => {
             component_limits::check(bytes).map_err(|error| error.into_load_error())?;
             let (code, shifts) =
                 precompile(engine, bytes).map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;

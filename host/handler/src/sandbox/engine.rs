@@ -229,9 +229,14 @@ fn background_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
 }
 
-/// An engine that compiles code for [`Sandbox`]'s engine and runs none, so it needs no pool.
+/// An engine that compiles code for [`Sandbox`]'s engine and runs none.
 pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config(None))
+    Engine::new(&compiling_config())
+}
+
+/// The configuration of such an engine, which needs no pool.
+pub(super) fn compiling_config() -> Config {
+    config(None)
 }
 
 fn config(pool: Option<PoolingAllocationConfig>) -> Config {
