@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/tests/.venv/bin:$(PATH)
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # The examples in Rust.
-EXAMPLES := examples/moderation examples/polls examples/private-rooms examples/reminders examples/slow-mode
+EXAMPLES := examples/assistant examples/moderation examples/polls examples/private-rooms examples/reminders examples/slow-mode
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 # A program of the workspace, on the dependencies that `cargo build --workspace` makes. With --package instead, cargo

@@ -28,7 +28,7 @@ fi
 
 cargo build --workspace "${LOCKED[@]}"
 # One directory for all: they share the standard library, the kit and what it uses.
-for guests in tests/guests examples/slow-mode examples/private-rooms examples/polls examples/reminders; do
+for guests in tests/guests examples/slow-mode examples/private-rooms examples/polls examples/reminders examples/assistant; do
     "$TARGET/debug/parlance-build" --locked --workspace "$guests" --root . --target-dir "$TARGET/guests" \
         --out "$TARGET/test-guests"
 done

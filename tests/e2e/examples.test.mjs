@@ -9,6 +9,7 @@ import { connect } from './lib/client.mjs';
 import { listen } from './lib/http.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, Process, startServer, temporaryDirectory } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const EXAMPLES = resolve(import.meta.dirname, '../../examples');
 /** How many events come at once. */
@@ -222,4 +223,46 @@ test('ask-bot: a question goes to the service that is granted, and its answer is
   await alice.post('general', 'thanks');
   assert.deepEqual((await alice.history('general')).map(({ seq }) => seq), [1, 2, 3, 4, 5]);
   await server.waitForOutput(/the service cannot be asked: the request failed: HttpResponseTimeout/);
+});
+
+test('assistant: an answer is heard word by word, goes on where it broke off, and can be stopped', async () => {
+  const asked = [];
+  let word = () => {};
+  const authority = await listen(async (request, response) => {
+    if (request.url === '/topics') return void response.end(JSON.stringify({ topics: ['words'] }));
+    let body = '';
+    for await (const text of request.setEncoding('utf8')) body += text;
+    const { question } = JSON.parse(body);
+    const last = request.headers['last-event-id'];
+    asked.push([question, request.headers['idempotency-key'], last]);
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    const words = question.split(' ');
+    for (let n = last === undefined ? 0 : Number(last) + 1; n < words.length; n += 1) {
+      response.write(`id: ${n}\ndata: ${JSON.stringify(words[n])}\n\n`);
+      // It breaks off once, when its first word was heard; a question that never ends is for `stop`.
+      if (last === undefined) return void (word = () => request.socket.destroy());
+    }
+    response.end();
+  });
+  const server = await serve(await example('assistant', { isRust: true }), (config) => {
+    config.grants.http = [`http://${authority}`];
+    config.handlers.assistant.settings.service = `http://${authority}`;
+  });
+  const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
+  for (const client of [alice, bob]) await client.join('general');
+  const heard = (client) => client.received.filter(({ event }) => event === 'assistant').map(({ args: [{ kind, text }] }) => text ?? kind);
+  assertOne(await Promise.all([alice, bob].map((client) => client.ask('ask', { roomId: 'general', question: 'do you hear me' }))), 'conflict');
+  await bob.until(() => heard(bob).includes('do'), 'the first word');
+  word();
+  await bob.until(() => heard(bob).includes('ends'), 'the end', 20_000);
+  assert.deepEqual(heard(bob), ['begins', 'do', 'you', 'hear', 'me', 'ends']);
+  assert.deepEqual(asked.map(([question, , last]) => [question, last]), [['do you hear me', undefined], ['do you hear me', '0']]);
+  assert.equal(asked[0][1], asked[1][1], 'one key');
+
+  await alice.askOk('ask', { roomId: 'general', question: 'for ever and ever' });
+  await bob.until(() => heard(bob).includes('for'), 'the first word');
+  await bob.askOk('stop', 'general');
+  assert.deepEqual(heard(bob).slice(-3), ['begins', 'for', 'ends']);
+  assertFailed(await bob.ask('stop', 'general'), 'not-found');
+  await eventually(async () => (await alice.askOk('topics')).topics?.[0] === 'words', 'the topics');
 });

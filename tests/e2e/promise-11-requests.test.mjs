@@ -10,6 +10,8 @@ import { startService } from './lib/service.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const HANDLERS = { event: guest('keys') };
+/** How many requests the fleet sends; more than a test's are for a measurement. */
+const COUNT = Number(process.env.PARLANCE_REQUESTS ?? 300);
 const service = await startService();
 const CONFIG = { ...UNLIMITED, grants: { http: [`http://${service.authority}`] } };
 const server = await startServer({ config: CONFIG, handlers: HANDLERS });
@@ -162,9 +164,10 @@ test('promise 11: once in effect: requests survive kill -9', async () => {
 });
 
 test('promise 11: once in effect: requests on a fleet while nodes, the database, Redis and the service go', async () => {
-  const fleet = await startFleet({ nodes: 3, config: { grants: CONFIG.grants }, handlers: HANDLERS });
+  const quota = { ...UNLIMITED.quota, requests: COUNT, http_requests_per_second: 10_000, requests_at_once: 64 };
+  const fleet = await startFleet({ nodes: 3, config: { grants: CONFIG.grants, quota }, handlers: HANDLERS });
   const clients = await Promise.all(fleet.nodes.map((node, n) => connect(node, `user-${n}`)));
-  const tags = Array.from({ length: 300 }, (_, n) => `f${n}`);
+  const tags = Array.from({ length: COUNT }, (_, n) => `f${n}`);
   const draw = seededRandom(12);
   let away = false;
   service.fail = ({ body }) => {
@@ -178,7 +181,7 @@ test('promise 11: once in effect: requests on a fleet while nodes, the database,
     }
   }));
   const some = async (count) => eventually(async () => (await answered(clients[2], tags)).filter(Boolean).length > count, `${count} answers`, 60_000);
-  await some(20);
+  await some(COUNT / 15);
   await fleet.nodes[0].kill();
   away = true;
   await fleet.redis.stop();
@@ -188,7 +191,7 @@ test('promise 11: once in effect: requests on a fleet while nodes, the database,
   await fleet.redis.start();
   await fleet.nodes[1].kill();
   await clients[2].back().catch(() => {});
-  await eventually(async () => (await answered(clients[2], tags)).every(Boolean), 'all answers', 200_000);
+  await eventually(async () => (await answered(clients[2], tags)).every(Boolean), 'all answers', 200_000 + COUNT * 40);
   assert.deepEqual(await answered(clients[2], tags), tags.map(() => 1));
   service.fail = () => undefined;
 });

@@ -23,7 +23,7 @@ fi
 # parlance-js is a program of its own: it has the wasmtime, and with it the TLS, that its runtime of JavaScript was made for.
 echo "cargo-deny: guest-handlers/js/Cargo.toml: licenses sources"
 cargo deny --locked --manifest-path guest-handlers/js/Cargo.toml --config .cargo/deny.toml check licenses sources || failed=1
-for manifest in Cargo.toml guest-handlers/Cargo.toml tests/guests/Cargo.toml examples/{moderation,slow-mode,private-rooms,polls,reminders}/Cargo.toml; do
+for manifest in Cargo.toml guest-handlers/Cargo.toml tests/guests/Cargo.toml examples/{moderation,slow-mode,private-rooms,polls,reminders,assistant}/Cargo.toml; do
     echo "cargo-deny: $manifest: ${checks[*]}"
     cargo deny --locked --manifest-path "$manifest" --exclude parlance-js --config .cargo/deny.toml check "${checks[@]}" || failed=1
 done

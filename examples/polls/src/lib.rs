@@ -1,8 +1,12 @@
-//! Polls in rooms: the events `create-poll`, `vote`, `close-poll` and `show-poll`. Each user has one vote in a poll.
+//! Polls in rooms: the events `create-poll`, `vote`, `close-poll` and `show-poll`. Each user has one vote in a poll. A poll
+//! ends when its author closes it, or at its time, by a timer.
+
+use std::time::Duration;
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{
-    Arguments, Context, Deserialize, EventHandler, Fault, Map, Rejection, Serialize, ambient, emit, rooms,
+    Arguments, Context, Deserialize, EventHandler, Fault, Map, Payload, Rejection, Serialize, TimerHandler, ambient,
+    emit, rooms, set_timer, timers,
 };
 
 /// Longest question and option, in characters.
@@ -10,8 +14,15 @@ const QUESTION_CHARS: usize = 200;
 const OPTION_CHARS: usize = 60;
 /// Most options of a poll.
 const OPTIONS_MAX: usize = 10;
+/// Longest time until a poll closes by itself, in seconds.
+const SECONDS_MAX: u64 = 30 * 24 * 3600;
 
 struct Polls;
+
+/// What `create-poll` takes: room, question, options, and after how many seconds the poll closes.
+#[derive(Deserialize)]
+#[serde(crate = "parlance_guest::serde")]
+struct Create(String, String, Vec<String>, #[serde(default)] Option<u64>);
 
 /// A poll, as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -22,6 +33,9 @@ struct Poll {
     question: String,
     options: Vec<String>,
     is_open: bool,
+    /// When it closes by itself, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closes_at: Option<u64>,
 }
 
 /// A poll, as clients see it.
@@ -49,10 +63,7 @@ struct Answer {
 impl EventHandler for Polls {
     fn handle(context: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection> {
         let poll = match name {
-            "create-poll" => {
-                let (room, question, options) = arguments.parse()?;
-                Some(create(context, room, question, options)?)
-            }
+            "create-poll" => Some(create(context, arguments.parse()?)?),
             "vote" => {
                 let (id, option): (String, usize) = arguments.parse()?;
                 vote(context, &id, option)?;
@@ -90,12 +101,17 @@ fn votes(poll: &str) -> Map<i64> {
     Map::new(&["votes", poll])
 }
 
-fn create(context: &Context, room: String, question: String, options: Vec<String>) -> Result<View, Rejection> {
+fn create(context: &Context, Create(room, question, options, closes_after): Create) -> Result<View, Rejection> {
     let fits = |text: &String, most: usize| !text.trim().is_empty() && text.chars().count() <= most;
     let are_options = (2..=OPTIONS_MAX).contains(&options.len()) && options.iter().all(|each| fits(each, OPTION_CHARS));
     if !fits(&question, QUESTION_CHARS) || !are_options {
         return Err(Rejection::Invalid(format!(
             "a poll has a question of up to {QUESTION_CHARS} characters and 2 to {OPTIONS_MAX} options of up to {OPTION_CHARS}"
+        )));
+    }
+    if closes_after.is_some_and(|seconds| !(1..=SECONDS_MAX).contains(&seconds)) {
+        return Err(Rejection::Invalid(format!(
+            "a poll closes after 1 to {SECONDS_MAX} seconds, or when its author closes it"
         )));
     }
     if !rooms::joined(&room) {
@@ -108,7 +124,11 @@ fn create(context: &Context, room: String, question: String, options: Vec<String
         question,
         options,
         is_open: true,
+        closes_at: closes_after.map(|seconds| context.received_at + 1000 * seconds),
     };
+    if let Some(seconds) = closes_after {
+        set_timer(&id, Duration::from_secs(seconds), &())?;
+    }
     polls().insert(&id, &poll)?;
     let audience = Audience::Room(poll.room.clone());
     let view = view(id, poll, None)?;
@@ -140,12 +160,29 @@ fn close(context: &Context, id: String) -> Result<(), Rejection> {
         return Err(Rejection::Denied("only its author closes a poll".into()));
     }
     if poll.is_open {
-        let poll = Poll { is_open: false, ..poll };
-        polls().insert(&id, &poll)?;
-        let audience = Audience::Room(poll.room.clone());
-        emit(&audience, "poll-closed", &[view(id, poll, None)?])?;
+        if poll.closes_at.is_some() {
+            timers::cancel(&id)?;
+        }
+        end(id, poll)?;
     }
     Ok(())
+}
+
+fn end(id: String, poll: Poll) -> Result<(), Rejection> {
+    let poll = Poll { is_open: false, ..poll };
+    polls().insert(&id, &poll)?;
+    let audience = Audience::Room(poll.room.clone());
+    Ok(emit(&audience, "poll-closed", &[view(id, poll, None)?])?)
+}
+
+/// A poll's time has come.
+impl TimerHandler for Polls {
+    fn handle(id: &str, _: u64, _: Payload) -> Result<(), Rejection> {
+        match polls().get(id)?.filter(|poll| poll.is_open) {
+            Some(poll) => end(id.to_owned(), poll),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The poll with this id, if it is in a room that the user is in.
@@ -166,4 +203,4 @@ fn view(poll_id: String, poll: Poll, mine: Option<usize>) -> Result<View, Fault>
     })
 }
 
-parlance_guest::export!(Polls: event);
+parlance_guest::export!(Polls: event, timer);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::requests::{self, Options, Parts, Request};
-use crate::{Fault, Rejection, Response};
+use crate::{Fault, Rejection, Response, ServerSentEvent};
 
 /// A request to a web service, which is sent once the event is committed. What comes back goes to
 /// [`ResponseHandler`](crate::ResponseHandler).
@@ -140,5 +140,16 @@ impl Response {
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl ServerSentEvent {
+    /// Parses the data as JSON.
+    ///
+    /// # Errors
+    /// `invalid`, with what does not match and where.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
+        serde_json::from_str(&self.data)
+            .map_err(|error| Rejection::Invalid(format!("the event does not match: {error}")))
     }
 }

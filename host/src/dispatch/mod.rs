@@ -32,8 +32,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-pub use metrics::Metrics;
 pub use due::WITHOUT_HANDLER_RETRY;
+pub use metrics::Metrics;
 pub use packet::{ClientPacket, now_ms};
 pub use response::{PendingRequest, RequestEvent, Responded};
 pub use session::{Services, Session};

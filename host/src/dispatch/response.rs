@@ -148,7 +148,11 @@ async fn handle_part(
 
 /// Why a request counts as failed whose answer the handler has not taken.
 fn by_handler(error: &EventError) -> String {
-    format!("the handler did not take the answer: {} ({})", error.message, error.code.as_str())
+    format!(
+        "the handler did not take the answer: {} ({})",
+        error.message,
+        error.code.as_str()
+    )
 }
 
 /// Ends the request without its handler, and keeps it among those that have failed if it has.

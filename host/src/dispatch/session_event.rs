@@ -41,7 +41,12 @@ impl SessionEvent {
             Self::QuestionEnded(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
             Self::ServerEvent(text, _) => text.len(),
             // Of timers and requests there is one at a time.
-            Self::Timer(..) | Self::Request(..) | Self::Connected | Self::TypingExpired(_) | Self::LeaveRooms(_) | Self::Disconnected => 0,
+            Self::Timer(..)
+            | Self::Request(..)
+            | Self::Connected
+            | Self::TypingExpired(_)
+            | Self::LeaveRooms(_)
+            | Self::Disconnected => 0,
         }
     }
 }

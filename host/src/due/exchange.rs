@@ -346,7 +346,9 @@ fn status_error(status: u16) -> OutboundError {
 
 /// The time until the next attempt, after so many that have failed before this one.
 fn backoff(failed: u8, random: u64) -> Duration {
-    let whole = BACKOFF.saturating_mul(1_u32.checked_shl(u32::from(failed)).unwrap_or(u32::MAX)).min(BACKOFF_MAX);
+    let whole = BACKOFF
+        .saturating_mul(1_u32.checked_shl(u32::from(failed)).unwrap_or(u32::MAX))
+        .min(BACKOFF_MAX);
     let share = (random >> 11) as f64 / (1_u64 << 53) as f64;
     whole.mul_f64(1.0 - share / 2.0)
 }
@@ -370,7 +372,9 @@ mod tests {
     }
 
     fn resumed(parts: &[ResponsePart]) -> Resumed {
-        let progress = parts.iter().fold(RequestProgress::default(), |so_far, part| so_far.after(part));
+        let progress = parts
+            .iter()
+            .fold(RequestProgress::default(), |so_far, part| so_far.after(part));
         Resumed {
             handled: progress.handled,
             digest: progress.digest,

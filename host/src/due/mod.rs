@@ -120,7 +120,10 @@ impl DueKeys {
             Some((_, DueKind::Timer)) => timers::fire_all(&self, &space).await,
             Some((_, DueKind::Request)) => requests::send_all(&self, &space).await,
             Some((_, DueKind::DeadLetter)) => requests::delete_dead_letters(&self, &space).await,
-            None => tracing::error!(space = &*space.handler, "keys are due of which nobody knows what they are"),
+            None => tracing::error!(
+                space = &*space.handler,
+                "keys are due of which nobody knows what they are"
+            ),
         }
     }
 

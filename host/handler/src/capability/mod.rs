@@ -48,11 +48,11 @@ pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
-pub use requests::{
-    DeadLetter, FailureReason, OutboundRequest, Parts, RequestOptions, RequestProgress, Response, ResponseFailure, ResponsePart,
-    ServerSentEvent,
-};
 pub(crate) use requests::header_map;
+pub use requests::{
+    DeadLetter, FailureReason, OutboundRequest, Parts, RequestOptions, RequestProgress, Response, ResponseFailure,
+    ResponsePart, ServerSentEvent,
+};
 pub use response_parts::{PartCutter, PartTooLarge};
 pub use tap::{HttpAnswer, HttpErrorName, HttpHead, HttpRequest, HttpTap, WasiTap};
 pub use timers::Timer;

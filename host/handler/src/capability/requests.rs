@@ -461,7 +461,11 @@ mod tests {
                 body: Vec::new(),
             })
         };
-        let progress = |parts: &[ResponsePart]| parts.iter().fold(RequestProgress::default(), |so_far, part| so_far.after(part));
+        let progress = |parts: &[ResponsePart]| {
+            parts
+                .iter()
+                .fold(RequestProgress::default(), |so_far, part| so_far.after(part))
+        };
         let first = progress(&[head("now"), line("a"), line("b")]);
         assert_eq!(first, progress(&[head("later"), line("a"), line("b")]));
         assert_eq!(first.handled, 3);
@@ -498,7 +502,13 @@ mod tests {
     fn headers_of_the_connection_are_refused() {
         let one = |name: &str, value: &str| header_map(&[(name.to_owned(), value.to_owned())]);
         assert!(one("X-Own", "text").is_ok());
-        for (name, value) in [("Host", "x"), ("content-length", "1"), ("a b", "x"), ("x", "a\r\nb: c"), ("", "x")] {
+        for (name, value) in [
+            ("Host", "x"),
+            ("content-length", "1"),
+            ("a b", "x"),
+            ("x", "a\r\nb: c"),
+            ("", "x"),
+        ] {
             assert!(one(name, value).is_err(), "{name}: {value}");
         }
     }

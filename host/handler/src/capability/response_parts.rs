@@ -164,7 +164,10 @@ mod tests {
     }
 
     fn lines(parts: &[&str]) -> Vec<ResponsePart> {
-        parts.iter().map(|line| ResponsePart::Line((*line).to_owned())).collect()
+        parts
+            .iter()
+            .map(|line| ResponsePart::Line((*line).to_owned()))
+            .collect()
     }
 
     fn event(event: &str, data: &str, id: Option<&str>) -> ResponsePart {
@@ -178,17 +181,28 @@ mod tests {
     #[test]
     fn a_body_is_cut_into_lines() {
         let cutter = PartCutter::lines(100);
-        assert_eq!(cut(cutter.clone(), &[b"a\r\n\nb", b"c\nd"]), lines(&["a", "", "bc", "d"]));
+        assert_eq!(
+            cut(cutter.clone(), &[b"a\r\n\nb", b"c\nd"]),
+            lines(&["a", "", "bc", "d"])
+        );
         assert_eq!(cut(cutter.clone(), &[b"a\n"]), lines(&["a"]));
         assert_eq!(cut(cutter.clone(), &[]), lines(&[]));
-        assert_eq!(cut(cutter, &[b"a\rb\n"]), lines(&["a\rb"]), "only a line feed ends a line");
+        assert_eq!(
+            cut(cutter, &[b"a\rb\n"]),
+            lines(&["a\rb"]),
+            "only a line feed ends a line"
+        );
     }
 
     #[test]
     fn events_are_read_as_the_standard_says() {
         let cutter = PartCutter::events(100, None);
         let body = "\u{feff}data: one\ndata:two\n\nevent: x\r\nid: 7\rdata\r\n\r\n: comment\nretry: 5\n\ndata: y\nid\n\ndata: lost";
-        let expected = [event("message", "one\ntwo", None), event("x", "", Some("7")), event("message", "y", None)];
+        let expected = [
+            event("message", "one\ntwo", None),
+            event("x", "", Some("7")),
+            event("message", "y", None),
+        ];
         assert_eq!(cut(cutter.clone(), &[body.as_bytes()]), expected);
         let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
         assert_eq!(cut(cutter, &bytes), expected);
@@ -201,7 +215,10 @@ mod tests {
         let refused = |mut cutter: PartCutter, piece: &[u8]| cutter.push(piece, &mut Vec::new()) == Err(PartTooLarge);
         assert!(!refused(PartCutter::lines(4), b"1234\n1234\n"));
         assert!(refused(PartCutter::lines(4), b"12345"));
-        assert!(refused(PartCutter::events(8, None), b"data:1\ndata:2\ndata:3\ndata:4\ndata:5\n"));
+        assert!(refused(
+            PartCutter::events(8, None),
+            b"data:1\ndata:2\ndata:3\ndata:4\ndata:5\n"
+        ));
     }
 
     proptest! {

@@ -200,7 +200,10 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
             RecordedEffect::SetKey { value, .. } => content.value(value),
             RecordedEffect::SetTimer { payload, .. } => content.json(payload),
             RecordedEffect::SendRequest {
-                url, headers: own, body, ..
+                url,
+                headers: own,
+                body,
+                ..
             } => {
                 tokens(url);
                 headers(own);

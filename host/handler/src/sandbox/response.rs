@@ -6,9 +6,11 @@ use crate::capability::{FailureReason, ResponsePart};
 /// The headers of a part, as [`lowered`] needs them.
 pub(super) fn headers(part: &ResponsePart) -> Vec<(&str, &str)> {
     match part {
-        ResponsePart::Whole(response) | ResponsePart::Head(response) => {
-            response.headers.iter().map(|(name, value)| (&**name, &**value)).collect()
-        }
+        ResponsePart::Whole(response) | ResponsePart::Head(response) => response
+            .headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect(),
         _ => Vec::new(),
     }
 }

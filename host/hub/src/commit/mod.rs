@@ -71,8 +71,10 @@ impl Committer {
         let (jobs, incoming) = mpsc::unbounded_channel();
         let due_written = watch::Sender::new(());
         let writing = due_written.clone();
-        let task =
-            parlance_types::critical::spawn_critical("committer", run(store, metrics, batch, contention, incoming, writing));
+        let task = parlance_types::critical::spawn_critical(
+            "committer",
+            run(store, metrics, batch, contention, incoming, writing),
+        );
         (Self { jobs, due_written }, task)
     }
 

@@ -219,7 +219,10 @@ async fn load<'a>(
     statements.extend(read_keys);
     statements.extend(read_ranges);
     if !spaces.is_empty() {
-        statements.push(Statement::Prepared(COUNT_DUE_KEYS, vec![&space_tenants, &space_handlers]));
+        statements.push(Statement::Prepared(
+            COUNT_DUE_KEYS,
+            vec![&space_tenants, &space_handlers],
+        ));
     }
     let not_rows = 2 + usize::from(locks.is_some());
     let mut results = connection.pipeline(statements).await?.into_iter().skip(not_rows);

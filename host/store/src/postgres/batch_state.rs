@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::key_reads::StoredReads;
 use crate::quota::{exceeded, message_bytes};
 use crate::{
-    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write,
-    WriteSet, WriteSetResult, Written, counter,
+    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write, WriteSet,
+    WriteSetResult, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, UserId};
 

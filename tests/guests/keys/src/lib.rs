@@ -142,7 +142,11 @@ impl ResponseHandler for Keys {
                 json!({"failed": format!("{:?}", failure.reason), "message": failure.message, "attempts": failure.attempts})
             }
         };
-        emit(&Audience::Room("responses".into()), "response", &(id, tag, number, shown))?;
+        emit(
+            &Audience::Room("responses".into()),
+            "response",
+            &(id, tag, number, shown),
+        )?;
         if tag.contains("trap") {
             run(&json!(["loop"]))?;
         }

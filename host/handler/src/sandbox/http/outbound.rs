@@ -1,6 +1,6 @@
 //! Sends one attempt of a request that a handler has asked for with its effects (`requests.send`).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
@@ -63,7 +63,7 @@ pub struct OutboundAnswer {
     pub status: u16,
     /// Its headers; a value that is not UTF-8 has replacement characters.
     pub headers: Vec<(String, String)>,
-    /// After how long to try again, if the service says so in seconds.
+    /// After how long to try again, if the service says so.
     pub retry_after: Option<Duration>,
     /// Its body.
     pub body: OutboundBody,
@@ -125,12 +125,10 @@ impl Handler {
             .send(outgoing, lookups, &HostWait::default())
             .await
             .map_err(|error| OutboundError::from(&error))?;
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Ok(OutboundAnswer {
             status: response.status().as_u16(),
             headers: shown(response.headers()),
-            retry_after: seconds.map(Duration::from_secs),
+            retry_after: retry_after(response.headers(), SystemTime::now()),
             body: OutboundBody(response.bytes_stream().map_err(|error| error_code(&error)).boxed()),
         })
     }
@@ -147,9 +145,38 @@ impl Handler {
     }
 }
 
+/// What a `Retry-After` says: seconds, or a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
 fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
     let pair = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     headers.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_a_number_of_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let after = |value: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).unwrap())]);
+            retry_after(&headers, now).map(|after| after.as_secs())
+        };
+        assert_eq!(after(" 120 "), Some(120));
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:07 GMT"), Some(30));
+        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0), "it has passed");
+        assert_eq!(after("soon"), None);
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
 }
