@@ -1,11 +1,13 @@
 //! The events that a test dispatches.
 
-use parlance_handler::capability::{Status, Timer};
+use parlance_handler::capability::{ResponsePart, Status, Timer};
 use parlance_handler::recording::{Blob, Input, PresenceChange};
 use parlance_handler::sandbox::{Change, HandlerReply};
 use parlance_hub::Reply;
-use parlance_store::{DueKey, PastRange};
+use parlance_store::{DueKey, PastRange, Write};
 use serde_json::Value;
+
+use crate::requests::PendingRequest;
 
 /// The user who causes an event if the test does not name one.
 const DEFAULT_USER: &str = "alice";
@@ -25,8 +27,21 @@ pub struct Event {
     pub(crate) input: Input,
     /// The messages that a `join-room` asks for.
     pub(crate) past: PastRange,
-    /// The timer, if the event is one.
-    pub(crate) due: Option<DueKey>,
+    /// The turn of a timer or a request, if the event is one.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// The turn of a key with a due time: its event, and what becomes of the key in the same commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn {
+    /// The key, as it is before.
+    pub(crate) due: DueKey,
+    /// The writes to the key if the handler accepts the event.
+    pub(crate) accepted: Vec<Write>,
+    /// Those if the handler refuses it, or is stopped.
+    pub(crate) failed: Vec<Write>,
+    /// Whether they are among the effects that a test sees.
+    pub(crate) is_shown: bool,
 }
 
 impl Event {
@@ -35,22 +50,56 @@ impl Event {
             user: DEFAULT_USER.to_owned(),
             input,
             past: PastRange::default(),
-            due: None,
+            turn: None,
         }
     }
 
-    /// A timer that is due; `None` when the store has something else.
-    pub(crate) fn timer(due: DueKey) -> Option<Self> {
+    /// A timer that fires at `now`; `None` when the store has something else.
+    pub(crate) fn timer(due: DueKey, now: u64) -> Option<Self> {
+        let timer = Timer::read(&due.value)?;
+        // The timer's turn ends with what its handler does, also when that is nothing.
+        let end = vec![timer.end_turn(due.key.clone(), now)];
         let input = Input::Timer {
             owner: due.key.timer_of()?.to_owned(),
             name: due.key.key.clone(),
             due_ms: due.due_at,
-            payload: Timer::read(&due.value)?.payload,
+            payload: timer.payload,
         };
         Some(Self {
-            due: Some(due),
+            turn: Some(Turn {
+                due,
+                accepted: end.clone(),
+                failed: end,
+                is_shown: true,
+            }),
             ..Self::new(input)
         })
+    }
+
+    /// The next part of the answer to a request.
+    pub(crate) fn response(pending: &PendingRequest, part: ResponsePart) -> Self {
+        let accepted = if part.is_last() {
+            pending.end()
+        } else {
+            vec![pending.progress.after(&part).write(pending.due.key.clone())]
+        };
+        let turn = Turn {
+            due: pending.due.clone(),
+            accepted,
+            failed: pending.end(),
+            is_shown: false,
+        };
+        let input = Input::Response {
+            owner: pending.owner().to_owned(),
+            id: pending.due.key.key.clone(),
+            tag: pending.request.tag.clone(),
+            number: pending.progress.handled,
+            part,
+        };
+        Self {
+            turn: Some(turn),
+            ..Self::new(input)
+        }
     }
 
     /// `send-message`
@@ -229,7 +278,9 @@ impl Event {
 /// The server's reply to an event.
 pub(crate) fn reply(input: &Input, returned: HandlerReply) -> Reply {
     match (input, returned) {
-        (Input::Answer { .. } | Input::Timer { .. }, _) | (_, HandlerReply::Silent) => Reply::Silent,
+        (Input::Answer { .. } | Input::Timer { .. } | Input::Response { .. }, _) | (_, HandlerReply::Silent) => {
+            Reply::Silent
+        }
         (_, HandlerReply::Acknowledgement(packet)) => Reply::Arguments(packet),
         (Input::Message { .. }, HandlerReply::Data(data)) => Reply::Message { data },
         (Input::ServerEvent { .. }, HandlerReply::Data(data)) => Reply::AsIs(data.unwrap_or_else(|| "null".to_owned())),

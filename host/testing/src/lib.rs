@@ -9,6 +9,8 @@ mod handlers;
 mod host;
 mod outcome;
 mod random;
+mod requests;
+mod response;
 mod runs;
 pub mod scenario;
 mod server;
@@ -19,11 +21,13 @@ pub use event::Event;
 pub use faults::{HttpAnswer, HttpFault};
 pub use host::{START_MS, TestHost};
 pub use outcome::{Acknowledged, Emitted, Outcome};
+pub use requests::Requested;
+pub use response::Response;
 pub use user::{Received, User};
 
 pub use parlance_handler::capability::{
-    Audience, Capability, ClientLimits, Effect, EffectLimits, Grants, HostPattern, Level, LogLine, PresenceState,
-    Status,
+    Audience, Capability, ClientLimits, Effect, EffectLimits, FailureReason, Grants, HostPattern, Level, LogLine,
+    OutboundRequest, Parts, PresenceState, ServerSentEvent, Status,
 };
 pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
 pub use parlance_store::{Draft, KvKey, Message, StorageQuota, Write};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use parlance_handler::capability::{Audience, Effect, LogLine};
 use parlance_handler::sandbox::{Rejection, Trap, TrapKind};
 use parlance_store::Draft;
-use parlance_types::error::Code;
+use parlance_types::error::{Code, EventError};
 use serde_json::Value;
 
+use crate::requests::Requested;
 use crate::user::json;
 
 /// The outcome of an event.
@@ -22,6 +23,8 @@ pub struct Outcome {
     pub rejection: Option<Rejection>,
     /// Why the handler was stopped, if it was.
     pub trap: Option<Trap>,
+    /// Why the event failed, if the handler ran. An event without an acknowledgement has it only here.
+    pub(crate) error: Option<EventError>,
     /// The effects, in the order in which the handler asked for them. Empty if the event failed.
     pub effects: Vec<Effect>,
     /// The handler's log lines, also if the event failed.
@@ -73,6 +76,7 @@ impl Outcome {
             acknowledgement,
             rejection: None,
             trap: None,
+            error: None,
             effects: Vec::new(),
             logs: Vec::new(),
             logs_cut: false,
@@ -86,12 +90,19 @@ impl Outcome {
     /// Whether the event succeeded.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.reply.get("error").is_none() && self.trap.is_none() && self.rejection.is_none()
+        self.reply.get("error").is_none() && self.error.is_none()
     }
 
     /// The messages that the handler posted.
     pub fn posts(&self) -> impl Iterator<Item = &Draft> {
         self.effects.iter().filter_map(|effect| effect.write()?.draft())
+    }
+
+    /// The requests that the handler sent (`requests.send`). A test answers them: [`TestHost::respond`].
+    ///
+    /// [`TestHost::respond`]: crate::TestHost::respond
+    pub fn requests(&self) -> impl Iterator<Item = Requested> {
+        self.effects.iter().filter_map(|effect| Requested::of(effect.write()?))
     }
 
     /// The data that the handler set for the connection (`rooms.set-data`), if it did.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use parlance_handler::capability::{Call, Effect, Timer};
+use parlance_handler::capability::{Call, Effect};
 use parlance_handler::recording::Input;
 use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply, Trap};
-use parlance_hub::{Undone, keys_contested};
+use parlance_hub::{Reply, Undone, keys_contested};
 use parlance_store::{KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
-use parlance_types::error::EventError;
+use parlance_types::error::{Code, EventError};
 use serde_json::Value;
 
 use crate::event::{Event, reply};
@@ -22,6 +22,21 @@ const FIRED_MAX: usize = 10_000;
 /// Whether the host could not run the handler.
 fn is_unavailable(trap: &Option<Trap>) -> bool {
     trap.as_ref().is_some_and(|trap| !trap.kind.is_handler_fault())
+}
+
+/// Whether the server tries an event of nobody again whose effects were not committed because of this error.
+fn is_of_host(error: &EventError) -> bool {
+    let codes = [
+        Code::Unavailable,
+        Code::RateLimited,
+        Code::QuotaExceeded,
+        Code::Conflict,
+    ];
+    codes.contains(&error.code)
+}
+
+fn as_effects(writes: &[Write]) -> impl Iterator<Item = Effect> {
+    writes.iter().map(|write| Effect::Write(Arc::new(write.clone())))
 }
 
 impl TestServer {
@@ -41,7 +56,7 @@ impl TestServer {
             }
             now = now.max(due.due_at);
             let key = due.key.clone();
-            let event = Event::timer(due).with_context(|| format!("the timer {:?} cannot be read", key.key))?;
+            let event = Event::timer(due, now).with_context(|| format!("the timer {:?} cannot be read", key.key))?;
             let outcome = self.dispatch(&setup(now)?, &event).await?;
             let is_stuck = outcome.effects.is_empty();
             outcomes.push(outcome);
@@ -138,6 +153,7 @@ impl TestServer {
     ) -> Result<Option<Outcome>> {
         let input = &event.input;
         let (mut rejection, mut trap) = (None, None);
+        let mut hidden = 0;
         let mut returned = HandlerReply::Data(None);
         let decided = match ran.result {
             Ok(accepted) => {
@@ -157,19 +173,17 @@ impl TestServer {
             }
         };
         let mut reads = ran.reads;
-        let decided = match &event.due {
-            // The timer's turn ends with what its handler does, also when that is nothing.
-            Some(due) if !is_unavailable(&trap) => {
-                let mut effects = decided.unwrap_or_default();
-                if let Some(timer) = Timer::read(&due.value) {
-                    let end = timer.end_turn(due.key.clone(), setup.now_ms);
-                    effects.insert(0, Effect::Write(Arc::new(end)));
-                }
+        let mut error = decided.as_ref().err().cloned();
+        let turn = event.turn.as_ref().filter(|_| !is_unavailable(&trap));
+        let decided = match turn {
+            Some(turn) => {
+                let own = if error.is_none() { &turn.accepted } else { &turn.failed };
+                hidden = if turn.is_shown { 0 } else { own.len() };
                 reads.at = setup.now_ms;
-                reads.add_key(&due.key, Some(&due.value));
-                Ok(effects)
+                reads.add_key(&turn.due.key, Some(&turn.due.value));
+                Ok(as_effects(own).chain(decided.unwrap_or_default()).collect())
             }
-            _ => decided,
+            None => decided,
         };
         let writes = |effects: &Vec<Effect>| effects.iter().any(|effect| effect.write().is_some());
         let reads = if decided.as_ref().is_ok_and(writes) {
@@ -181,7 +195,7 @@ impl TestServer {
             }
             ReadSet::default()
         };
-        let effects = decided.clone().unwrap_or_default();
+        let mut effects = decided.clone().unwrap_or_default();
         let decided = decided.map(|effects| Decided { effects, reads });
         let mut completed = self
             .complete(client, setup, decided, reply(input, returned.clone()))
@@ -199,8 +213,28 @@ impl TestServer {
                 )
                 .await?;
         }
+        if let Err(Undone::Failed(undone)) = &completed {
+            error = Some(undone.clone());
+            effects.clear();
+            if let Some(turn) = turn.filter(|_| !is_of_host(undone)) {
+                // The handler has asked for what cannot be committed, so its turn ends without that.
+                effects = as_effects(&turn.failed).collect();
+                hidden = if turn.is_shown { 0 } else { effects.len() };
+                let mut reads = ReadSet {
+                    at: setup.now_ms,
+                    ..ReadSet::default()
+                };
+                reads.add_key(&turn.due.key, Some(&turn.due.value));
+                let end = Decided {
+                    effects: effects.clone(),
+                    reads,
+                };
+                completed = self.complete(client, setup, Ok(end), Reply::Silent).await?;
+            }
+        }
         if completed.is_ok() {
             self.remember_questions(&effects, &handler.info.name);
+            self.remember_requests(&effects);
         }
         let acknowledgement = client.inbox.acknowledgement();
         let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
@@ -217,7 +251,12 @@ impl TestServer {
             acknowledgement,
             rejection,
             trap,
-            effects: if completed.is_ok() { effects } else { Vec::new() },
+            error,
+            effects: if completed.is_ok() {
+                effects.split_off(hidden)
+            } else {
+                Vec::new()
+            },
             logs: ran.logs.lines().to_vec(),
             logs_cut: ran.logs.was_cut(),
             runs,

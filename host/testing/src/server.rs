@@ -15,7 +15,7 @@ use parlance_hub::{
     self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, Undone, join_reply,
 };
 use parlance_scheduler::Quantum;
-use parlance_store::{ClientRef, PastRange, ReadSet, Reader as _, StorageQuota, read_past};
+use parlance_store::{ClientRef, KvKey, PastRange, ReadSet, Reader as _, StorageQuota, read_past};
 use parlance_types::auth::{Algorithm, Authenticator, Identity, Key, Policy, TokenRules};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -92,6 +92,8 @@ pub(crate) struct TestServer {
     profiles: Mutex<BTreeMap<String, User>>,
     /// The name of the handler that asked, by the question's tag.
     askers: Mutex<BTreeMap<String, Arc<str>>>,
+    /// The keys of requests that may have no answer yet, in the order in which the requests were sent.
+    pub(crate) requests: Mutex<Vec<KvKey>>,
 }
 
 #[derive(Clone)]
@@ -131,6 +133,7 @@ impl TestServer {
             connections: AtomicU64::new(0),
             profiles: Mutex::default(),
             askers: Mutex::default(),
+            requests: Mutex::default(),
         })
     }
 
@@ -278,7 +281,7 @@ impl TestServer {
         let mut taking = setup.handlers.iter().filter(|handler| handler.takes_event(input));
         let asker = match input {
             Input::Answer { tag, .. } => self.askers.lock().get(tag).cloned(),
-            Input::Timer { owner, .. } => Some(owner.as_str().into()),
+            Input::Timer { owner, .. } | Input::Response { owner, .. } => Some(owner.as_str().into()),
             _ => None,
         };
         match asker {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance_store::memory::MemoryStore;
 use parlance_store::{
-    DueKey, KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, Schedule as _, StoreError, WriteSet,
-    WriteSetResult, Writer,
+    DueKey, DueKind, KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, Schedule as _, StoreError,
+    WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
@@ -33,13 +33,20 @@ impl TestStore {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// The first timer that is due at `now`.
+    /// The first timer that is due at `now`. Requests have due times too; a test answers them.
     pub(crate) async fn next_due(&self, now: u64) -> Result<Option<DueKey>, StoreError> {
         let store = self.available().await?;
-        match store.due_spaces(&[], now).await?.first() {
+        let spaces = store.due_spaces(&[], now).await?;
+        let kind = |space: &str| DueKind::of_space(space).map(|(_, kind)| kind);
+        match spaces.iter().find(|space| kind(&space.handler) == Some(DueKind::Timer)) {
             Some(space) => Ok(store.due_keys(space, now, 1).await?.into_iter().next()),
             None => Ok(None),
         }
+    }
+
+    /// The store as it is behind the test's faults.
+    pub(crate) fn behind_faults(&self) -> &MemoryStore {
+        &self.inner
     }
 
     async fn available(&self) -> Result<&MemoryStore, StoreError> {

@@ -229,6 +229,11 @@ impl Response {
 }
 
 impl OutboundRequest {
+    /// The timeout of a request that names none, in milliseconds.
+    pub const TIMEOUT_MS: u32 = TIMEOUT_MS;
+    /// The attempts of a request that names no number.
+    pub const ATTEMPTS: u8 = ATTEMPTS;
+
     /// Reads what [`write`](Self::write) has stored.
     #[must_use]
     pub fn read(value: &[u8]) -> Option<Self> {

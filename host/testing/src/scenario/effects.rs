@@ -1,16 +1,19 @@
 //! Effects, as a scenario names them.
 
-use parlance_handler::capability::{Audience, Effect, Packet, Status, Timer};
+use std::time::Duration;
+
+use parlance_handler::capability::{Audience, Effect, OutboundRequest, Packet, Parts, Status, Timer};
 use parlance_store::Write;
 use serde_json::{Map, Value, json};
 
 use super::bytes;
+use crate::requests::Requested;
 use crate::user::json as elements;
 
-/// The effect as `{KIND: …}`.
-pub(super) fn shown(effect: &Effect) -> Value {
-    match effect {
-        Effect::Write(write) => write_shown(write),
+/// The effect as `{KIND: …}`; `None` for a write that belongs to another one, with which it is shown.
+pub(super) fn shown(effect: &Effect) -> Option<Value> {
+    Some(match effect {
+        Effect::Write(write) => return write_shown(write),
         Effect::Emit { to, packet, question } => {
             let mut emit = Map::new();
             emit.insert("to".to_owned(), audience(to));
@@ -28,11 +31,11 @@ pub(super) fn shown(effect: &Effect) -> Value {
         Effect::SetData(data) => {
             json!({"data": serde_json::from_str(data).unwrap_or(Value::Null)})
         }
-    }
+    })
 }
 
-fn write_shown(write: &Write) -> Value {
-    match write {
+fn write_shown(write: &Write) -> Option<Value> {
+    Some(match write {
         Write::Append(draft) => {
             let mut post = Map::new();
             post.insert("id".to_owned(), draft.id.to_string().into());
@@ -44,6 +47,9 @@ fn write_shown(write: &Write) -> Value {
             json!({"post": post})
         }
         Write::MarkRead { id, .. } => json!({"mark-read": id.to_string()}),
+        Write::KvSet { key, .. } if key.request_content_of().is_some() => {
+            json!({"send-request": request_shown(&Requested::of(write)?)})
+        }
         Write::KvSet { key, value, expires_at } => {
             let mut set = Map::new();
             set.insert("key".to_owned(), key.key.clone().into());
@@ -53,6 +59,8 @@ fn write_shown(write: &Write) -> Value {
             }
             json!({"set": set})
         }
+        // What the request says comes with its content.
+        Write::DueSet { key, .. } if key.request_of().is_some() => return None,
         Write::DueSet { key, value, due_at } => {
             let timer = Timer::read(value);
             let mut set = Map::new();
@@ -66,9 +74,53 @@ fn write_shown(write: &Write) -> Value {
             json!({"set-timer": set})
         }
         Write::KvDelete { key } if key.timer_of().is_some() => json!({"cancel-timer": key.key}),
+        Write::KvDelete { key } if key.request_of().is_some() => json!({"cancel-request": key.key}),
+        Write::KvDelete { key } if key.request_content_of().is_some() => return None,
         Write::KvDelete { key } => json!({"delete": key.key}),
         Write::KvIncrement { key, by, .. } => json!({"increment": {"key": key.key, "by": by}}),
+    })
+}
+
+/// The request without what it leaves to the host.
+fn request_shown(sent: &Requested) -> Map<String, Value> {
+    let request = &sent.request;
+    let mut shown = Map::new();
+    shown.insert("id".to_owned(), sent.id.clone().into());
+    shown.insert("method".to_owned(), request.method.clone().into());
+    shown.insert("url".to_owned(), request.url.clone().into());
+    let mut headers: Map<String, Value> = Map::new();
+    for (name, value) in &request.headers {
+        let before = headers.get(name).and_then(Value::as_str);
+        let value = before.map_or_else(|| value.clone(), |before| format!("{before}, {value}"));
+        headers.insert(name.clone(), value.into());
     }
+    if !headers.is_empty() {
+        shown.insert("headers".to_owned(), headers.into());
+    }
+    if !request.body.is_empty() {
+        let body = match bytes::shown(&request.body) {
+            Value::String(text) => json_or_text(&text),
+            binary => binary,
+        };
+        shown.insert("body".to_owned(), body);
+    }
+    if !request.tag.is_empty() {
+        shown.insert("tag".to_owned(), request.tag.clone().into());
+    }
+    if request.parts != Parts::Whole {
+        shown.insert("parts".to_owned(), json!(request.parts));
+    }
+    if request.timeout_ms != OutboundRequest::TIMEOUT_MS {
+        let timeout = Duration::from_millis(u64::from(request.timeout_ms));
+        shown.insert(
+            "timeout".to_owned(),
+            humantime::format_duration(timeout).to_string().into(),
+        );
+    }
+    if request.attempts != OutboundRequest::ATTEMPTS {
+        shown.insert("attempts".to_owned(), request.attempts.into());
+    }
+    shown
 }
 
 /// The status in the words of the protocol.

@@ -129,7 +129,7 @@ impl Environment {
             .iter()
             .flatten()
             .chain(&by_patterns)
-            .filter(|interface| **interface != Interface::Answer)
+            .filter(|interface| interface.is_routed())
         {
             if !handler.handles(*interface) {
                 let exports: Vec<_> = handler.interfaces().map(Interface::export).collect();
@@ -269,8 +269,9 @@ fn routes(names: &[InterfaceName]) -> BTreeSet<Interface> {
         InterfaceName::Event => Interface::Event,
         InterfaceName::ServerEvent => Interface::ServerEvent,
     };
-    // Answers go to the handler that asked.
-    names.iter().map(interface).chain([Interface::Answer]).collect()
+    // Answers, timers and responses go to the handler that has caused them.
+    let caused = Interface::ALL.into_iter().filter(|interface| !interface.is_routed());
+    names.iter().map(interface).chain(caused).collect()
 }
 
 /// A setting as the handler reads it: a value that is not text is its JSON.

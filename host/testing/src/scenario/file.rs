@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::join_room::JoinRoom;
 use super::limits::Limits;
+use super::response::ResponseSpec;
 
 /// Scenarios for handlers of Parlance: events, and what is to come of them. `parlance test` runs them.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -265,6 +266,10 @@ pub(super) struct Step {
     pub(super) answer: Option<Map<String, Value>>,
     /// The tag of a question that the client does not answer in time.
     pub(super) no_answer: Option<String>,
+    /// A service answers a request of a handler: `{tag: ask, status: 200, body: {answer: 42}}`, `{tag: ask, lines: [a, b]}`,
+    /// `{tag: ask, events: [{data: a}]}`, or `{tag: ask, failed: timeout}`. Each part of the answer is an event; `expect` is
+    /// about the last of them, `fault` is for all.
+    pub(super) response: Option<ResponseSpec>,
     /// Time passes, such as 5s. Timers that become due fire; `expect` is about the last of them, `fault` is for all.
     pub(super) wait: Option<String>,
     /// A name for the id of the message that the event posts: `as: first` makes `${first}` stand for it.
@@ -342,6 +347,7 @@ pub(super) enum CapabilityName {
     Rooms,
     Presence,
     Timers,
+    Requests,
     Http,
 }
 
@@ -383,7 +389,7 @@ pub(super) struct Expectation {
     /// Why the handler was stopped: guest, guest-time, wall-time, host-time, memory, stack, host-calls or transfer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trap: Option<String>,
-    /// The effects, in order: `{post: …}`, `{emit: …}`, `{join: …}`, `{set: …}` and others.
+    /// The effects, in order: `{post: …}`, `{emit: …}`, `{join: …}`, `{set: …}`, `{send-request: …}` and others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) effects: Option<Vec<Value>>,
     /// The HTTP requests, as method and URL.

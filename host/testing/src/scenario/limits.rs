@@ -18,7 +18,7 @@ pub(super) struct Limits {
     /// Limits of clients: `content`, `metadata`, `rooms_per_connection` and others.
     #[serde(default)]
     pub(super) limits: Map<String, serde_json::Value>,
-    /// What a tenant may keep: `timers`, `kv_bytes`, `message_bytes`, `rooms`.
+    /// What a tenant may keep: `timers`, `requests`, `kv_bytes`, `message_bytes`, `rooms`.
     #[serde(default)]
     pub(super) quota: Map<String, serde_json::Value>,
 }

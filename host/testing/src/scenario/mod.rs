@@ -29,6 +29,7 @@ mod limits;
 mod parse;
 mod problem;
 mod report;
+mod response;
 mod runner;
 mod sections;
 mod tree;

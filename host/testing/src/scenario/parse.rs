@@ -140,6 +140,17 @@ impl Document {
                 format!("{wait:?} is not a duration such as 5s: {error}"),
             ));
         }
+        if let Some(response) = &step.response {
+            let path = path.key("response");
+            response.check().map_err(|message| self.problem(&path, message))?;
+            self.check_references(&path, &as_value(response), known)?;
+        }
+        if step.response.is_some() && step.by.is_some() {
+            return Err(self.problem(
+                path,
+                "`response` comes from a service, and not from a user; it takes no `by`",
+            ));
+        }
         if step.wait.is_some() && step.by.is_some() {
             return Err(self.problem(path, "`wait` lets time pass, which no user does; it takes no `by`"));
         }
@@ -199,7 +210,7 @@ pub(super) fn as_value(expected: &impl serde::Serialize) -> Value {
 }
 
 /// The keys of a step, one of which each has.
-pub(super) const KINDS: [&str; 13] = [
+pub(super) const KINDS: [&str; 14] = [
     "send-message",
     "typing",
     "read-message",
@@ -212,6 +223,7 @@ pub(super) const KINDS: [&str; 13] = [
     "server-event",
     "answer",
     "no-answer",
+    "response",
     "wait",
 ];
 
@@ -231,6 +243,7 @@ impl Step {
             self.server_event.is_some(),
             self.answer.is_some(),
             self.no_answer.is_some(),
+            self.response.is_some(),
             self.wait.is_some(),
         ];
         let kinds = KINDS.into_iter().zip(given);

@@ -1,6 +1,7 @@
 //! Compares what came of an event with each section of what is expected.
 
 use anyhow::Result;
+use parlance_types::error::EventError;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Comparison, Mismatch, interpolate};
@@ -15,7 +16,8 @@ impl StepOutcome {
     pub(super) fn sections(&self) -> Map<String, Value> {
         let mut sections = Map::new();
         if let Some(outcome) = &self.outcome {
-            let error = outcome.reply.get("error").cloned().unwrap_or(Value::Null);
+            let error = outcome.reply.get("error").cloned();
+            let error = error.or_else(|| outcome.error.as_ref().map(error_shown));
             let arguments = outcome.acknowledgement.as_ref().map(|sent| {
                 let arguments = sent.arguments.iter();
                 let arguments: Value = arguments
@@ -26,14 +28,14 @@ impl StepOutcome {
             let log = outcome.logs.iter().map(|line| json!({line.level.name(): line.text}));
             let trap = outcome.trap.as_ref().map(|trap| trap.kind.name());
             sections.insert("ok".to_owned(), outcome.is_ok().into());
-            sections.insert("error".to_owned(), error);
+            sections.insert("error".to_owned(), error.unwrap_or(Value::Null));
             sections.insert("reply".to_owned(), outcome.reply.clone());
             sections.insert("acknowledgement".to_owned(), arguments.unwrap_or(Value::Null));
             sections.insert("log".to_owned(), log.collect());
             sections.insert("trap".to_owned(), trap.into());
             sections.insert(
                 "effects".to_owned(),
-                outcome.effects.iter().map(effects::shown).collect(),
+                outcome.effects.iter().filter_map(effects::shown).collect(),
             );
         }
         let requests = self.requests.iter().map(|sent| Value::from(sent.request.clone()));
@@ -43,6 +45,18 @@ impl StepOutcome {
         sections.insert("received".to_owned(), Value::Object(received.collect()));
         sections
     }
+}
+
+/// The error of an event without an acknowledgement, such as a timer, as an acknowledgement has it.
+fn error_shown(error: &EventError) -> Value {
+    let mut shown = Map::new();
+    shown.insert("code".to_owned(), error.code.as_str().into());
+    shown.insert("message".to_owned(), error.message.clone().into());
+    shown.insert("retryable".to_owned(), error.is_retryable().into());
+    if let Some(after) = error.retry_after_ms() {
+        shown.insert("retryAfterMs".to_owned(), after.into());
+    }
+    Value::Object(shown)
 }
 
 /// Compares what came of an event with what is expected of it, at a path of the file.
@@ -234,7 +248,7 @@ fn nothing_else(
     }
     // With `effects` everything is named already.
     for effect in outcome.effects.iter().filter(|_| !expected.contains_key("effects")) {
-        let shown = effects::shown(effect);
+        let Some(shown) = effects::shown(effect) else { continue };
         let is_named = match effect.write().map(|write| &**write) {
             Some(parlance_store::Write::Append(draft)) => {
                 has("messages", draft.room.as_str()) || expected.contains_key("received")

@@ -28,6 +28,7 @@ use crate::faults::{Faults, HttpAnswer, HttpFault, SentRequest};
 use crate::handlers::TestHandler;
 use crate::host::START_MS;
 use crate::outcome::Outcome;
+use crate::requests::select;
 use crate::server::{EventSetup, TestServer};
 use crate::user::{Received, User};
 
@@ -228,6 +229,19 @@ impl World {
             // A scenario compares the outcome of the last timer, and what clients received because of all of them.
             return Ok(self.outcome(fired?.into_iter().next_back()));
         }
+        if let Some(response) = &step.response {
+            let (selector, response) = response.read(&self.names)?;
+            let pending = match select(self.server.pending_requests().await?, &selector) {
+                Ok(pending) => pending,
+                // Without the faults an earlier event may have answered it.
+                Err(_) if !has_faults => return Ok(self.outcome(None)),
+                Err(error) => return Err(error),
+            };
+            self.set_store_fault(fault.store);
+            let handled = self.server.respond(&setup, pending, &response).await;
+            self.set_store_fault(None);
+            return Ok(self.outcome(handled?.into_iter().next_back()));
+        }
         let event = self.event(step)?;
         self.check_shipped(event.input.interface())?;
         self.set_store_fault(fault.store);
@@ -383,7 +397,10 @@ impl World {
 /// The users whose first event is that they connect.
 fn opened(events: &[Step]) -> BTreeSet<&str> {
     let (mut seen, mut opened) = (BTreeSet::new(), BTreeSet::new());
-    for step in events.iter().filter(|step| step.wait.is_none()) {
+    for step in events
+        .iter()
+        .filter(|step| step.wait.is_none() && step.response.is_none())
+    {
         let by = step
             .disconnect
             .as_deref()
@@ -447,6 +464,7 @@ fn capability(name: CapabilityName) -> Capability {
         CapabilityName::Rooms => Capability::Rooms,
         CapabilityName::Presence => Capability::Presence,
         CapabilityName::Timers => Capability::Timers,
+        CapabilityName::Requests => Capability::Requests,
         CapabilityName::Http => Capability::Http,
     }
 }

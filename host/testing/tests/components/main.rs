@@ -25,6 +25,7 @@ mod web;
 mod collections;
 mod effects;
 mod limits;
+mod requests;
 mod scenarios;
 mod test_host;
 mod timers;

@@ -4,6 +4,7 @@ mod compared;
 mod faults;
 mod fuzzed;
 mod messages;
+mod requests;
 mod speed;
 mod updated;
 
@@ -21,12 +22,13 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// A file with this text. `COLLECTIONS`, `HOSTILE`, `WASI` and `WEB` stand for the paths of those guests.
+    /// A file with this text. `COLLECTIONS`, `HOSTILE`, `KEYS`, `WASI` and `WEB` stand for the paths of those guests.
     fn new(text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = text
             .replace("COLLECTIONS", &guest("collections").display().to_string())
             .replace("HOSTILE", &hostile_file().display().to_string())
+            .replace("KEYS", &guest("keys").display().to_string())
             .replace("WASI", &guest("wasi").display().to_string())
             .replace("WEB", &guest("web").display().to_string());
         std::fs::write(directory.path().join("scenario.yaml"), text).unwrap();
@@ -133,6 +135,15 @@ fn the_schema_takes_the_example_and_names_every_key() {
     assert!(validator.is_valid(&join("general".into())));
     assert!(validator.is_valid(&join(serde_json::json!({"roomId": "general", "last": 50}))));
     assert!(!validator.is_valid(&join(serde_json::json!({"roomId": "general", "latest": 50}))));
+    let respond = |response: serde_json::Value| serde_json::json!({"cases": [{"name": "one", "events": [{"response": response}]}]});
+    assert!(validator.is_valid(&respond(
+        serde_json::json!({"tag": "ask", "status": 201, "body": {"answer": 42}})
+    )));
+    assert!(validator.is_valid(&respond(
+        serde_json::json!({"id": "1", "events": [{"data": "y"}], "failed": "timeout"})
+    )));
+    assert!(!validator.is_valid(&respond(serde_json::json!({"tag": "ask", "failed": "late"}))));
+    assert!(!validator.is_valid(&respond(serde_json::json!({"tag": "ask", "events": [{"event": "x"}]}))));
     let mut wrong = example;
     wrong["cases"][0]["evnts"] = serde_json::json!([]);
     assert!(!validator.is_valid(&wrong));

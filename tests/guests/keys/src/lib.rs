@@ -127,8 +127,8 @@ impl TimerHandler for Keys {
     }
 }
 
-/// Each part adds 1 to the key `answered/TAG/NUMBER`, and is told to the room `responses`. A tag with `refuse`, `trap` or
-/// `wait` in it does so.
+/// Each part adds 1 to the key `answered/TAG/NUMBER`, and is told to the room `responses`. A tag with `refuse` or `trap` in
+/// it does so, `again URL` sends another request, and `list KEY` appends the part's number to that key.
 impl ResponseHandler for Keys {
     fn handle(id: &str, tag: &str, number: u32, part: ResponsePart) -> Result<(), Rejection> {
         kv::increment(&format!("answered/{tag}/{number}"), 1)?;
@@ -152,6 +152,9 @@ impl ResponseHandler for Keys {
         }
         if tag.contains("refuse") {
             return Err(Rejection::Denied("as asked".into()));
+        }
+        if let Some(list) = tag.strip_prefix("list ") {
+            run(&json!(["append", list, number.to_string()]))?;
         }
         if let Some(url) = tag.strip_prefix("again ") {
             HttpRequest::get(url).tag("second").send()?;
