@@ -107,6 +107,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         catalog: database.catalog.clone(),
         fleet: fleet::fleet(&config, bus.as_ref(), &database.reader),
         reader: database.reader.clone(),
+        writer: database.writer.clone(),
         maintenance: database.maintenance.clone(),
         sandbox: sandbox.clone(),
         server: server.clone(),

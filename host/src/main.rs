@@ -100,6 +100,7 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             Command::Record(args) => terminal.record(args).await,
             Command::Backtest(args) => terminal.backtest(args).await,
             Command::Tenants(args) => terminal.tenants(args).await,
+            Command::Requests(args) => terminal.requests(args).await,
             Command::Revoke(args) => terminal.revoke(args).await,
             Command::Revocations(args) => terminal.revocations(args).await,
             Command::Unrevoke(args) => terminal.unrevoke(args).await,

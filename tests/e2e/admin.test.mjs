@@ -330,7 +330,7 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     const answer = await fetch(server.adminUrl + path.replace(/\{\w+\}/g, 'nothing'), { method });
     assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
   }
-  // In an order in which each operation has an effect, except two: there are no other servers, and no recorded events.
+  // In an order in which each operation has an effect, except a few: there are no other servers, recorded events or requests.
   const [configuration, component] = [configurationOf('called'), { raw: readFileSync(guest('stamped')) }];
   const [users, tenant, handler] = [{ users: ['ann'] }, '/tenants/{tenant}', '/tenants/{tenant}/handlers/{handler}'];
   const calls = [
@@ -351,6 +351,9 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     ['GET', `${tenant}/revocations`, {}, 200],
     ['DELETE', `${tenant}/revocations/{id}`, {}, 204],
     ['GET', '/audit', {}, 200],
+    ['GET', `${tenant}/requests`, {}, 200],
+    ['POST', `${tenant}/requests/{handler}/{id}/retry`, {}, 404],
+    ['DELETE', `${tenant}/requests/{handler}/{id}`, {}, 404],
     ['POST', `${tenant}/clients/find`, { body: users }, 200],
     ['POST', `${tenant}/clients/emit`, { body: { event: 'x', to: users } }, 204],
     ['POST', `${tenant}/clients/disconnect`, { body: users }, 204],

@@ -32,12 +32,12 @@ const CONFIG = {
     tenants: { values: ['stored', 'filed', 'nobody', 'Ünmöglich', 'a\u0000b'] },
     doomed: { values: ['doomed', 'filed', 'nobody'] },
     handlers: { values: ['h', 'nobody', 'a/b', '\u0007'] },
-    revocations: { values: ['all', 'user:ann', 'token:\u0001', 'nothing'] },
+    ids: { values: ['all', 'user:ann', 'token:\u0001', 'nothing', '0123456789abcdef0123456789abcdef'] },
   },
   parameters: {
     'path.tenant': dictionary('tenants'),
     'path.handler': dictionary('handlers'),
-    'path.id': dictionary('revocations'),
+    'path.id': dictionary('ids'),
   },
   checks: {
     // 422: well-formed but not valid, such as an impossible configuration. 429: too many events.

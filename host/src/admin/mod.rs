@@ -1,14 +1,15 @@
 //! The admin API, `/admin/v1`, and its OpenAPI document, which is made from the same code.
 //!
 //! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. An operator's token may do
-//! everything. A tenant's token reaches that tenant alone: it reads the configuration, deploys handlers, revokes tokens
-//! and sends events, but cannot replace the configuration, suspend the tenant or delete it.
+//! everything. A tenant's token reaches that tenant alone: it reads the configuration, deploys handlers, repeats their
+//! requests, revokes tokens and sends events, but cannot replace the configuration, suspend the tenant or delete it.
 
 mod access;
 mod clients;
 mod deploy;
 mod problem;
 mod record;
+mod requests;
 mod routes;
 mod stream;
 
@@ -42,7 +43,7 @@ pub struct Admin {
 #[openapi(
     info(
         title = "Parlance admin API",
-        description = "Tenants, handler versions, revoked tokens, the audit log, and events for clients. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
+        description = "Tenants, handler versions, handlers' requests, revoked tokens, the audit log, and events for clients. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
     ),
     modifiers(&BearerToken),
     security(("bearer" = []))
@@ -97,6 +98,9 @@ impl Admin {
             .routes(routes!(record::recording, record::start, record::delete))
             .routes(routes!(record::stop))
             .routes(routes!(record::events))
+            .routes(routes!(requests::list))
+            .routes(routes!(requests::retry))
+            .routes(routes!(requests::delete))
             .routes(routes!(clients::find))
             .routes(routes!(clients::emit))
             .routes(routes!(clients::disconnect))

@@ -95,6 +95,8 @@ pub enum Command {
     Backtest(backtest::BacktestArgs),
     /// List, create, change, suspend and delete tenants.
     Tenants(operate_args::TenantsArgs),
+    /// List the requests of handlers to web services, send one again, forget one.
+    Requests(operate::requests::RequestsArgs),
     /// Revoke tokens.
     Revoke(operate_args::RevokeArgs),
     /// List the revocations.

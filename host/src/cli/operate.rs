@@ -1,7 +1,8 @@
 //! The operators' commands, which use the admin API. Those about handlers and tenants are here; those about logs,
-//! tokens and the audit log are in the modules below.
+//! handlers' requests, tokens and the audit log are in the modules below.
 
 mod logs;
+pub mod requests;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -36,10 +36,22 @@ impl fmt::Display for Table {
 
 /// How long ago a moment was, in its two largest units. It is given in milliseconds since the Unix epoch.
 pub(super) fn ago(at_ms: u64) -> String {
-    let seconds = now_ms().saturating_sub(at_ms) / 1000;
-    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    format!("{} ago", largest_units(now_ms().saturating_sub(at_ms)))
+}
+
+/// How long it is until a moment, in its two largest units; `now` for one that has come. It is given in milliseconds since
+/// the Unix epoch.
+pub(super) fn until(at_ms: u64) -> String {
+    match at_ms.saturating_sub(now_ms()) {
+        0 => "now".to_owned(),
+        left => format!("in {}", largest_units(left)),
+    }
+}
+
+fn largest_units(ms: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(ms / 1000)).to_string();
     let largest: Vec<&str> = text.split(' ').take(2).collect();
-    format!("{} ago", largest.join(" "))
+    largest.join(" ")
 }
 
 /// A moment as UTC. It is given in milliseconds since the Unix epoch.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use parlance_handler::capability::Parts;
 use parlance_types::text::number::whole;
 
 /// Where a tenant is defined.
@@ -378,4 +379,68 @@ pub struct BacktestView {
     /// How many events are the same, how many differ and in what, with examples (`host/recordings.md`).
     #[schema(value_type = Object)]
     pub report: Value,
+}
+
+/// What is to become of a handler's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestState {
+    /// It is being sent, or waits for its next attempt.
+    Pending,
+    /// It has failed, and is kept for the operator (`quota.dead_letters_kept`).
+    Failed,
+}
+
+/// A request of a handler to a web service, without what may be secret: the values of its headers and of its URL's query,
+/// and its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestView {
+    /// The handler that has asked for it.
+    pub handler: String,
+    /// Its id, which is the value of `Idempotency-Key` unless the handler has set one.
+    pub id: String,
+    /// Whether it is to be sent or has failed.
+    pub state: RequestState,
+    /// Its method.
+    pub method: String,
+    /// Its URL, with `…` for each value of the query.
+    pub url: String,
+    /// The handler's tag.
+    pub tag: String,
+    /// How its answer is cut: `whole`, `lines` or `server-sent-events`.
+    #[schema(value_type = String)]
+    pub parts: Parts,
+    /// The names of the headers that the handler has set.
+    pub header_names: Vec<String>,
+    /// The size of its body in bytes.
+    pub body_bytes: u64,
+    /// When the handler asked for it, in milliseconds since the Unix epoch.
+    pub asked_at: u64,
+    /// How often it was tried without success.
+    pub attempts: u8,
+    /// How often it is tried at most.
+    pub attempts_max: u8,
+    /// When the next attempt is due, in milliseconds since the Unix epoch; `null` for a request that has failed.
+    #[serde(default)]
+    pub due_at: Option<u64>,
+    /// Parts of its answer that were handled; `null` for a request that has failed.
+    #[serde(default)]
+    pub parts_handled: Option<u32>,
+    /// Why it, or its last attempt, has failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// When it failed, in milliseconds since the Unix epoch; `null` for a pending request.
+    #[serde(default)]
+    pub failed_at: Option<u64>,
+}
+
+/// A page of requests, in the order of their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestsView {
+    /// The requests.
+    pub requests: Vec<RequestView>,
+    /// Set when there are further ones: `after` of the next page.
+    #[serde(default)]
+    pub next: Option<String>,
 }

@@ -28,6 +28,7 @@ mod purge;
 mod readiness;
 mod reconcile;
 mod recording;
+mod requests;
 mod revocations;
 mod rollback;
 mod storage_usage;
@@ -53,6 +54,7 @@ pub use error::ControlError;
 pub use handlers::load_component;
 pub use purge::PurgeProgress;
 pub use recording::{EVENTS_MAX, recording_header};
+pub use requests::{REQUESTS_PAGE_MAX, RequestFilter};
 
 use crate::config::{Deploy, TenantDefaults};
 use crate::socket::{ClosingNamespace, Server};
@@ -66,7 +68,7 @@ use parlance_hub::bus::FleetBus;
 use parlance_hub::{self, Fleet, HubHandle};
 use parlance_scheduler::Contention;
 use parlance_store::catalog::{AuditEntry, Catalog};
-use parlance_store::{Maintenance, Reader};
+use parlance_store::{Maintenance, Reader, Writer};
 use reconcile::Pending;
 use tasks::Tasks;
 
@@ -88,6 +90,8 @@ pub struct Dependencies {
     pub catalog: Arc<dyn Catalog>,
     /// What tenants' events read from.
     pub reader: Arc<dyn Reader>,
+    /// Writes what operators decide about handlers' requests.
+    pub writer: Arc<dyn Writer>,
     /// Measures and deletes tenants' data.
     pub maintenance: Arc<dyn Maintenance>,
     /// Compiles and loads components.

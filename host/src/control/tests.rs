@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod deploys;
+mod requests;
 mod rollbacks;
 mod tenants;
 mod validation;
@@ -158,6 +159,7 @@ impl Node {
         let control = Control::new(Dependencies {
             catalog: catalog.clone(),
             reader: store.clone(),
+            writer: store.clone(),
             maintenance: store.clone(),
             sandbox: Arc::new(Sandbox::new(engine, &GuestLimits::default()).unwrap()),
             server: Arc::new(Server::attach(Default::default(), services, connections, limits).1),

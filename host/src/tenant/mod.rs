@@ -295,12 +295,16 @@ impl Tenant {
         let settings = self.settings.load_full();
         let weight = delivery.weight();
         if delivery.writes() {
-            let written = delivery.effects_weight() as u64;
-            settings.writes.spend(written);
-            self.metrics.written.inc_by(written);
+            self.charge_written(delivery.effects_weight() as u64);
         }
         // The semaphore is never closed.
         settings.in_flight_permit(weight).await
+    }
+
+    /// Charges the tenant for bytes that are written to the store.
+    pub fn charge_written(&self, bytes: u64) {
+        self.settings.load().writes.spend(bytes);
+        self.metrics.written.inc_by(bytes);
     }
 
     /// Waits until the tenant may have this many more bytes in flight.

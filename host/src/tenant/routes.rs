@@ -162,6 +162,16 @@ impl Routes {
             .or_else(|| on_trial().map(|canary| &canary.handler).find(&answers))
     }
 
+    /// The names of all handlers that a route leads to, some of them several times.
+    pub fn handler_names(&self) -> impl Iterator<Item = &str> {
+        let routes = self.routes.iter().chain(self.custom.routes());
+        let handlers = routes.flat_map(|route| {
+            let canaries = route.canaries.iter().map(|canary| &canary.handler);
+            route.stable.iter().chain(canaries)
+        });
+        handlers.map(|handler| &*handler.info().name)
+    }
+
     /// All interfaces with a stable version, and that version. [`Interface::Event`] comes again for each pattern that
     /// a version claims.
     pub fn iter(&self) -> impl Iterator<Item = (Interface, &Arc<Handler>)> {

@@ -77,6 +77,7 @@ impl Node {
         let control = Control::new(Dependencies {
             catalog: store.clone(),
             reader: store.clone(),
+            writer: store.clone(),
             maintenance: store.clone(),
             sandbox: environment.sandbox.clone(),
             server: Arc::new(server),

@@ -58,6 +58,7 @@ pub(crate) async fn a_write_may_reach_the_quota_and_not_exceed_it(store: Subject
         kv_bytes: 8,
         rooms: 1,
         timers: u64::MAX,
+        requests: u64::MAX,
     };
     let write_sets = vec![
         limited("acme", vec![append(1, "a")], quota),
