@@ -165,7 +165,7 @@ test('promise 11: once in effect: requests survive kill -9', async () => {
 
 test('promise 11: once in effect: requests on a fleet while nodes, the database, Redis and the service go', async () => {
   const quota = { ...UNLIMITED.quota, requests: COUNT, http_requests_per_second: 10_000, requests_at_once: 64 };
-  const fleet = await startFleet({ nodes: 3, config: { grants: CONFIG.grants, quota }, handlers: HANDLERS });
+  const fleet = await startFleet({ nodes: 3, config: { grants: CONFIG.grants, quota, sandbox: { wall_time: '30s' } }, handlers: HANDLERS });
   const clients = await Promise.all(fleet.nodes.map((node, n) => connect(node, `user-${n}`)));
   const tags = Array.from({ length: COUNT }, (_, n) => `f${n}`);
   const draw = seededRandom(12);

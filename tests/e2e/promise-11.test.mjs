@@ -102,7 +102,7 @@ test('promise 11: once in effect: timers survive kill -9, and late ones fire in 
 });
 
 test('promise 11: once in effect: on a fleet while nodes die and the database restarts', async () => {
-  const config = { quota: { ...UNLIMITED.quota, timers: COUNT } };
+  const config = { quota: { ...UNLIMITED.quota, timers: COUNT }, sandbox: { wall_time: '30s' } };
   const fleet = await startFleet({ nodes: 3, config, handlers: HANDLERS });
   const clients = await Promise.all(fleet.nodes.map((node, n) => connect(node, `user-${n}`)));
   const draw = seededRandom(11);

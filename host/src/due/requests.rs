@@ -1,6 +1,6 @@
 //! Sends the requests of a handler, several at once, and deletes those that failed long ago.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,15 @@ use super::exchange::{Exchange, Exchanged};
 use super::{DueKeys, LOOK_EVERY};
 use crate::dispatch::{Session, WITHOUT_HANDLER_RETRY, now_ms};
 use crate::tenant::Tenant;
-use parlance_store::{DueKey, DueSpace, ReadSet, StorageQuota, Write, WriteSet};
+use parlance_store::{DueKey, DueSpace, ReadSet, StorageQuota, StoreError, Write, WriteSet};
 
 /// Dead letters that are deleted at a time.
 const DELETED_AT_A_TIME: u32 = 64;
 /// Requests that are read at a time, besides those that are under way or rest.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 256;
+
+/// How long a request that was just asked for waits at least, so that many are found at once.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The requests of one handler that are under way.
 #[derive(Default)]
@@ -26,12 +29,17 @@ struct UnderWay {
     tasks_by_key: HashMap<String, AbortHandle>,
     /// Requests that are to be tried again, not before these times.
     resting: HashMap<String, Instant>,
+    /// Requests that were due when the store was asked last.
+    waiting: VecDeque<DueKey>,
+    /// Whether there were more of them.
+    has_more: bool,
 }
 
 /// Sends the requests of one handler that are due, until none is left.
 pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
     let mut under_way = UnderWay::default();
     let mut written = due_keys.services.committer.due_written();
+    let mut asks_at = Instant::now();
     loop {
         // A tenant that this node does not serve was deleted, or is not known here yet. Its requests end with this.
         let Some(tenant) = due_keys.control.served_by_name(&space.tenant).await else {
@@ -39,29 +47,23 @@ pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
             tokio::time::sleep(WITHOUT_HANDLER_RETRY).await;
             return;
         };
-        let began = Instant::now();
-        under_way.resting.retain(|_, until| *until > began);
-        let limit = under_way.known() + AT_A_TIME;
-        let due = due_keys
-            .schedule
-            .due_keys(space, now_ms(), u32::try_from(limit).unwrap_or(u32::MAX))
-            .await;
-        // The store's outage is reported by who looks.
-        if let Ok(due) = due {
-            if due.len() < limit {
-                under_way.end_all_but(&due);
-            }
-            if due.is_empty() && under_way.tasks.is_empty() {
+        // The store is asked every so often, since a request may have been cancelled, and when it has more.
+        let needs_more = under_way.waiting.is_empty() && under_way.has_more;
+        if needs_more || asks_at <= Instant::now() {
+            asks_at = Instant::now() + LOOK_EVERY;
+            // The store's outage is reported by who looks.
+            if let Ok(is_done) = under_way.look(due_keys, space).await
+                && is_done
+            {
                 return;
             }
-            under_way.start(due_keys, &tenant, due);
         }
+        under_way.start(due_keys, &tenant);
         drop(tenant);
-        let until = tokio::time::sleep(LOOK_EVERY);
         tokio::select! {
             Some(ended) = under_way.tasks.join_next_with_id() => under_way.ended(ended),
-            () = until => {}
-            _ = written.changed() => {}
+            () = tokio::time::sleep_until(asks_at) => {}
+            _ = written.changed() => asks_at = asks_at.min(Instant::now() + LOOK_PAUSE),
         }
         while let Some(ended) = under_way.tasks.try_join_next_with_id() {
             under_way.ended(ended);
@@ -70,9 +72,21 @@ pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
 }
 
 impl UnderWay {
-    /// How many requests need not be found.
-    fn known(&self) -> usize {
-        self.tasks_by_key.len() + self.resting.len()
+    /// Asks the store what is due. Returns whether nothing is, nor under way.
+    async fn look(&mut self, due_keys: &DueKeys, space: &DueSpace) -> Result<bool, StoreError> {
+        let now = Instant::now();
+        self.resting.retain(|_, until| *until > now);
+        let limit = self.tasks_by_key.len() + self.resting.len() + AT_A_TIME;
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let due = due_keys.schedule.due_keys(space, now_ms(), most).await?;
+        self.has_more = due.len() >= limit;
+        if !self.has_more {
+            self.end_all_but(&due);
+        }
+        let is_done = due.is_empty() && self.tasks.is_empty();
+        let is_known = |due: &DueKey| self.tasks_by_key.contains_key(&due.key.key) || self.resting.contains_key(&due.key.key);
+        self.waiting = due.into_iter().filter(|due| !is_known(due)).collect();
+        Ok(is_done)
     }
 
     /// Ends those under way that are not due any more: they were cancelled, or another node has done them.
@@ -85,15 +99,13 @@ impl UnderWay {
     }
 
     /// Starts requests as long as the tenant may have one more under way.
-    fn start(&mut self, due_keys: &DueKeys, tenant: &Arc<Tenant>, due: Vec<DueKey>) {
-        for due in due {
-            let key = due.key.key.clone();
-            if self.tasks_by_key.contains_key(&key) || self.resting.contains_key(&key) {
-                continue;
-            }
+    fn start(&mut self, due_keys: &DueKeys, tenant: &Arc<Tenant>) {
+        while !self.waiting.is_empty() {
             let Ok(permit) = tenant.settings().requests.clone().try_acquire_owned() else {
                 return;
             };
+            let Some(due) = self.waiting.pop_front() else { return };
+            let key = due.key.key.clone();
             let Some(session) = Session::for_due_keys(tenant.clone(), due_keys.services.clone()) else {
                 return;
             };
