@@ -1,6 +1,6 @@
 // A handler in JavaScript, from `parlance new` to a canary.
 import { join } from 'node:path';
-import { addTimerInJs, assertKeys, assertTimer, authorLoop, DevServer, edit, newProject } from './lib/author.mjs';
+import { addRequestsInJs, addTimerInJs, assertKeys, assertRequests, assertTimer, authorLoop, DevServer, edit, newProject, webService } from './lib/author.mjs';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { test } from './lib/scope.mjs';
 
@@ -18,20 +18,24 @@ const KEYS = `  if (name === 'keys') {
 `;
 
 test('an author in JavaScript: new, dev, a mistake, a swap, deploy, canary', async (t) => {
+  const service = await webService();
   const timing = await authorLoop({
     language: 'js',
     main: 'src/handler.js',
     breaking: ['const words =', 'const words = ='],
     says: /src\/handler\.js:\d+:\d+/,
+    grants: [service],
     changed: (dir) => {
       const source = join(dir, 'src/handler.js');
       edit(source, 'messages, NotFound', 'kv, KvMap, KvSet, messages, NotFound');
       edit(source, "  if (name !== 'hello')", `${KEYS}  if (name !== 'hello')`);
       addTimerInJs(source);
+      addRequestsInJs(source);
     },
     served: async (client) => {
       await assertKeys(client);
       await assertTimer(client);
+      await assertRequests(client, service);
     },
   });
   t.diagnostic(timing);

@@ -1,6 +1,6 @@
 // A handler in Python, from `parlance new` to a canary.
 import { join } from 'node:path';
-import { assertKeys, assertTimer, authorLoop, edit } from './lib/author.mjs';
+import { assertKeys, assertRequests, assertTimer, authorLoop, edit, webService } from './lib/author.mjs';
 import { test } from './lib/scope.mjs';
 
 /** What the handler does at the event `keys`. */
@@ -36,21 +36,72 @@ def remind(name: str, payload: dict[str, Json], due_ms: int) -> None:
 @on_message`],
 ];
 
+/** What makes it send requests at the event `consult`, and emit `response` for each part of an answer. */
+const REQUESTS = [
+  ['    timers,\n)', '    timers,\n    on_response,\n    requests,\n)'],
+  ['    if name != "hello":', `    if name == "consult":
+        service, room = str(args[0]), str(args[1])
+        own = {"X-Own": "yes"}
+        ids = {
+            "ask": requests.send(
+                f"{service}/ask", method="put", json={"question": "grüße"}, headers=own, tag=f"{room}/ask"
+            ),
+            "text": requests.send(f"{service}/text", body="hi", timeout_ms=60_000, tag=f"{room}/text"),
+            "gone": requests.send(f"{service}/gone", parts="lines", tag=f"{room}/gone"),
+            "lines": requests.send(f"{service}/lines", parts="lines", tag=f"{room}/lines"),
+            "events": requests.send(f"{service}/events", parts="server-sent-events", tag=f"{room}/events"),
+            "broken": requests.send(f"{service}/broken", attempts=1, tag=f"{room}/broken"),
+        }
+        requests.cancel(requests.send(f"{service}/ask", headers=[("X-Own", "no")], tag=f"{room}/cancelled"))
+        return {"ok": True, "ids": ids}
+    if name != "hello":`],
+  ['@on_message', `def shown(part: requests.Part) -> Json:
+    match part:
+        case requests.Whole(status, _, body, ok=True):
+            kind = part.header("Content-Type")
+            return {"status": status, "ok": True, "type": kind, "json": part.json(), "bytes": isinstance(body, bytes)}
+        case requests.Whole():
+            return {"status": part.status, "ok": part.ok, "type": part.header("Content-Type"), "text": part.text()}
+        case requests.Head(status, headers):
+            return {"head": status, "type": dict(headers)["content-type"]}
+        case requests.Line(line):
+            return {"line": line}
+        case requests.ServerSentEvent(event, data, id):
+            return {"event": event, "data": data, "id": id}
+        case requests.End():
+            return {"end": True}
+        case requests.Failed(reason, message, attempts):
+            return {"reason": reason, "message": len(message) > 0, "attempts": attempts}
+
+
+@on_response
+def answered(event: requests.ResponseEvent) -> None:
+    room, name = event.tag.split("/")
+    answer: Json = {"room": room, "name": name, "number": event.number, "id": event.id, "part": shown(event.part)}
+    emit(Audience.room(room), "response", answer)
+
+
+@on_message`],
+];
+
 test('an author in Python: new, dev, a mistake, a swap, deploy, canary', async (t) => {
+  const service = await webService();
   const timing = await authorLoop({
     language: 'python',
     main: 'src/handler.py',
     breaking: ['words = settings', 'words == = settings'],
     says: /handler\.py[^\n]*line \d+[\s\S]*SyntaxError/,
+    grants: [service],
     changed: (dir) => {
       const source = join(dir, 'src/handler.py');
       edit(source, '    messages,\n', '    kv,\n    messages,\n');
       edit(source, '    if name != "hello":', `${KEYS}    if name != "hello":`);
-      for (const [from, to] of TIMER) edit(source, from, to);
+      for (const [from, to] of [...TIMER, ...REQUESTS]) edit(source, from, to);
     },
     served: async (client) => {
       await assertKeys(client);
       await assertTimer(client);
+      await assertRequests(client, service);
     },
   });
   t.diagnostic(timing);

@@ -1,18 +1,27 @@
 // A handler in TypeScript, from `parlance new` to a canary, and on a machine with nothing but Parlance.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { addTimerInJs, assertTimer, authorLoop, barePath, DevServer, newProject } from './lib/author.mjs';
+import { addRequestsInJs, addTimerInJs, assertRequests, assertTimer, authorLoop, barePath, DevServer, newProject, webService } from './lib/author.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 
 test('an author in TypeScript: new, dev, a mistake, a swap, deploy, canary', async (t) => {
+  const service = await webService();
   const timing = await authorLoop({
     language: 'ts',
     main: 'src/handler.ts',
     breaking: ['const words =', 'const words: = '],
     says: /src\/handler\.ts:\d+:\d+/,
-    changed: (dir) => addTimerInJs(join(dir, 'src/handler.ts')),
-    served: assertTimer,
+    grants: [service],
+    changed: (dir) => {
+      const source = join(dir, 'src/handler.ts');
+      addTimerInJs(source);
+      addRequestsInJs(source);
+    },
+    served: async (client) => {
+      await assertTimer(client);
+      await assertRequests(client, service);
+    },
   });
   t.diagnostic(timing);
 });

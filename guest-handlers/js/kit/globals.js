@@ -102,7 +102,7 @@ const absent = (name, instead) => () => {
   throw new Error(`${name} does not exist in a handler: ${instead}`);
 };
 const NO_TIMERS = 'an instance lives for one event; for later, set a timer of the host with timers.set(), which calls onTimer';
-const NO_NETWORK = 'a handler reaches nothing but what `parlance-handlers` exports';
+const NO_FETCH = 'send a request of the host with requests.send(), which calls onResponse with the answer';
 
 const globals = {
   console,
@@ -119,7 +119,7 @@ const globals = {
   setTimeout: absent('setTimeout', NO_TIMERS),
   setInterval: absent('setInterval', NO_TIMERS),
   setImmediate: absent('setImmediate', NO_TIMERS),
-  fetch: absent('fetch', NO_NETWORK),
+  fetch: absent('fetch', NO_FETCH),
   require: absent('require', 'write `import`'),
 };
 for (const [name, value] of Object.entries(globals)) {

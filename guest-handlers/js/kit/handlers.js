@@ -5,6 +5,7 @@ import * as globals from 'parlance-handlers/globals.js';
 import { fromWire, json, parseJson, toWire } from 'parlance-handlers/json.js';
 import { describeError, frames, inspect, log } from 'parlance-handlers/log.js';
 import { drain, firstUnhandled, KitPromise, reset } from 'parlance-handlers/promise.js';
+import { readPart } from 'parlance-handlers/requests.js';
 
 const CODES = ['denied', 'invalid', 'not-found', 'conflict', 'too-large', 'rate-limited', 'quota-exceeded', 'unavailable'];
 const MAX_RETRY_MS = 86_400_000;
@@ -106,4 +107,5 @@ export const wrap = {
   ),
   onServerEvent: exported(([receivedAt, name, args]) => [receivedAt, name, fromWire(args, [])], data),
   onTimer: exported(([name, dueMs, payload]) => [name, parseJson(payload), dueMs], nothing),
+  onResponse: exported(([id, tag, number, part]) => [{ id, tag, number, part: readPart(part) }], nothing),
 };

@@ -1,4 +1,5 @@
 // Calls of the host: only during an event, with its refusals as `Fault`, and with arguments of the right types.
+import { encode } from 'parlance-handlers/encoding.js';
 import { Fault } from 'parlance-handlers/errors.js';
 import { needsEvent } from 'parlance-handlers/phase.js';
 
@@ -17,6 +18,14 @@ export const kind = (value) => (value === null ? 'null' : Array.isArray(value) ?
 export function text(what, value) {
   if (typeof value !== 'string') throw new TypeError(`${what} must be a string, not ${kind(value)}`);
   return value.toWellFormed();
+}
+
+/** Text as UTF-8, or a copy of bytes; `any` names what takes other values. */
+export function bytes(what, value, any) {
+  if (typeof value === 'string') return Uint8Array.from(encode(value));
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+  throw new TypeError(`${what} must be a string or bytes, not ${kind(value)}; ${any} takes any value`);
 }
 
 export const optionalText = (what, value) => (value === null || value === undefined ? null : text(what, value));

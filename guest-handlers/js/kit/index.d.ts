@@ -428,4 +428,4 @@ export const timers: {
   cancel(name: string): void;
 };
 
-export {};
+export * from './requests.js';

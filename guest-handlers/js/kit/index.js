@@ -22,6 +22,7 @@ export {
   Unavailable,
 } from 'parlance-handlers/errors.js';
 export { kv, KvKey, KvMap, KvSet } from 'parlance-handlers/kv.js';
+export { requests } from 'parlance-handlers/requests.js';
 
 const message = (stored) => ({ ...stored, metadata: parseJson(stored.metadata) });
 

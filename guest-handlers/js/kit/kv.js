@@ -1,7 +1,7 @@
 // The handler's key-value space, and typed keys, maps and sets over it. `index.d.ts` says what each does.
 import * as kvHost from 'parlance:chat/kv@0.1.0';
-import { TextDecoder, encode } from 'parlance-handlers/encoding.js';
-import { call, kind, optionalText, text, texts, whole } from 'parlance-handlers/host.js';
+import { TextDecoder } from 'parlance-handlers/encoding.js';
+import { bytes as toBytes, call, optionalText, text, texts, whole } from 'parlance-handlers/host.js';
 import { json } from 'parlance-handlers/json.js';
 
 /** Most keys that the host returns in one page. */
@@ -9,13 +9,7 @@ const PAGE = 200;
 /** The value of a set's members. */
 const MEMBER = '1';
 
-function bytes(what, value) {
-  if (typeof value === 'string') return Uint8Array.from(encode(value));
-  if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
-  throw new TypeError(`the value of ${what}() must be a string or bytes, not ${kind(value)}; kv.setJson() takes any value`);
-}
-
+const bytes = (what, value) => toBytes(`the value of ${what}()`, value, 'kv.setJson()');
 const decode = (value) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(value);
 const parse = (value) => (value === null ? undefined : JSON.parse(decode(value)));
 const key = (what, name) => text(`the key of ${what}()`, name);

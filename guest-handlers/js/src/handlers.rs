@@ -15,6 +15,7 @@ pub(crate) const HANDLERS: &[(&str, &str)] = &[
     ("onAnswer", "on-answer"),
     ("onServerEvent", "on-server-event"),
     ("onTimer", "on-timer"),
+    ("onResponse", "on-response"),
 ];
 
 /// Names that are less alike than this are not taken for misspellings.

@@ -10,6 +10,7 @@ const PACKAGE: &[(&str, &str)] = &[
     ("package.json", include_str!("../kit/package.json")),
     ("index.d.ts", include_str!("../kit/index.d.ts")),
     ("globals.d.ts", include_str!("../kit/globals.d.ts")),
+    ("requests.d.ts", include_str!("../kit/requests.d.ts")),
 ];
 
 /// The name that handlers import.
@@ -29,6 +30,7 @@ const MODULES: &[(&str, &str)] = &[
     ("log.js", include_str!("../kit/log.js")),
     ("phase.js", include_str!("../kit/phase.js")),
     ("promise.js", include_str!("../kit/promise.js")),
+    ("requests.js", include_str!("../kit/requests.js")),
     ("structured-clone.js", include_str!("../kit/structured-clone.js")),
     ("url.js", include_str!("../kit/url.js")),
 ];

@@ -21,6 +21,7 @@ const CAPABILITIES: &[&str] = &[
     "messages",
     "presence",
     "refusal",
+    "requests",
     "rooms",
     "settings",
     "timers",

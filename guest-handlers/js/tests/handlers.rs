@@ -6,6 +6,7 @@
 )]
 
 mod built;
+mod requests;
 
 use std::fs;
 use std::path::Path;

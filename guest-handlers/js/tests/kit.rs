@@ -30,9 +30,9 @@ fn the_types_have_all_that_the_wit_has() {
         .arg(&package)
         .status();
     assert!(program.unwrap().success());
-    let types = fs::read_to_string(package.join("index.d.ts")).unwrap();
     let module = |name: &str| fs::read_to_string(package.join(name)).unwrap();
-    let modules = module("index.js") + &module("kv.js");
+    let types = module("index.d.ts") + &module("requests.d.ts");
+    let modules = module("index.js") + &module("kv.js") + &module("requests.js");
     let manifest = fs::read_to_string(package.join("package.json")).unwrap();
     assert!(manifest.contains(r#""types": "index.d.ts""#));
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from componentize_py_types import Err
 from wit_world.imports import refusal, types
 
-from . import handlers, phase, presence, system
+from . import handlers, phase, presence, requests, system
 from .errors import Rejection
 from .values import Argument, Context, Draft, PresenceChange, RoomRequest
 from .wire import dump_optional, from_wire, load_optional, to_wire
@@ -128,6 +128,11 @@ class OnTimer:
         _run("on_timer", (name, json.loads(payload), due_ms), _nothing)
 
 
+class OnResponse:
+    def handle(self, id: str, tag: str, number: int, part: Any) -> None:
+        _run("on_response", (requests.ResponseEvent(id, tag, number, requests.read_part(part)),), _nothing)
+
+
 def check(expected: Sequence[str]) -> None:
     """Fails if the decorators that ran are not those that stand in the sources."""
     missing = [name for name in expected if name not in handlers.registered]
@@ -143,6 +148,7 @@ __all__ = [
     "OnMessage",
     "OnPresence",
     "OnReceipt",
+    "OnResponse",
     "OnRoom",
     "OnServerEvent",
     "OnTimer",

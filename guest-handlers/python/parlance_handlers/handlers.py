@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .requests import ResponseEvent
 from .values import Argument, Context, Draft, Json, PresenceChange, RoomRequest
 
 registered: dict[str, Callable[..., Any]] = {}
@@ -20,6 +21,7 @@ _EventAck = TypeVar("_EventAck", bound=Callable[[Context, str, list[Argument]], 
 _Answer = TypeVar("_Answer", bound=Callable[[Context, str, "list[Argument] | None"], None])
 _ServerEvent = TypeVar("_ServerEvent", bound=Callable[[int, str, list[Argument]], Json])
 _Timer = TypeVar("_Timer", bound=Callable[[str, Any, int], None])
+_Response = TypeVar("_Response", bound=Callable[[ResponseEvent], None])
 
 
 def _register(name: str, function: F) -> F:
@@ -107,3 +109,13 @@ def on_timer(function: _Timer) -> _Timer:
     as in `on_server_event`. A rejection or a mistake is only logged; it ends the timer, or this turn of one that repeats.
     """
     return _register("on_timer", function)
+
+
+def on_response(function: _Response) -> _Response:
+    """Handles the answers to this handler's requests, each part once and in order: `(event)`, a `requests.ResponseEvent`.
+
+    No client causes it, so the same is denied as in `on_server_event`; `kv`, `timers`, `requests` and `emit` to rooms and
+    users work. A rejection or a mistake is only logged; it ends the request, no further part comes, and the request is
+    among those that have failed.
+    """
+    return _register("on_response", function)

@@ -1,10 +1,12 @@
 // An author's way: from nothing to a handler in service, in a directory outside the repository.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
+import { stringify } from 'smol-toml';
 import { ADMIN_TOKEN } from './admin.mjs';
 import { assertFailed } from './assert.mjs';
 import { connect, freshRoom } from './client.mjs';
+import { listen } from './http.mjs';
 import { owned } from './scope.mjs';
 import { BINARY, Process, run, SECRET, startServer, temporaryDirectory } from './server.mjs';
 import { eventually } from './wait.mjs';
@@ -85,16 +87,18 @@ export async function assertKeys(client) {
 
 /**
  * From `parlance new` to a version in service, with a broken source on the way.
- * @param {{language: string, main: string, breaking: [string, string], says: RegExp, changed?: Function, served?: Function,
- *   deploys?: Function}} options
- *   `main`: the source; `breaking`: a replacement that breaks it; `says`: what is to be shown of that. What else a test
- *   does: `changed(dir)` before the first build, `served(client, server)` in development and after the first deployment,
+ * @param {{language: string, main: string, breaking: [string, string], says: RegExp, grants?: string[], changed?: Function,
+ *   served?: Function, deploys?: Function}} options
+ *   `main`: the source; `breaking`: a replacement that breaks it; `says`: what is to be shown of that; `grants`: the
+ *   servers to which the handler may send requests. What else a test does: `changed(dir)` before the first build, `served(client, server)` in development and after the first deployment,
  *   `deploys(dir)` before it.
  */
-export async function authorLoop({ language, main, breaking, says, changed = () => {}, served = () => {}, deploys = () => {} }) {
+export async function authorLoop({ language, main, breaking, says, grants = [], changed = () => {}, served = () => {}, deploys = () => {} }) {
   const dir = await newProject(language);
   const source = join(dir, main);
   changed(dir);
+  const config = { grants: { http: grants } };
+  appendFileSync(join(dir, 'parlance.toml'), `\n${stringify(config)}`);
   const dev = await new DevServer(dir).listens();
   const [ann, bob, room] = [await connect(dev, 'ann'), await connect(dev, 'bob'), freshRoom()];
   for (const client of [ann, bob]) await client.join(room);
@@ -131,7 +135,7 @@ export async function authorLoop({ language, main, breaking, says, changed = () 
   await dev.process.close();
   // What development has compiled is the server's too: the code of a component is compiled once.
   const cache = join(dir, '.parlance/cache');
-  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PARLANCE_SANDBOX_CACHE: cache } });
+  const server = await startServer({ config, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PARLANCE_SANDBOX_CACHE: cache } });
   const operator = { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN };
 
   // Its scenarios hold, once they expect the new words.
@@ -181,6 +185,96 @@ export function addTimerInJs(source) {
   if (name !== 'hello')`);
   edit(source, 'export const onEvent', `export const onTimer = (name, payload, due) => {
   emit(Audience.user(payload.user), 'reminder', { name, payload, due, now: Date.now() });
+};
+
+export const onEvent`);
+}
+
+/** A web service, to which handlers send the requests of `assertRequests`. Returns its origin. */
+export async function webService() {
+  const authority = await listen((request, response) => {
+    const { method, url, headers } = request;
+    const answer = (status, type, body) => response.writeHead(status, { 'content-type': type }).end(body);
+    if (url === '/lines') return answer(200, 'text/plain', 'eins\nzwölf\n');
+    if (url === '/events') return answer(200, 'text/event-stream', 'id: 7\ndata: one\n\nevent: word\ndata: two\n\n');
+    if (url === '/gone') return answer(404, 'text/plain', 'no such page');
+    if (url === '/broken') return request.socket.destroy();
+    let body = '';
+    request.setEncoding('utf8').on('data', (text) => (body += text));
+    const asked = () => ({ method, url, type: headers['content-type'], own: headers['x-own'], key: headers['idempotency-key'], body });
+    return request.on('end', () => answer(201, 'application/json', JSON.stringify(asked())));
+  });
+  return `http://${authority}`;
+}
+
+/**
+ * Asserts that the handler sends requests to the service at the event `consult`, and emits `response` to the room for each
+ * part that comes back.
+ */
+export async function assertRequests(client, service) {
+  const room = freshRoom('answers');
+  await client.join(room);
+  const { ids } = await client.askOk('consult', service, room);
+  const expected = {
+    ask: [{ status: 201, ok: true, type: 'application/json', bytes: true, json: {
+      method: 'PUT', url: '/ask', type: 'application/json', own: 'yes', key: ids.ask, body: '{"question":"grüße"}',
+    } }],
+    text: [{ status: 201, ok: true, type: 'application/json', bytes: true, json: { method: 'POST', url: '/text', key: ids.text, body: 'hi' } }],
+    gone: [{ status: 404, ok: false, type: 'text/plain', text: 'no such page' }],
+    lines: [{ head: 200, type: 'text/plain' }, { line: 'eins' }, { line: 'zwölf' }, { end: true }],
+    events: [
+      { head: 200, type: 'text/event-stream' },
+      { event: 'message', data: 'one', id: '7' },
+      { event: 'word', data: 'two', id: '7' },
+      { end: true },
+    ],
+    broken: [{ reason: 'unreachable', attempts: 1, message: true }],
+  };
+  const all = () => client.all('response').filter((part) => part.room === room);
+  const count = Object.values(expected).flat().length;
+  await client.until(() => all().length >= count, `${count} parts, ${JSON.stringify(ids)}`);
+  for (const [name, parts] of Object.entries(expected)) {
+    const got = all().filter((part) => part.name === name);
+    assert.deepEqual(got, parts.map((part, number) => ({ room, name, number, id: ids[name], part })), name);
+  }
+  assert.equal(all().length, count);
+}
+
+/** Makes a handler that `addTimerInJs` has changed do what `assertRequests` expects. */
+export function addRequestsInJs(source) {
+  edit(source, 'timers, Audience, emit } from', 'requests, timers, Audience, emit } from');
+  edit(source, '(_context, name)', '(_context, name, args)');
+  edit(source, "  if (name !== 'hello')", `  if (name === 'consult') {
+    const [service, room] = args;
+    const ids = {
+      ask: requests.send(service + '/ask', { method: 'put', json: { question: 'grüße' }, headers: { 'X-Own': 'yes' }, tag: room + '/ask' }),
+      text: requests.send(new URL('/text', service), { body: 'hi', timeoutMs: 60_000, tag: room + '/text' }),
+      gone: requests.send(service + '/gone', { parts: 'lines', tag: room + '/gone' }),
+      lines: requests.send(service + '/lines', { parts: 'lines', tag: room + '/lines' }),
+      events: requests.send(service + '/events', { parts: 'server-sent-events', tag: room + '/events' }),
+      broken: requests.send(service + '/broken', { attempts: 1, tag: room + '/broken' }),
+    };
+    requests.cancel(requests.send(service + '/ask', { tag: room + '/cancelled' }));
+    return { ok: true, ids };
+  }
+  if (name !== 'hello')`);
+  edit(source, 'export const onEvent', `const shown = {
+  whole: (part) => ({
+    status: part.status,
+    ok: part.ok,
+    type: part.header('Content-Type'),
+    ...(part.ok ? { json: part.json(), bytes: part.body instanceof Uint8Array } : { text: part.text() }),
+  }),
+  head: ({ status, headers }) => ({ head: status, type: headers.find(([name]) => name === 'content-type')[1] }),
+  line: ({ line }) => ({ line }),
+  event: ({ event, data, id }) => ({ event, data, id }),
+  end: () => ({ end: true }),
+  failed: ({ reason, message, attempts }) => ({ reason, message: message.length > 0, attempts }),
+};
+
+export const onResponse = ({ id, tag, number, part }) => {
+  const [room, name] = tag.split('/');
+  emit(Audience.room(room), 'response', { room, name, number, id, part: shown[part.kind](part) });
 };
 
 export const onEvent`);

@@ -21,6 +21,7 @@ import {
   type OnMessage,
   type OnPresence,
   type OnReceipt,
+  type OnResponse,
   type OnRoom,
   type OnServerEvent,
   type OnTimer,
@@ -122,4 +123,8 @@ export const onServerEvent: OnServerEvent = (receivedAt, name, args) => ({ recei
 export const onTimer: OnTimer = (name, payload, dueMs) => {
   kv.setJson(`timer:${name}`, { payload, dueMs, now: Date.now() });
   emit(Audience.room('general'), 'timer', name);
+};
+
+export const onResponse: OnResponse = ({ id, tag, number, part }) => {
+  kv.setJson(`response:${tag}`, { id, number, kind: part.kind });
 };
