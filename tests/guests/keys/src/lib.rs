@@ -1,5 +1,5 @@
 //! Does with keys and timers what its event lists: each argument is one operation, `["append", "key", "x"]`, and the
-//! answer has the result of each. The event's name does not matter. A timer that is due adds 1 to the key `fired/NAME`,
+//! answer has the result of each. The event's name does not matter. A timer that is due adds 1 to the keys `fired/NAME` and `fired`,
 //! appends its name to the list that its payload names, and tells the room `timers`.
 
 use parlance_guest::broadcast::Audience;
@@ -108,6 +108,7 @@ impl TimerHandler for Keys {
     fn handle(name: &str, due_ms: u64, payload: Payload) -> Result<(), Rejection> {
         let payload: Value = payload.parse()?;
         kv::increment(&format!("fired/{name}"), 1)?;
+        kv::increment("fired", 1)?;
         if let Some(list) = payload["list"].as_str() {
             run(&json!(["append", list, name]))?;
         }
@@ -127,11 +128,12 @@ impl TimerHandler for Keys {
     }
 }
 
-/// Each part adds 1 to the key `answered/TAG/NUMBER`, and is told to the room `responses`. A tag with `refuse` or `trap` in
+/// Each part adds 1 to the keys `answered/TAG/NUMBER` and `answered`, and is told to the room `responses`. A tag with `refuse` or `trap` in
 /// it does so, `again URL` sends another request, and `list KEY` appends the part's number to that key.
 impl ResponseHandler for Keys {
     fn handle(id: &str, tag: &str, number: u32, part: ResponsePart) -> Result<(), Rejection> {
         kv::increment(&format!("answered/{tag}/{number}"), 1)?;
+        kv::increment("answered", 1)?;
         let shown = match &part {
             ResponsePart::Whole(response) => json!({"whole": response.text(), "status": response.status}),
             ResponsePart::Head(head) => json!({"head": head.status}),
