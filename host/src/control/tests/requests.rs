@@ -58,7 +58,7 @@ fn now() -> u64 {
 }
 
 fn acme() -> TenantId {
-    TenantId::new("acme").unwrap()
+    TenantId::for_tests("acme").unwrap()
 }
 
 impl Node {
