@@ -84,7 +84,8 @@ impl UnderWay {
             self.end_all_but(&due);
         }
         let is_done = due.is_empty() && self.tasks.is_empty();
-        let is_known = |due: &DueKey| self.tasks_by_key.contains_key(&due.key.key) || self.resting.contains_key(&due.key.key);
+        let is_known =
+            |due: &DueKey| self.tasks_by_key.contains_key(&due.key.key) || self.resting.contains_key(&due.key.key);
         self.waiting = due.into_iter().filter(|due| !is_known(due)).collect();
         Ok(is_done)
     }
