@@ -227,7 +227,7 @@ test('ask-bot: a question goes to the service that is granted, and its answer is
 
 test('assistant: an answer is heard word by word, goes on where it broke off, and can be stopped', async () => {
   const asked = [];
-  let word = () => {};
+  let breakOff = () => {};
   const authority = await listen(async (request, response) => {
     if (request.url === '/topics') return void response.end(JSON.stringify({ topics: ['words'] }));
     let body = '';
@@ -240,7 +240,10 @@ test('assistant: an answer is heard word by word, goes on where it broke off, an
     for (let n = last === undefined ? 0 : Number(last) + 1; n < words.length; n += 1) {
       response.write(`id: ${n}\ndata: ${JSON.stringify(words[n])}\n\n`);
       // It breaks off once, when its first word was heard; a question that never ends is for `stop`.
-      if (last === undefined) return void (word = () => request.socket.destroy());
+      if (last === undefined) {
+        breakOff = () => request.socket.destroy();
+        return;
+      }
     }
     response.end();
   });
@@ -253,7 +256,7 @@ test('assistant: an answer is heard word by word, goes on where it broke off, an
   const heard = (client) => client.received.filter(({ event }) => event === 'assistant').map(({ args: [{ kind, text }] }) => text ?? kind);
   assertOne(await Promise.all([alice, bob].map((client) => client.ask('ask', { roomId: 'general', question: 'do you hear me' }))), 'conflict');
   await bob.until(() => heard(bob).includes('do'), 'the first word');
-  word();
+  breakOff();
   await bob.until(() => heard(bob).includes('ends'), 'the end', 20_000);
   assert.deepEqual(heard(bob), ['begins', 'do', 'you', 'hear', 'me', 'ends']);
   assert.deepEqual(asked.map(([question, , last]) => [question, last]), [['do you hear me', undefined], ['do you hear me', '0']]);

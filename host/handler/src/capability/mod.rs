@@ -25,6 +25,7 @@ mod kv;
 mod limits;
 mod log;
 mod messages;
+mod outbound;
 mod presence;
 mod refusal;
 mod requests;
@@ -47,12 +48,12 @@ pub use injection::Capability;
 pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
-pub use presence::PresenceState;
-pub(crate) use requests::header_map;
-pub use requests::{
+pub use outbound::{
     DeadLetter, FailureReason, OutboundRequest, Parts, RequestOptions, RequestProgress, Response, ResponseFailure,
     ResponsePart, ServerSentEvent,
 };
+pub use presence::PresenceState;
+pub(crate) use requests::header_map;
 pub use response_parts::{PartCutter, PartTooLarge};
 pub use tap::{HttpAnswer, HttpErrorName, HttpHead, HttpRequest, HttpTap, WasiTap};
 pub use timers::Timer;

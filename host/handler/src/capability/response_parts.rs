@@ -1,6 +1,6 @@
 //! Cuts the body of an answer into parts: lines, or the events of a `text/event-stream` (the HTML standard, section 9.2).
 
-use super::requests::{ResponsePart, ServerSentEvent};
+use super::outbound::{ResponsePart, ServerSentEvent};
 
 /// A part of an answer has more bytes than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
