@@ -12,7 +12,7 @@ TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 readonly TARGET
 readonly LOGS=$TARGET/test-logs
 # For a whole file of end-to-end tests, in milliseconds: one that hangs must not hold up the rest for ever.
-readonly FILE_TIMEOUT=600000
+readonly FILE_TIMEOUT=900000
 # For each fuzz target: enough for its corpus. `make fuzz` takes longer.
 readonly FUZZ_SECONDS=5
 mkdir -p "$LOGS"

@@ -12,7 +12,7 @@ import { BINARY, Process, run, SECRET, startServer, temporaryDirectory } from '.
 import { eventually } from './wait.mjs';
 
 /** Timeout of a build, which may compile a standard library, or an interpreter on the server. */
-export const BUILD_MS = 600_000;
+export const BUILD_MS = 800_000;
 /** The Python packages of the tests, `componentize-py` among them. */
 const VENV = resolve(import.meta.dirname, '../../.venv/bin');
 
