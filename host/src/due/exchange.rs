@@ -112,20 +112,20 @@ impl Exchange {
         settings.request_bytes.spend(request.body.len() as u64);
         let last_event_id = self.pending.progress.last_event_id.clone();
         let sending = handler.send_outbound(&id, &request, last_event_id.as_deref(), &tenant.dns_lookups);
-        let answer = match timeout_at(self.part_end(), sending).await {
+        let end = self.part_end();
+        let answer = match timeout_at(end, sending).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return self.failed(error, None).await,
-            Err(_) => return self.failed(timed_out(), None).await,
+            Ok(Err(error)) => return self.failed(error).await,
+            Err(_) => return self.failed(timed_out()).await,
         };
         let tries_again = TRY_AGAIN.contains(&answer.status);
         if tries_again && self.may_try_again() {
-            let error = status_error(answer.status);
-            return self.postpone(error.message, answer.retry_after).await;
+            return self.postpone(refused(answer.status), answer.retry_after).await;
         }
         self.session.services().metrics.requests_answered.inc();
         let is_success = (200..300).contains(&answer.status);
         if request.parts == Parts::Whole || !is_success {
-            return self.whole(answer, tries_again).await;
+            return self.whole(answer, tries_again, end).await;
         }
         self.parts(answer, request.parts).await
     }
@@ -146,21 +146,21 @@ impl Exchange {
     }
 
     /// Reads the whole answer, and hands it on.
-    async fn whole(&mut self, answer: OutboundAnswer, tries_again: bool) -> Result<(), Ends> {
+    async fn whole(&mut self, answer: OutboundAnswer, tries_again: bool, end: Instant) -> Result<(), Ends> {
         if self.pending.progress.handled > 0 {
             return self.fail(interrupted()).await;
         }
         let most = self.session.tenant.settings().limits.guest.http_bytes;
-        let (mut body, mut bytes, end) = (answer.body, Vec::new(), self.part_end());
+        let (mut body, mut bytes) = (answer.body, Vec::new());
         loop {
             match self.piece(&mut body, end).await {
                 Ok(Some(piece)) if bytes.len() + piece.len() > most => return self.fail(too_large()).await,
                 Ok(Some(piece)) => bytes.extend_from_slice(&piece),
                 Ok(None) => break,
-                Err(error) => return self.failed(error, None).await,
+                Err(error) => return self.failed(error).await,
             }
         }
-        let error = tries_again.then(|| status_error(answer.status).message);
+        let error = tries_again.then(|| refused(answer.status));
         let part = ResponsePart::Whole(Response {
             status: answer.status,
             headers: answer.headers,
@@ -192,13 +192,7 @@ impl Exchange {
         let mut found = vec![head];
         let mut body = answer.body;
         loop {
-            for part in found.drain(..) {
-                match resumed.pass(&part) {
-                    Ok(true) => {}
-                    Ok(false) => self.hand_on(part, None).await?,
-                    Err(Differs) => return self.fail(interrupted()).await,
-                }
-            }
+            self.hand_on_new(&mut resumed, &mut found).await?;
             match self.piece(&mut body, self.part_end()).await {
                 Ok(Some(piece)) => {
                     if cutter.push(&piece, &mut found).is_err() {
@@ -206,21 +200,30 @@ impl Exchange {
                     }
                 }
                 Ok(None) => break,
-                Err(error) => return self.failed(error, None).await,
+                Err(error) => return self.failed(error).await,
             }
         }
         cutter.finish(&mut found);
-        for part in found {
-            match resumed.pass(&part) {
-                Ok(true) => {}
-                Ok(false) => self.hand_on(part, None).await?,
-                Err(Differs) => return self.fail(interrupted()).await,
-            }
-        }
+        self.hand_on_new(&mut resumed, &mut found).await?;
         if !resumed.is_past() {
             return self.fail(interrupted()).await;
         }
         self.hand_on(ResponsePart::End, None).await
+    }
+
+    /// Hands on the parts that were not handled before.
+    async fn hand_on_new(&mut self, resumed: &mut Resumed, found: &mut Vec<ResponsePart>) -> Result<(), Ends> {
+        for part in found.drain(..) {
+            match resumed.pass(&part) {
+                Ok(true) => {}
+                Ok(false) => self.hand_on(part, None).await?,
+                Err(Differs) => {
+                    self.fail(interrupted()).await?;
+                    return Err(Exchanged::Done);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The next piece of a body, within the tenant's bytes in a second.
@@ -236,9 +239,9 @@ impl Exchange {
     }
 
     /// The attempt has failed: tries again later, or tells the handler.
-    async fn failed(&mut self, error: OutboundError, retry_after: Option<Duration>) -> Result<(), Ends> {
+    async fn failed(&mut self, error: OutboundError) -> Result<(), Ends> {
         if error.may_pass() && self.may_try_again() {
-            return self.postpone(error.message, retry_after).await;
+            return self.postpone(error.message, None).await;
         }
         self.fail(error).await
     }
@@ -337,11 +340,8 @@ fn interrupted() -> OutboundError {
     }
 }
 
-fn status_error(status: u16) -> OutboundError {
-    OutboundError {
-        reason: FailureReason::Unreachable,
-        message: format!("the service answered with status {status}"),
-    }
+fn refused(status: u16) -> String {
+    format!("the service answered with status {status}")
 }
 
 /// The time until the next attempt, after so many that have failed before this one.
