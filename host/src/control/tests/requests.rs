@@ -64,6 +64,7 @@ fn acme() -> TenantId {
 impl Node {
     async fn with_requests(writes: impl IntoIterator<Item = Vec<Write>>) -> Self {
         let node = Self::with_acme().await;
+        node.deploy(HANDLER, message(), None).await.unwrap();
         let write_set = WriteSet {
             tenant: acme(),
             reads: ReadSet::default(),
