@@ -177,10 +177,11 @@ test('promise 11: once in effect: requests on a fleet while nodes, the database,
   await Promise.all(clients.map(async (client, own) => {
     const mine = tags.filter((_, n) => n % 3 === own);
     for (let at = 0; at < mine.length; at += 50) {
-      await results(client, ...mine.slice(at, at + 50).map((tag) => ['request', service.url('/echo'), tag, { body: tag, attempts: 20, timeout: 2000 }]));
+      await results(client, ...mine.slice(at, at + 50).map((tag) => ['request', service.url('/echo'), tag, { body: tag, attempts: 20, timeout: 10_000 }]));
     }
   }));
-  const total = async () => Number((await results(clients[2], ['get', 'answered']))[0]);
+  let last = 0;
+  const total = async () => (last = Number((await results(clients[2], ['get', 'answered']))[0]));
   const some = async (count) => eventually(async () => (await total()) > count, `${count} answers`, 60_000 + COUNT * 10);
   await some(COUNT / 15);
   await fleet.nodes[0].kill();
@@ -192,7 +193,7 @@ test('promise 11: once in effect: requests on a fleet while nodes, the database,
   await fleet.redis.start();
   await fleet.nodes[1].kill();
   await clients[2].back().catch(() => {});
-  await eventually(async () => (await total()) >= COUNT, 'all answers', 200_000 + COUNT * 40);
+  await eventually(async () => (await total()) >= COUNT, () => `all answers, not ${last}`, 200_000 + COUNT * 40);
   assert.deepEqual(await answered(clients[2], tags), tags.map(() => 1));
   service.fail = () => undefined;
 });
