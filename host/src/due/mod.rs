@@ -1,4 +1,4 @@
-//! Finds keys whose due time has come, and has done what they stand for: [`timers`] run their handlers, [`requests`] are
+//! Finds keys whose due time has come, and has done what they stand for: timers run their handlers, requests are
 //! sent, and requests that failed long ago are deleted.
 //!
 //! Each node looks for the handlers of its own slots ([`Schedule::own_slots`]) that have such keys, a few times a second, and

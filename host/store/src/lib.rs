@@ -6,7 +6,7 @@
 //! | role | does | held by |
 //! | --- | --- | --- |
 //! | [`Reader`] | reads messages and keys | events and their guests' calls, hubs |
-//! | [`Writer`] | commits write sets | the committer; control, for requests |
+//! | [`Writer`] | commits write sets | the committer; control and `due`, for requests |
 //! | [`Schedule`] | tells which keys are due, and which nodes share the work | the firing of timers |
 //! | [`Maintenance`] | measures and deletes a tenant's data | control |
 //! | [`Health`] | tells whether the store can serve | `/readyz` |
