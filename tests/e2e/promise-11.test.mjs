@@ -110,7 +110,7 @@ test('promise 11: once in effect: on a fleet while nodes die and the database re
   await Promise.all(clients.map(async (client, own) => {
     const mine = names.filter((_, n) => n % 3 === own);
     for (let at = 0; at < mine.length; at += 50) {
-      await results(client, ...mine.slice(at, at + 50).map((name) => ['timer', name, 500 + draw(9 * COUNT), null, {}]));
+      await results(client, ...mine.slice(at, at + 50).map((name) => ['timer', name, 500 + draw(9 * COUNT), null, { sum: true }]));
     }
   }));
   const total = async () => Number(await value(clients[2], 'fired'));

@@ -12,7 +12,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use parlance_testing::{Audience, Code, Event, Interface, Level, Outcome, START_MS, Status, TestHost, TrapKind, User};
+use parlance_testing::{
+    Audience, Code, Event, GuestLimits, Interface, Level, Outcome, START_MS, Status, TestHost, TrapKind, User,
+};
 use serde_json::{Value, json};
 
 /// Builds a handler of `tests/handlers`.
@@ -27,7 +29,12 @@ fn component(file: &str) -> Vec<u8> {
 
 /// A host for a handler of `tests/handlers`.
 fn host(file: &str) -> TestHost {
-    TestHost::from_bytes(&component(file)).unwrap()
+    // Ten times a server's: on a busy machine a second thread of the processor slows the first.
+    let limits = GuestLimits {
+        guest_time: Duration::from_millis(500),
+        ..GuestLimits::default()
+    };
+    TestHost::from_bytes(&component(file)).unwrap().guest_limits(limits)
 }
 
 /// The reply to the event `name`.

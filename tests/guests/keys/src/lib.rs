@@ -1,5 +1,5 @@
 //! Does with keys and timers what its event lists: each argument is one operation, `["append", "key", "x"]`, and the
-//! answer has the result of each. The event's name does not matter. A timer that is due adds 1 to the keys `fired/NAME` and `fired`,
+//! answer has the result of each. The event's name does not matter. A timer that is due adds 1 to the key `fired/NAME`, and to `fired` if its payload says `sum`,
 //! appends its name to the list that its payload names, and tells the room `timers`.
 
 use parlance_guest::broadcast::Audience;
@@ -108,7 +108,9 @@ impl TimerHandler for Keys {
     fn handle(name: &str, due_ms: u64, payload: Payload) -> Result<(), Rejection> {
         let payload: Value = payload.parse()?;
         kv::increment(&format!("fired/{name}"), 1)?;
-        kv::increment("fired", 1)?;
+        if payload["sum"] == true {
+            kv::increment("fired", 1)?;
+        }
         if let Some(list) = payload["list"].as_str() {
             run(&json!(["append", list, name]))?;
         }
@@ -128,12 +130,14 @@ impl TimerHandler for Keys {
     }
 }
 
-/// Each part adds 1 to the keys `answered/TAG/NUMBER` and `answered`, and is told to the room `responses`. A tag with `refuse` or `trap` in
+/// Each part adds 1 to the key `answered/TAG/NUMBER`, and to `answered` if the tag begins with `sum`, and is told to the room `responses`. A tag with `refuse` or `trap` in
 /// it does so, `again URL` sends another request, and `list KEY` appends the part's number to that key.
 impl ResponseHandler for Keys {
     fn handle(id: &str, tag: &str, number: u32, part: ResponsePart) -> Result<(), Rejection> {
         kv::increment(&format!("answered/{tag}/{number}"), 1)?;
-        kv::increment("answered", 1)?;
+        if tag.starts_with("sum") {
+            kv::increment("answered", 1)?;
+        }
         let shown = match &part {
             ResponsePart::Whole(response) => json!({"whole": response.text(), "status": response.status}),
             ResponsePart::Head(head) => json!({"head": head.status}),
@@ -141,7 +145,7 @@ impl ResponseHandler for Keys {
             ResponsePart::Event(event) => json!({"event": event.event, "data": event.data, "id": event.id}),
             ResponsePart::End => json!("end"),
             ResponsePart::Failed(failure) => {
-                json!({"failed": format!("{:?}", failure.reason), "message": failure.message, "attempts": failure.attempts})
+                json!({"failed": format!("{:?}", failure.reason).trim_start_matches("Reason::"), "message": failure.message, "attempts": failure.attempts})
             }
         };
         emit(

@@ -7,7 +7,8 @@ fn keys(events: &str) -> Scenario {
     let handlers = "handlers:\n  keys: {component: KEYS, for: [event], grants: {http: [api.example.org]}}\n";
     let before = "before: {rooms: {responses: [bob]}}\n";
     Scenario::new(&format!(
-        "{handlers}{before}cases:\n  - name: one\n    events:\n{events}"
+        "{handlers}{before}cases:\n  - name: one\n    events:\n      {}",
+        events.trim_start()
     ))
 }
 
