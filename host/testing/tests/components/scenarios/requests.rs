@@ -7,8 +7,7 @@ fn keys(events: &str) -> Scenario {
     let handlers = "handlers:\n  keys: {component: KEYS, for: [event], grants: {http: [api.example.org]}}\n";
     let before = "before: {rooms: {responses: [bob]}}\n";
     Scenario::new(&format!(
-        "{handlers}{before}cases:\n  - name: one\n    events:\n      {}",
-        events.trim_start()
+        "{handlers}{before}cases:\n  - name: one\n    events:\n{events}"
     ))
 }
 
@@ -28,8 +27,7 @@ fn answered(tag: &str, options: &str, response: &str, expect: &str) -> Scenario 
 #[test]
 fn a_request_is_an_effect_without_what_it_leaves_to_the_host() {
     keys(
-        "\
-      - event: {run: [[request, 'https://api.example.org', '', {}]]}
+        "      - event: {run: [[request, 'https://api.example.org', '', {}]]}
         expect:
           exactly: true
           reply: {results: ['00000000000000010000000000000002']}
@@ -110,8 +108,7 @@ fn a_whole_answer_is_an_event() {
 
 #[test]
 fn each_part_is_an_event_and_the_last_is_compared() {
-    let lines = "\
-      - response: {tag: lines, headers: {x-kind: stream}, lines: [one, two]}
+    let lines = "      - response: {tag: lines, headers: {x-kind: stream}, lines: [one, two]}
         expect:
           effects: [{increment: {key: answered/lines/3}}, {emit: {to: {room: responses}}}]
           received:
@@ -121,8 +118,7 @@ fn each_part_is_an_event_and_the_last_is_compared() {
               - response: [$text, lines, 2, {line: two}]
               - response: [$text, lines, 3, end]
 ";
-    let events = "\
-      - response:
+    let events = "      - response:
           id: '00000000000000030000000000000004'
           events: [{event: x, data: y, id: '1'}, {data: {a: 1}}]
           failed: interrupted
@@ -180,14 +176,12 @@ fn a_refusal_and_a_trap_end_the_request() {
 fn the_store_is_away_when_the_answer_comes() {
     for store in ["away", "away-at-commit"] {
         let first = format!(
-            "\
-      - response: {{tag: ask, body: one}}
+            "      - response: {{tag: ask, body: one}}
         fault: {{store: {store}}}
         expect: {{ok: false, error: {{code: unavailable}}, keys: {{keys: {{answered/ask/0: null}}}}}}
 "
         );
-        let second = "\
-      - response: {tag: ask, body: two}
+        let second = "      - response: {tag: ask, body: two}
         expect: {ok: true, keys: {keys: {answered/ask/0: 1}}}
 ";
         keys(&format!("{}{first}{second}", send("ask", "{}"))).assert_ok();
@@ -204,8 +198,7 @@ fn sending_can_be_denied_and_has_a_quota() {
 
 #[test]
 fn a_user_connects_after_an_answer() {
-    let events = "\
-      - event: {run: [[request, 'https://api.example.org/', ask, {}]]}
+    let events = "      - event: {run: [[request, 'https://api.example.org/', ask, {}]]}
         by: bob
       - response: {tag: ask}
       - event: {run: []}
