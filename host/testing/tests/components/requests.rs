@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use parlance_testing::{
-    Capability, Code, Event, FailureReason, Grants, Outcome, Parts, Response, ServerSentEvent, StorageQuota, TestHost,
-    TrapKind,
+    Capability, Code, Event, FailureReason, Grants, GuestLimits, Outcome, Parts, Response, ServerSentEvent,
+    StorageQuota, TestHost, TrapKind,
 };
 use serde_json::{Value, json};
 
@@ -210,7 +210,12 @@ fn a_part_takes_effect_once() {
 
 #[test]
 fn a_refusal_or_a_trap_ends_the_request_without_another_effect() {
-    let mut host = host();
+    // A busy machine gets more time, in which the guest is stopped for what it used.
+    let limits = GuestLimits {
+        wall_time: Duration::from_secs(30),
+        ..GuestLimits::default()
+    };
+    let mut host = host().guest_limits(limits);
     for tag in ["refuse", "trap"] {
         send(&mut host, tag, &json!({"parts": "lines"}));
         let outcomes = host.respond(tag, Response::lines(["one"]));

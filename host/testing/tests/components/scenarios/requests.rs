@@ -163,8 +163,11 @@ fn a_refusal_and_a_trap_end_the_request() {
         ),
     ] {
         let response = format!("{{tag: {tag}, lines: [one]}}");
-        answered(tag, "{parts: lines}", &response, expect).assert_ok();
-        let again = format!("{expect}\n      - response: {response}");
+        // A busy machine gets more time, in which the guest is stopped for what it used.
+        let limits = "    limits: {sandbox: {wall_time: 30s}}";
+        let once = format!("{expect}\n{limits}");
+        answered(tag, "{parts: lines}", &response, &once).assert_ok();
+        let again = format!("{expect}\n      - response: {response}\n{limits}");
         answered(tag, "{parts: lines}", &response, &again).assert_told(&[
             "scenario.yaml:10: no request with the tag",
             "waits for an answer; none waits for one",
@@ -197,24 +200,11 @@ fn sending_can_be_denied_and_has_a_quota() {
 }
 
 #[test]
-fn a_user_connects_after_an_answer() {
-    let events = "      - event: {run: [[request, 'https://api.example.org/', ask, {}]]}
-        by: bob
-      - response: {tag: ask}
-      - event: {run: []}
-        by: bob
-        expect: {ok: true}
-";
-    keys(events).assert_ok();
-}
-
-#[test]
 fn authors_are_told_what_is_wrong_with_an_answer() {
     let told = |response: &str, words: &[&str]| {
         let sent = format!("{}{}", send("ask", "{}"), send("lines", "{parts: lines}"));
-        let scenario = keys(&format!("{sent}      - response: {response}\n"));
-        scenario.assert_told(words);
-        scenario.assert_told(&["scenario.yaml:9: "]);
+        let words: Vec<&str> = words.iter().copied().chain(["scenario.yaml:9: "]).collect();
+        keys(&format!("{sent}      - response: {response}\n")).assert_told(&words);
     };
     told(
         "{tag: aks, body: x}",
