@@ -79,7 +79,7 @@ test('a request that has failed is listed with the reason and without secrets, a
   assert.equal((await operator.request('POST', path('acme', id, '/retry'))).status, 404);
   assert.equal(service.keys.get(id), 2, 'the attempt that failed, and one more');
   const [first, second, ...further] = parts(ann, 'card');
-  assert.deepEqual([first.failed, second.whole, further], ['Reason::Unreachable', 'BODY-SECRET', []]);
+  assert.deepEqual([first.failed, second.whole, further], ['Unreachable', 'BODY-SECRET', []]);
   assert.deepEqual((await audited(id)).at(-1), ['environment', 'acme', 'request.retry', 'failed']);
 });
 
