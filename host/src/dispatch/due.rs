@@ -67,5 +67,5 @@ pub(super) fn retry_after(error: &EventError) -> Option<Duration> {
         error.code,
         Code::Unavailable | Code::RateLimited | Code::QuotaExceeded | Code::Conflict | Code::Unhandled
     );
-    (is_of_host && !error.by_handler).then(|| error.retry_after.unwrap_or(RETRY))
+    (error.host_failed || is_of_host && !error.by_handler).then(|| error.retry_after.unwrap_or(RETRY))
 }

@@ -11,10 +11,11 @@ use parlance_types::error::EventError;
 /// number, by which an operator finds the log line.
 pub(super) fn trap_error(session: &Session, context: &EventContext, trap: &Trap) -> EventError {
     let (code, what) = trap.kind.client_error();
-    EventError::new(
-        code,
-        format!("{what} (event {}-{})", session.connection.id, context.number),
-    )
+    let message = format!("{what} (event {}-{})", session.connection.id, context.number);
+    EventError {
+        host_failed: !trap.kind.is_handler_fault(),
+        ..EventError::new(code, message)
+    }
 }
 
 /// Logs why a handler was stopped.

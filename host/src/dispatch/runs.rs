@@ -160,7 +160,8 @@ impl<'s> Runs<'s> {
                 decided => return decided,
             };
             session.tenant.collect_charges();
-            let is_transient = error.code == Code::Unavailable || session.tenant.check_cpu_budget().is_err();
+            let is_transient =
+                error.host_failed || error.code == Code::Unavailable || session.tenant.check_cpu_budget().is_err();
             let gives_up = Instant::now() >= until || session.services.shutting_down.load(Ordering::Relaxed);
             if error.by_handler || !is_transient || gives_up {
                 return Err(error);
@@ -247,6 +248,7 @@ impl<'s> Runs<'s> {
             logs: Logs::with_allowance(limits.effects.log_bytes),
             retry_after: None,
             not_joined: AtomicBool::new(false),
+            store_failed: false,
         };
         let recording = session.tenant.recording();
         let recorded =

@@ -19,11 +19,6 @@ use crate::server::{ConnectedUser, Decided, EventSetup, TestServer};
 /// Timers that one advance of the clock fires at most.
 const FIRED_MAX: usize = 10_000;
 
-/// Whether the host could not run the handler.
-fn is_unavailable(trap: &Option<Trap>) -> bool {
-    trap.as_ref().is_some_and(|trap| !trap.kind.is_handler_fault())
-}
-
 /// Whether the server tries an event of nobody again whose effects were not committed because of this error.
 fn is_of_host(error: &EventError) -> bool {
     let codes = [
@@ -153,6 +148,8 @@ impl TestServer {
     ) -> Result<Option<Outcome>> {
         let input = &event.input;
         let (mut rejection, mut trap) = (None, None);
+        // Whether the handler did not get to an end because the host lacked something.
+        let mut host_failed = false;
         let mut hidden = 0;
         let mut returned = HandlerReply::Data(None);
         let decided = match ran.result {
@@ -161,11 +158,13 @@ impl TestServer {
                 Ok(ran.effects.into_vec())
             }
             Err(Failure::Rejected(refusal)) => {
+                host_failed = refusal.host_failed;
                 let error = refusal.to_event_error(ran.not_joined);
                 rejection = Some(refusal);
                 Err(error)
             }
             Err(Failure::Trapped(stop)) => {
+                host_failed = !stop.kind.is_handler_fault();
                 let (code, words) = stop.kind.client_error();
                 let error = EventError::new(code, words);
                 trap = Some(stop);
@@ -174,7 +173,7 @@ impl TestServer {
         };
         let mut reads = ran.reads;
         let mut error = decided.as_ref().err().cloned();
-        let turn = event.turn.as_ref().filter(|_| !is_unavailable(&trap));
+        let turn = event.turn.as_ref().filter(|_| !host_failed);
         let decided = match turn {
             Some(turn) => {
                 let own = if error.is_none() { &turn.accepted } else { &turn.failed };

@@ -351,6 +351,7 @@ impl TestServer {
             effects: Effects::with_allowance(limits.effects.effects, limits.effects.output),
             logs: Logs::with_allowance(limits.effects.log_bytes),
             not_joined: AtomicBool::new(false),
+            store_failed: false,
         }
     }
 

@@ -61,6 +61,8 @@ pub struct EventError {
     pub not_joined: bool,
     /// Whether the handler itself refused the event.
     pub by_handler: bool,
+    /// Whether the handler did not get to an end because the host lacked something, such as its store.
+    pub host_failed: bool,
 }
 
 impl EventError {
@@ -72,6 +74,7 @@ impl EventError {
             retry_after: Some(retry_after),
             not_joined: false,
             by_handler: false,
+            host_failed: false,
         }
     }
 
@@ -109,6 +112,7 @@ impl EventError {
             retry_after: None,
             not_joined: false,
             by_handler: false,
+            host_failed: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Call, Capability, Fault, IsolationLevel, unavailable};
+use super::{Call, Capability, Fault, IsolationLevel};
 use parlance_store::{KvKey, KvPage, KvRange, Write, next_key};
 
 /// Longest key, in bytes.
@@ -91,7 +91,7 @@ impl Call {
         self.host_context.wait_in_flight().await;
         let (tenant, now) = (self.identity.tenant(), self.now_ms);
         let read = self.store.kv_get_many(tenant, keys, now).await;
-        let values = read.map_err(|error| unavailable(&error))?;
+        let values = self.answered(read)?;
         if checked {
             self.reads.begin(now);
             for (key, value) in keys.iter().zip(&values) {
@@ -191,7 +191,7 @@ impl Call {
         self.host_context.wait_in_flight().await;
         let (tenant, now) = (self.identity.tenant(), self.now_ms);
         let read = self.store.kv_scan(tenant, &range, limit, SCAN_BYTES, now).await;
-        let KvPage { entries, next } = read.map_err(|error| unavailable(&error))?;
+        let KvPage { entries, next } = self.answered(read)?;
         let until = next.or_else(|| range.until.clone());
         let part = KvRange { until, ..range };
         if self.is_serializable() {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use super::{Call, Capability, Effect, Fault, room_id, unavailable};
+use super::{Call, Capability, Effect, Fault, room_id};
 use parlance_store::{ClientRef, Draft, End, Message, Range, RequestDigest, Write};
 use parlance_types::id::{MessageId, check_client_id};
 use parlance_types::text::json::{DEPTH_MAX, is_valid_json};
@@ -116,7 +116,7 @@ impl Call {
     ///
     /// # Errors
     /// When there is no such message for this user, or the store cannot serve.
-    pub async fn message(&self, id: &str) -> Result<Message, Fault> {
+    pub async fn message(&mut self, id: &str) -> Result<Message, Fault> {
         self.require(Capability::Messages)?;
         if self.host_context.room_count() == 0 {
             // Outside all rooms no message is visible, so the flag reveals nothing about the requested one.
@@ -124,12 +124,8 @@ impl Call {
         }
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;
         self.host_context.wait_in_flight().await;
-        let found = self
-            .store
-            .message(self.identity.tenant(), id)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        found
+        let read = self.store.message(self.identity.tenant(), id).await;
+        self.answered(read)?
             .filter(|message| self.joined(message.room.as_str()))
             .ok_or(Fault::NotFound)
     }
@@ -138,7 +134,7 @@ impl Call {
     ///
     /// # Errors
     /// When the connection is not in the room, the id is invalid, or the store cannot serve.
-    pub async fn history(&self, room: &str, before: Option<u64>, limit: u32) -> Result<Vec<Message>, Fault> {
+    pub async fn history(&mut self, room: &str, before: Option<u64>, limit: u32) -> Result<Vec<Message>, Fault> {
         self.require(Capability::Messages)?;
         let id = room_id(room)?;
         self.require_joined(room)?;
@@ -149,12 +145,8 @@ impl Call {
             limit: limit.min(self.limits.client.history_page_max),
             from: End::Newest,
         };
-        let page = self
-            .store
-            .history(self.identity.tenant(), &id, range)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        Ok(page.messages)
+        let read = self.store.history(self.identity.tenant(), &id, range).await;
+        Ok(self.answered(read)?.messages)
     }
 
     /// Marks the message as read by the user.

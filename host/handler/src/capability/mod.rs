@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use parlance_store::{ClientRef, ReadSet, Reader, Write};
+use parlance_store::{ClientRef, ReadSet, Reader, StoreError, Write};
 use parlance_types::auth::Identity;
 use parlance_types::id::{ConnectionId, RoomId, UserId};
 
@@ -241,6 +241,8 @@ pub struct Call {
     pub retry_after: Option<Duration>,
     /// Set once the host has refused something because the connection has not joined a room.
     pub not_joined: AtomicBool,
+    /// Set once the store could not answer a read.
+    pub store_failed: bool,
 }
 
 impl Call {
@@ -251,6 +253,16 @@ impl Call {
         } else {
             Ok(())
         }
+    }
+
+    /// What the store has answered. Of a failure the handler learns only that it may try again later; the cause goes to
+    /// the log.
+    fn answered<T>(&mut self, read: Result<T, StoreError>) -> Result<T, Fault> {
+        read.map_err(|error| {
+            tracing::warn!(error = format!("{error:#}"), "a handler's read failed");
+            self.store_failed = true;
+            Fault::Unavailable("the store cannot serve now".to_owned())
+        })
     }
 
     /// Refuses a call of a capability that a test has taken away.
@@ -279,10 +291,4 @@ fn room_id(text: &str) -> Result<RoomId, Fault> {
 
 fn user_id(text: &str) -> Result<UserId, Fault> {
     UserId::new(text).map_err(|error| Fault::Invalid(error.to_string()))
-}
-
-/// The fault of a failed read. The handler learns only that it may try again later; the cause goes to the log.
-fn unavailable(error: &parlance_store::StoreError) -> Fault {
-    tracing::warn!(error = format!("{error:#}"), "a handler's read failed");
-    Fault::Unavailable("the store cannot serve now".to_owned())
 }

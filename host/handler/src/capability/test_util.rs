@@ -38,6 +38,7 @@ impl Call {
             takes_answers: false,
             retry_after: None,
             not_joined: AtomicBool::new(false),
+            store_failed: false,
         }
     }
 }

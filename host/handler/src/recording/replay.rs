@@ -113,6 +113,7 @@ impl Replayer {
             limits,
             retry_after: None,
             not_joined: AtomicBool::new(false),
+            store_failed: false,
         };
         let attachments = event.input.attachments();
         let input = event.input.handler_input(&attachments);

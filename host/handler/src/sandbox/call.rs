@@ -151,10 +151,18 @@ impl Handler {
         drop(running);
         let state = pooled.guest.store.data_mut();
         let observed = state.meter.observed();
-        let (asked, reads, logs, retry_after, not_joined) = match state.end() {
+        let (asked, reads, logs, retry_after, not_joined, store_failed) = match state.end() {
             Some(call) => {
                 let not_joined = call.not_joined.into_inner();
-                (call.effects, call.reads, call.logs, call.retry_after, not_joined)
+                let store_failed = call.store_failed;
+                (
+                    call.effects,
+                    call.reads,
+                    call.logs,
+                    call.retry_after,
+                    not_joined,
+                    store_failed,
+                )
             }
             // The instance could not be made.
             None => Default::default(),
@@ -197,10 +205,15 @@ impl Handler {
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => {
-                let rejection = Rejection::from(rejection).with_retry(retry_after);
+                let rejection = Rejection::from(rejection)
+                    .after_reads(store_failed)
+                    .with_retry(retry_after);
                 (Err(Failure::Rejected(rejection)), Effects::default())
             }
-            Err(trap) => (Err(Failure::Trapped(trap)), Effects::default()),
+            Err(trap) => {
+                let trap = trap.after_reads(store_failed);
+                (Err(Failure::Trapped(trap)), Effects::default())
+            }
         };
         CallOutcome {
             result,
@@ -463,6 +476,7 @@ impl From<types::Rejection> for Rejection {
             code,
             message,
             retry_after: None,
+            host_failed: false,
         }
     }
 }

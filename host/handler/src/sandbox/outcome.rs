@@ -15,6 +15,9 @@ pub struct Rejection {
     pub message: String,
     /// When the client may try again, if the handler set that and the code allows it.
     pub retry_after: Option<Duration>,
+    /// Whether the store could not answer a read of the event before. What the handler makes of that is not its decision,
+    /// so the code is then `unavailable`.
+    pub host_failed: bool,
 }
 
 impl Rejection {
@@ -31,8 +34,19 @@ impl Rejection {
             },
         };
         EventError {
-            by_handler: true,
+            by_handler: !self.host_failed,
+            host_failed: self.host_failed,
             ..error
+        }
+    }
+
+    /// Makes it the host's, if the store could not answer a read of the event before.
+    #[must_use]
+    pub(super) fn after_reads(self, store_failed: bool) -> Self {
+        Self {
+            code: if store_failed { Code::Unavailable } else { self.code },
+            host_failed: store_failed,
+            ..self
         }
     }
 
@@ -128,6 +142,19 @@ pub struct Trap {
     pub kind: TrapKind,
     /// The cause and the guest's backtrace, for the log. Never for a client.
     pub detail: String,
+}
+
+impl Trap {
+    /// Makes it the host's, if the store could not answer a read of the event before: a handler may panic when a read
+    /// fails.
+    #[must_use]
+    pub(super) fn after_reads(self, store_failed: bool) -> Self {
+        let kind = match self.kind {
+            TrapKind::Guest if store_failed => TrapKind::Host,
+            kind => kind,
+        };
+        Self { kind, ..self }
+    }
 }
 
 /// Why an event failed.

@@ -209,6 +209,18 @@ fn a_part_takes_effect_once() {
 }
 
 #[test]
+fn a_part_whose_handler_cannot_read_its_keys_is_handled_later() {
+    let mut host = host();
+    send(&mut host, "list words", &json!({}));
+    host.store_down(true);
+    let outcomes = host.respond("list words", Response::body("yes"));
+    assert!(!outcomes[0].is_ok());
+    host.store_down(false);
+    assert_eq!(host.pending_requests().len(), 1);
+    assert!(host.respond("list words", Response::body("yes"))[0].is_ok());
+}
+
+#[test]
 fn a_refusal_or_a_trap_ends_the_request_without_another_effect() {
     // A busy machine gets more time, in which the guest is stopped for what it used.
     let limits = GuestLimits {

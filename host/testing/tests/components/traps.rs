@@ -5,7 +5,7 @@ use std::time::Duration;
 use parlance_testing::{Code, Event, GuestLimits, Level, Outcome, TestHost, TrapKind};
 use serde_json::{Value, json};
 
-use crate::built::hostile;
+use crate::built::{guest, hostile};
 
 /// Posts a message, then ends in this way.
 fn post_then(host: &mut TestHost, end: &str, count: u32) -> Outcome {
@@ -86,6 +86,31 @@ fn an_event_ends_at_its_wall_time() {
         ..GuestLimits::default()
     };
     stopped(&mut host().guest_limits(limits), "loop", 0, TrapKind::WallTime);
+}
+
+#[test]
+fn what_a_handler_makes_of_a_read_that_fails_is_the_hosts_fault() {
+    let mut host = TestHost::load(guest("keys")).unwrap();
+    host.store_down(true);
+    for operations in [
+        json!([["get", "key"]]),
+        json!([["get-or-panic", "key"]]),
+        json!([["get-or-null", "key"], ["refuse"]]),
+    ] {
+        let outcome = host.dispatch(Event::custom("run", &operations));
+        let error = &outcome.reply["error"];
+        assert_eq!(
+            (&error["code"], &error["retryable"]),
+            (&json!("unavailable"), &json!(true)),
+            "{operations}"
+        );
+        assert!(
+            outcome.trap.is_none_or(|trap| !trap.kind.is_handler_fault()),
+            "{operations}"
+        );
+    }
+    host.dispatch(Event::custom("run", &json!([["get-or-null", "key"]])))
+        .assert_ok();
 }
 
 #[test]

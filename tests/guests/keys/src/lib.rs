@@ -26,6 +26,9 @@ fn run(operation: &Value) -> Result<Value, Rejection> {
     let key = text(1);
     Ok(match text(0) {
         "get" => json!(shown(kv::get(key)?)),
+        // What careless handlers do with a read that fails.
+        "get-or-null" => json!(kv::get(key).ok().flatten().is_some()),
+        "get-or-panic" => json!(shown(kv::get(key).expect("the store to answer"))),
         "get-many" => {
             let keys: Vec<String> = serde_json::from_value(operation[1].clone()).unwrap_or_default();
             json!(kv::get_many(&keys)?.into_iter().map(shown).collect::<Vec<_>>())
