@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use parlance_build::{Options, build};
 
 /// The shipped handlers: packages of `guest-handlers/`.
-const HANDLERS: [&str; 5] = ["message", "typing", "receipt", "presence", "room"];
+const HANDLERS: [&str; 6] = ["message", "typing", "receipt", "revise", "presence", "room"];
 
 fn main() -> Result<()> {
     let out_dir = directory("OUT_DIR")?;

@@ -30,6 +30,7 @@ macro_rules! world {
                     "parlance:chat/refusal@0.1.0": crate::bindings::capabilities::parlance::chat::refusal,
                     "parlance:chat/timers@0.1.0": crate::bindings::capabilities::parlance::chat::timers,
                     "parlance:chat/requests@0.1.0": crate::bindings::capabilities::parlance::chat::requests,
+                    "parlance:chat/revise@0.1.0": crate::bindings::capabilities::parlance::chat::revise,
                 },
             });
         }
@@ -79,4 +80,8 @@ world!(
 world!(
     /// `on-response`.
     response, "response-handler", "export_on_response"
+);
+world!(
+    /// `on-revise`.
+    revise, "revise-handler", "export_on_revise"
 );

@@ -1,7 +1,7 @@
 //! Exports a handler's traits from the component.
 
 /// Exports a type as the component's handler for the named interfaces: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`. The type must implement the trait of each.
+/// `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`, `revise`. The type must implement the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -76,6 +76,12 @@ macro_rules! __export {
         $crate::__export_as!(response, on_response, export_on_response,
             (id: String, tag: String, number: u32, part: $crate::ResponsePart) -> Result<(), $crate::Rejection>,
             <$handler as $crate::ResponseHandler>::handle(&id, &tag, number, part));
+    };
+    (revise, $handler:ty) => {
+        $crate::__export_as!(revise, on_revise, export_on_revise,
+            (context: $crate::Context, message: String, change: $crate::MessageChange)
+                -> Result<Option<String>, $crate::Rejection>,
+            $crate::reply(<$handler as $crate::ReviseHandler>::handle(&context, &message, change)));
     };
     (server_event, $handler:ty) => {
         $crate::__export_as!(server_event, on_server_event, export_on_server_event,

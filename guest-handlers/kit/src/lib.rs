@@ -13,7 +13,7 @@ mod request;
 
 pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message, Rejection};
 pub use bindings::capabilities::parlance::chat::{
-    ambient, broadcast, identity, kv, log, messages, presence, refusal, requests, rooms, settings, timers,
+    ambient, broadcast, identity, kv, log, messages, presence, refusal, requests, revise, rooms, settings, timers,
 };
 pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
@@ -21,6 +21,7 @@ pub use bindings::presence::exports::parlance::chat::on_presence::Change;
 pub use bindings::response::exports::parlance::chat::on_response::{
     Failure, Head, Part as ResponsePart, Reason, Response, ServerSentEvent,
 };
+pub use bindings::revise::exports::parlance::chat::on_revise::{Change as MessageChange, Edit, Mark};
 pub use bindings::room::exports::parlance::chat::on_room::Request;
 pub use convert::{Arguments, Payload, Placeholder, ask, emit, rate_limited, set_timer};
 pub use keys::{Key, Map, Set};
@@ -57,6 +58,16 @@ pub trait ReceiptHandler {
     /// # Errors
     /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, message: String) -> Result<(), Rejection>;
+}
+
+/// Handles `edit-message`, `delete-message` and `mark-message`.
+pub trait ReviseHandler {
+    /// Accepts the change of the message with this id by making it: [`revise::edit`], [`revise::delete`] or
+    /// [`revise::mark`]. The result is the acknowledgement's `data`; `()` for none.
+    ///
+    /// # Errors
+    /// The client gets the rejection, and nothing happens.
+    fn handle(context: &Context, message: &str, change: MessageChange) -> Result<impl Serialize, Rejection>;
 }
 
 /// Handles opened and closed connections, and `set-presence`.

@@ -146,6 +146,8 @@ pub struct Broadcast {
     /// For an event about a room's message, which must not arrive before the message: the room, and the message's
     /// `seq`. Node servers ignore it.
     pub after: Option<(RoomId, u64)>,
+    /// For a change of that message: the change's `rev`. Node servers ignore it.
+    pub rev: Option<u64>,
     /// For an event that a handler wants acknowledged. Node servers ignore it, so their clients are not asked.
     pub question: Option<Arc<Question>>,
 }
@@ -160,6 +162,7 @@ impl Broadcast {
             except,
             message: None,
             after: None,
+            rev: None,
             question: None,
         }
     }

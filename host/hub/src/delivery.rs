@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::connection::{Connection, InFlightGuard};
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use parlance_handler::capability::Effect;
-use parlance_store::{FirstPost, ReadSet, Reader, Written};
+use parlance_store::{FirstPost, Place, ReadSet, Reader, Written};
 use parlance_types::error::EventError;
 use parlance_types::id::RoomId;
 
@@ -34,9 +34,9 @@ pub struct Delivery {
     ///
     /// [`HubHandle::release`]: super::HubHandle::release
     pub held_room: Option<RoomId>,
-    /// Rooms that the event joins without an answer about their past. With each, its last message before the join, or
-    /// `None` when the store did not say: later messages are delivered.
-    pub baselines: Vec<(RoomId, Option<u64>)>,
+    /// Rooms that the event joins without an answer about their past. With each, how far it had come before the join, or
+    /// `None` when the store did not say: what is later is delivered.
+    pub baselines: Vec<(RoomId, Option<Place>)>,
     /// What the event has read of keys, which its commit is to find unchanged.
     pub reads: ReadSet,
     /// Told the result of the event once it is visible, or that it must run again.
@@ -76,7 +76,7 @@ impl Delivery {
             return;
         }
         let identity = self.connection.identity.load_full();
-        let last: Vec<Option<u64>> = match store.last_seqs(identity.tenant(), &rooms).await {
+        let last: Vec<Option<Place>> = match store.places(identity.tenant(), &rooms).await {
             Ok(last) => last.into_iter().map(Some).collect(),
             Err(error) => {
                 // The hub reads the last messages itself once the store serves again.

@@ -22,6 +22,8 @@ use super::bus::Inbound;
 use super::connection::Connection;
 use super::handle::{Command, Fleet, Shared};
 use super::hub::{Hub, Input, Now, Output};
+#[cfg(test)]
+pub(crate) use outputs::read_changes;
 use parlance_scheduler::{Contention, Quantum};
 use parlance_types::id::TenantId;
 

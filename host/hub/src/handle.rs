@@ -20,7 +20,7 @@ use super::outbound::OutboundLimiter;
 use super::wire::Responder;
 use parlance_handler::capability::PresenceState;
 use parlance_scheduler::{Contention, CpuTimer};
-use parlance_store::Reader;
+use parlance_store::{Place, Reader};
 use parlance_types::error::EventError;
 use parlance_types::id::{RoomId, TenantId, UserId};
 
@@ -227,11 +227,11 @@ impl HubHandle {
         wait.await.map_err(|_| HubGone)
     }
 
-    /// Ends the holding of a joined room's packets: `first` goes out, then the held packets without messages up to
-    /// `after_seq`. `answered_seq` is the room's last message that `first` tells of; `None` when it could not be read.
+    /// Ends the holding of a joined room's packets: `first` goes out, then the held packets without messages and changes up
+    /// to `has`. `answered` is the place up to which `first` tells of the room; `None` when it could not be read.
     ///
-    /// Returns `false`, and sends nothing, when another member that joined at the same time was told of messages after
-    /// `answered_seq`: those do not come any more, so the past must be read again.
+    /// Returns `false`, and sends nothing, when another member that joined at the same time was told of more than
+    /// `answered`: what is between does not come any more, so the past must be read again.
     ///
     /// # Errors
     /// The hub is gone.
@@ -239,16 +239,16 @@ impl HubHandle {
         &self,
         connection: Arc<Connection>,
         room: RoomId,
-        after_seq: u64,
-        answered_seq: Option<u64>,
+        has: Place,
+        answered: Option<Place>,
         first: Option<Outgoing>,
     ) -> Result<bool, HubGone> {
         let (done, wait) = oneshot::channel();
         self.send(Command::Input(Input::Release {
             connection,
             room,
-            after_seq,
-            answered_seq,
+            has,
+            answered,
             first,
             done,
         }))?;

@@ -5,9 +5,9 @@
 //! driver decides the pace, and the outbox never has more than what one effect, one read of the store or one join has
 //! caused.
 //!
-//! Terms: a room's messages have the numbers 1, 2, 3 … (`seq`). A *gap* is a message that is missing though a later one
-//! is known. A *sweep* reads the last `seq` of all rooms from the store, to find messages that the bus lost. A
-//! *baseline* is the `seq` up to which the first members of a room need nothing delivered.
+//! Terms: a room's messages have the numbers 1, 2, 3 … (`seq`), and so have the changes of its messages (`rev`). A *gap* is
+//! a number that is missing though a later one is known. A *sweep* reads the last numbers of all rooms from the store, to
+//! find what the bus lost. A *baseline* is the place up to which the first members of a room need nothing delivered.
 
 mod catch_up;
 mod deliver;
@@ -40,7 +40,7 @@ use deliver::PendingEvent;
 use last_seen::LastSeenUsers;
 use local_users::LocalUsers;
 use parlance_handler::capability::Packet;
-use parlance_store::{Message, Range};
+use parlance_store::{ChangeRange, Message, Place, Range};
 use parlance_types::error::EventError;
 use parlance_types::id::{RoomId, UserId};
 use parlance_types::settings::{Time, millis, secs, settings};
@@ -90,8 +90,8 @@ pub(super) enum Input {
     Release {
         connection: Arc<Connection>,
         room: RoomId,
-        after_seq: u64,
-        answered_seq: Option<u64>,
+        has: Place,
+        answered: Option<Place>,
         first: Option<Outgoing>,
         done: oneshot::Sender<bool>,
     },
@@ -106,10 +106,16 @@ pub(super) enum Input {
     Inbound(Inbound),
     /// The result of [`Output::ReadMessages`]. Empty when the read failed.
     MessagesRead { room: RoomId, messages: Vec<Message> },
-    /// A part of the result of [`Output::ReadLastSeqs`].
-    LastSeqs(Vec<(RoomId, u64)>),
-    /// The end of the result of [`Output::ReadLastSeqs`]. `complete` is `false` when a read failed.
-    LastSeqsDone { complete: bool },
+    /// The result of [`Output::ReadChanges`]: all changes of the range up to the `rev` `up_to`. `None` when the read failed.
+    ChangesRead {
+        room: RoomId,
+        messages: Vec<Message>,
+        up_to: Option<u64>,
+    },
+    /// A part of the result of [`Output::ReadPlaces`].
+    Places(Vec<(RoomId, Place)>),
+    /// The end of the result of [`Output::ReadPlaces`]. `complete` is `false` when a read failed.
+    PlacesDone { complete: bool },
 }
 
 /// An action that the driver carries out for the hub.
@@ -144,8 +150,10 @@ pub(super) enum Output {
     AnnounceRoom { name: Arc<str>, present: bool },
     /// Read messages of a room. The result is [`Input::MessagesRead`].
     ReadMessages { room: RoomId, range: Range },
-    /// Read the last `seq` of rooms. The result is [`Input::LastSeqs`].
-    ReadLastSeqs(Vec<RoomId>),
+    /// Read changed messages of a room. The result is [`Input::ChangesRead`].
+    ReadChanges { room: RoomId, range: ChangeRange },
+    /// Read how far rooms have come. The result is [`Input::Places`].
+    ReadPlaces(Vec<RoomId>),
     /// Make a step without an input at this time. Replaces earlier times.
     WakeAt(Option<Instant>),
 }
@@ -299,17 +307,15 @@ impl Hub {
             Input::Release {
                 connection,
                 room,
-                after_seq,
-                answered_seq,
+                has,
+                answered,
                 first,
                 done,
             } => {
                 let out = &mut self.out;
-                let released = self
-                    .rooms
-                    .release(&room, &connection, after_seq, answered_seq, first, out);
+                let released = self.rooms.release(&room, &connection, has, answered, first, out);
                 if released {
-                    self.set_baseline(&room, answered_seq);
+                    self.set_baseline(&room, answered);
                 }
                 self.out.push(Output::Released(done, released));
             }
@@ -320,8 +326,9 @@ impl Hub {
             }
             Input::Inbound(inbound) => self.receive(inbound),
             Input::MessagesRead { room, messages } => self.messages_read(room, messages),
-            Input::LastSeqs(last) => self.note_last_seqs(last),
-            Input::LastSeqsDone { complete } => self.end_sweep(complete),
+            Input::ChangesRead { room, messages, up_to } => self.changes_read(room, messages, up_to),
+            Input::Places(places) => self.note_places(places),
+            Input::PlacesDone { complete } => self.end_sweep(complete),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
+mod revision;
+
 use std::time::Duration;
 
 use std::sync::Arc;
@@ -10,9 +12,10 @@ use serde_json::value::RawValue;
 
 use super::connection::{Connection, Outgoing};
 use parlance_handler::capability::{Packet, PresenceState, Status};
-use parlance_store::{ClientRef, Draft, Message, Page};
+use parlance_store::{ClientRef, Draft, Message, Page, Past};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId};
+pub(super) use revision::{message_changed, message_revised};
 
 /// What the answer to an event says when the event succeeded. [`Responder`] is how it reaches the client.
 #[derive(Debug, Clone)]
@@ -146,6 +149,8 @@ struct Posted<'a> {
     sent_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
+    #[serde(flatten)]
+    revision: Option<revision::Revised<'a>>,
 }
 
 #[derive(Serialize)]
@@ -213,7 +218,11 @@ struct Failed<'a> {
 struct JoinBody<'a> {
     ok: bool,
     last_seq: u64,
+    rev: u64,
     messages: Vec<Posted<'a>>,
+    /// Older messages that have changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Vec<Posted<'a>>>,
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
@@ -269,6 +278,7 @@ pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
         metadata: raw(metadata),
         sent_at: draft.sent_at,
         client_id: draft.client.as_ref().map(|client| &*client.id),
+        revision: None,
     };
     let capacity = 288 + draft.content.len() + draft.room.as_str().len() + metadata.map_or(0, str::len);
     event("new-message", &body, capacity)
@@ -343,6 +353,7 @@ fn posted(message: &Message) -> Posted<'_> {
         metadata: raw(message.metadata.as_deref()),
         sent_at: message.sent_at,
         client_id: message.client.as_ref().map(|client| &*client.id),
+        revision: message.revision.as_deref().map(revision::Revised::of),
     }
 }
 
@@ -358,16 +369,19 @@ pub fn token_expiring(expires_at: u64) -> Outgoing {
     event("token-expiring", &Expiring { expires_at }, 64)
 }
 
-/// The acknowledgement of `join-room`.
+/// The acknowledgement of `join-room`. `asks_for_changes`: the client has said which changes it has.
 #[must_use]
-pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>, unknown: &[String]) -> Bytes {
-    let messages = page.messages.iter().map(posted).collect();
+pub fn join_reply(past: &Past, asks_for_changes: bool, data: Option<&str>, unknown: &[String]) -> Bytes {
+    let messages = past.page.messages.iter().map(posted).collect();
+    let changes = past.changes.messages.iter().map(posted).collect();
     write(
         &[JoinBody {
             ok: true,
-            last_seq,
+            last_seq: past.place.seq,
+            rev: past.place.rev,
             messages,
-            complete: page.complete,
+            changes: asks_for_changes.then_some(changes),
+            complete: past.is_complete(),
             data: raw(data),
             unknown,
         }],

@@ -113,6 +113,8 @@ handlers! {
     typing = "shipped";
     /// What happens when a message is read (`read-message`).
     receipt = "shipped";
+    /// What happens at `edit-message`, `delete-message` and `mark-message`.
+    revise = "shipped";
     /// What happens when somebody comes, goes or sets a presence (`set-presence`).
     presence = "shipped";
     /// Who may join and leave a room, and read in it (`join-room`, `leave-room`, `history`).

@@ -1,6 +1,7 @@
 //! Parses the text of a Socket.IO event into an [`Event`], and checks it against the client limits.
 
 mod request;
+mod revise;
 
 use std::fmt;
 
@@ -9,13 +10,13 @@ use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use parlance_handler::capability::ClientLimits;
-use parlance_handler::capability::Status;
+use parlance_handler::capability::{ClientLimits, MARK_MAX, RequestedChange, Status, is_mark};
 use parlance_store::PastRange;
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{RoomId, check_client_id};
 use parlance_types::text::json;
 use request::{KnownFields, Object, PastRequest};
+use revise::{DeleteMessage, EditMessage, MarkMessage};
 
 pub(super) use request::HistoryRequest;
 
@@ -36,6 +37,10 @@ pub(super) enum Event {
     },
     Read {
         message: String,
+    },
+    Revise {
+        message: String,
+        change: RequestedChange,
     },
     SetPresence(Status),
     GetPresence(Vec<String>),
@@ -118,14 +123,7 @@ impl Event {
         match self {
             Self::Message(message) => {
                 check_room(&message.room, limits)?;
-                if message.content.is_empty() {
-                    return Err(invalid("content must not be empty"));
-                }
-                check_size("content", message.content.len(), limits.content)?;
-                if let Some(metadata) = &message.metadata {
-                    check_size("metadata", metadata.len(), limits.metadata)?;
-                    check_depth("metadata", metadata, limits.json_depth)?;
-                }
+                check_text(&message.content, message.metadata.as_deref(), limits)?;
                 match &message.client_id {
                     Some(id) => {
                         check_size("clientId", id.len(), limits.client_id)?;
@@ -134,6 +132,12 @@ impl Event {
                     None => Ok(()),
                 }
             }
+            Self::Revise { change, .. } => match change {
+                RequestedChange::Edit { content, metadata } => check_text(content, metadata.as_deref(), limits),
+                RequestedChange::Delete => Ok(()),
+                RequestedChange::Mark { kind, value, .. } if is_mark(kind) && is_mark(value) => Ok(()),
+                RequestedChange::Mark { .. } => Err(invalid(format!("kind and value must have 1 to {MARK_MAX} bytes"))),
+            },
             Self::Join { room: id, .. }
             | Self::Leave { room: id }
             | Self::Typing { room: id, .. }
@@ -178,6 +182,9 @@ impl<'de> Visitor<'de> for &EventVisitor<'_> {
             "read-message" => Event::Read {
                 message: argument(&mut items, "the message id")?,
             },
+            "edit-message" => self.object::<_, EditMessage>(&mut items)?.into(),
+            "delete-message" => self.object::<_, DeleteMessage>(&mut items)?.into(),
+            "mark-message" => self.object::<_, MarkMessage>(&mut items)?.into(),
             "join-room" => Event::Join {
                 room: argument(&mut items, "the room")?,
                 past: items
@@ -257,7 +264,10 @@ fn usage(name: &str) -> &'static str {
         "send-message" => "send-message takes {roomId, content, metadata?, clientId?}",
         "typing" => "typing takes (roomId, isTyping = true)",
         "read-message" => "read-message takes (messageId)",
-        "join-room" => "join-room takes (roomId, {after?: seq, last?: count}?)",
+        "join-room" => "join-room takes (roomId, {after?: seq, last?: count, rev?: rev}?)",
+        "edit-message" => "edit-message takes {messageId, content, metadata?}",
+        "delete-message" => "delete-message takes {messageId}",
+        "mark-message" => "mark-message takes {messageId, kind, value, on = true}",
         "leave-room" => "leave-room takes (roomId)",
         "set-presence" => "set-presence takes (\"online\" or \"away\")",
         "get-presence" => "get-presence takes ([userId…])",
@@ -278,6 +288,19 @@ fn without_position(error: &serde_json::Error) -> String {
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> EventError {
     EventError::new(Code::Invalid, message)
+}
+
+/// Checks the content and metadata of a message.
+fn check_text(content: &str, metadata: Option<&str>, limits: &ClientLimits) -> Result<(), EventError> {
+    if content.is_empty() {
+        return Err(invalid("content must not be empty"));
+    }
+    check_size("content", content.len(), limits.content)?;
+    if let Some(metadata) = metadata {
+        check_size("metadata", metadata.len(), limits.metadata)?;
+        check_depth("metadata", metadata, limits.json_depth)?;
+    }
+    Ok(())
 }
 
 fn check_room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
@@ -332,11 +355,12 @@ mod tests {
     #[test]
     fn every_event_is_parsed() {
         assert!(matches!(
-            parse(r#"["join-room","r",{"after":3,"last":5}]"#),
+            parse(r#"["join-room","r",{"after":3,"last":5,"rev":7}]"#),
             Ok(Event::Join {
                 past: PastRange {
                     after: Some(3),
-                    last: Some(5)
+                    last: Some(5),
+                    rev: Some(7)
                 },
                 ..
             })
@@ -346,7 +370,8 @@ mod tests {
             Ok(Event::Join {
                 past: PastRange {
                     after: None,
-                    last: None
+                    last: None,
+                    rev: None
                 },
                 ..
             })
@@ -356,7 +381,8 @@ mod tests {
             Ok(Event::Join {
                 past: PastRange {
                     after: None,
-                    last: None
+                    last: None,
+                    rev: None
                 },
                 ..
             })
@@ -371,6 +397,35 @@ mod tests {
             Ok(Event::Typing { typing: false, .. })
         ));
         assert!(matches!(parse(r#"["read-message","m"]"#), Ok(Event::Read { .. })));
+        let Ok(Event::Revise { message, change }) = parse(r#"["edit-message",{"messageId":"m","content":"c"}]"#) else {
+            panic!("a change");
+        };
+        let edit = RequestedChange::Edit {
+            content: "c".to_owned(),
+            metadata: None,
+        };
+        assert_eq!((&*message, change), ("m", edit));
+        assert!(matches!(
+            parse(r#"["delete-message",{"messageId":"m"}]"#),
+            Ok(Event::Revise {
+                change: RequestedChange::Delete,
+                ..
+            })
+        ));
+        assert!(matches!(
+            parse(r#"["mark-message",{"messageId":"m","kind":"reaction","value":"+1"}]"#),
+            Ok(Event::Revise {
+                change: RequestedChange::Mark { on: true, .. },
+                ..
+            })
+        ));
+        for wrong in [
+            r#"["edit-message",{"messageId":"m","content":""}]"#,
+            r#"["mark-message",{"messageId":"m","kind":"","value":"+1"}]"#,
+            r#"["delete-message","m"]"#,
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().code, Code::Invalid, "{wrong}");
+        }
         assert!(matches!(
             parse(r#"["set-presence","away"]"#),
             Ok(Event::SetPresence(Status::Away))

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::event::{self, Event};
-use parlance_handler::capability::ClientLimits;
+use parlance_handler::capability::{ClientLimits, RequestedChange, is_mark};
 use parlance_types::error::Code;
 use parlance_types::id::RoomId;
 use parlance_types::text::{json, without_lone_surrogates};
@@ -61,7 +61,19 @@ fn assert_keeps(event: &Event, limits: &ClientLimits) {
         }
         Event::History(history) => assert!(RoomId::new(&history.room).is_ok()),
         Event::GetPresence(users) => assert!(users.len() <= limits.presence_users),
-        Event::Read { .. } | Event::SetPresence(_) | Event::RefreshToken(_) => {}
+        Event::Revise {
+            change: RequestedChange::Edit { content, metadata },
+            ..
+        } => {
+            assert!((1..=limits.content).contains(&content.len()));
+            let metadata = metadata.as_deref().unwrap_or("0");
+            assert!(metadata.len() <= limits.metadata && json::is_valid_json(metadata, limits.json_depth));
+        }
+        Event::Revise {
+            change: RequestedChange::Mark { kind, value, .. },
+            ..
+        } => assert!(is_mark(kind) && is_mark(value)),
+        Event::Revise { .. } | Event::Read { .. } | Event::SetPresence(_) | Event::RefreshToken(_) => {}
     }
 }
 
@@ -79,8 +91,21 @@ mod tests {
 
     use super::*;
 
-    const KEYS: [&str; 9] = [
-        "roomId", "content", "metadata", "clientId", "after", "before", "limit", "last", "more",
+    const KEYS: [&str; 14] = [
+        "roomId",
+        "content",
+        "metadata",
+        "clientId",
+        "after",
+        "before",
+        "limit",
+        "last",
+        "more",
+        "rev",
+        "messageId",
+        "kind",
+        "value",
+        "on",
     ];
 
     /// A value of a key, or an argument.

@@ -13,7 +13,7 @@ use crate::tenant::RouteKey;
 use parlance_handler::capability::Effect;
 use parlance_handler::sandbox::{Change, HandlerInput, HandlerReply, Interface};
 use parlance_hub::{Outgoing, Reply, Undone, join_reply};
-use parlance_store::{Page, PastRange, read_past};
+use parlance_store::{Past, PastRange, Place, read_past};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
 
@@ -39,6 +39,7 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
         },
         Event::Typing { room, typing } => HandlerInput::Typing { room, typing: *typing },
         Event::Read { message } => HandlerInput::Receipt { message },
+        Event::Revise { message, change } => HandlerInput::Revise { message, change },
         Event::SetPresence(status) => HandlerInput::Presence(Change::Set((*status).into())),
         Event::Leave { room } => HandlerInput::Leave { room },
         Event::Custom {
@@ -181,7 +182,7 @@ async fn release_join(
         return;
     }
     // Held until the page has been sent.
-    let _page_permit = if asked.is_any() {
+    let _page_permit = if asked.is_any() || asked.rev.is_some() {
         host::page_permit(session).await
     } else {
         None
@@ -189,14 +190,24 @@ async fn release_join(
     let mut past = read_past_or_log(session, &room, asked).await;
     let mut read_again = true;
     loop {
-        let answered_seq = past.as_ref().map(|(last_seq, _)| *last_seq);
-        let (last_seq, page) = past.unwrap_or_else(|| (asked.after.unwrap_or(0), Page::default()));
-        let text = join_reply(last_seq, &page, data.as_deref(), &responder.unknown);
+        let answered = past.as_ref().map(|past| past.place);
+        let told = past.unwrap_or_else(|| Past {
+            place: Place {
+                seq: asked.after.unwrap_or(0),
+                rev: asked.rev.unwrap_or(0),
+            },
+            ..Past::default()
+        });
+        let text = join_reply(&told, asked.rev.is_some(), data.as_deref(), &responder.unknown);
         let first = responder.ack.map(|id| Outgoing::acknowledgement(id, text));
-        // The acknowledgement covers the messages up to `after_seq`, so held ones up to it are dropped. It covers none
-        // if the past cannot be read, or if the connection was in the room already and did not ask for the past.
-        let after_seq = answered_seq.filter(|_| !already || asked.is_any()).unwrap_or(0);
-        let released = hub.release(connection.clone(), room.clone(), after_seq, answered_seq, first);
+        // What the acknowledgement covers is dropped of what was held. It covers nothing if the past cannot be read, and
+        // no messages or changes that a connection which was in the room already did not ask for.
+        let place = answered.unwrap_or_default();
+        let has = Place {
+            seq: if already && !asked.is_any() { 0 } else { place.seq },
+            rev: if already && asked.rev.is_none() { 0 } else { place.rev },
+        };
+        let released = hub.release(connection.clone(), room.clone(), has, answered, first);
         past = match released.await {
             Ok(true) => return,
             // The hub has sent newer messages to others than the past covers. The second read finds them in the store.
@@ -212,7 +223,7 @@ async fn release_join(
 }
 
 /// Reads the page of history that the client asked for, and logs a failure.
-async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRange) -> Option<(u64, Page)> {
+async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRange) -> Option<Past> {
     let (store, tenant) = (&*session.tenant.store, session.tenant.id());
     let most = session.tenant.settings().limits.call.client.history_page_max;
     let read = read_past(store, tenant, room, asked, most).await;

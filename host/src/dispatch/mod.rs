@@ -135,9 +135,12 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
             lifecycle::update_typing(session, quantum, room, typing).await;
             guest::handle(session, context, event).await;
         }
-        Event::Message(_) | Event::Leave { .. } | Event::Read { .. } | Event::SetPresence(_) | Event::Custom { .. } => {
-            guest::handle(session, context, event).await
-        }
+        Event::Message(_)
+        | Event::Leave { .. }
+        | Event::Read { .. }
+        | Event::Revise { .. }
+        | Event::SetPresence(_)
+        | Event::Custom { .. } => guest::handle(session, context, event).await,
     }
 }
 

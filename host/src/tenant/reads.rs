@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use parlance_store::{KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
+use parlance_store::{
+    ChangeRange, Changes, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
+};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// Reads of one tenant at once; further ones wait. The store has few readers, and the reads of all tenants share one
@@ -43,9 +45,19 @@ impl Reader for ReadLimitedStore {
         self.store.history(tenant, room, range).await
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
         let _slot = self.slot().await;
-        self.store.last_seqs(tenant, rooms).await
+        self.store.changed_messages(tenant, room, range).await
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
+        let _slot = self.slot().await;
+        self.store.places(tenant, rooms).await
     }
 
     async fn kv_get_many(

@@ -9,6 +9,7 @@ pub(crate) mod kv;
 pub(crate) mod messages;
 pub(crate) mod quota;
 pub(crate) mod repetition;
+pub(crate) mod revisions;
 pub(crate) mod timers;
 
 use std::sync::Arc;
@@ -62,6 +63,18 @@ macro_rules! tests_of {
             history::history_pages_forwards_without_gap_or_overlap,
             history::incomplete_pages_say_so,
             history::bounds_beyond_all_numbers_are_fine,
+            revisions::an_edit_changes_the_text_and_keeps_the_place,
+            revisions::a_deleted_message_is_a_tombstone,
+            revisions::a_message_that_is_not_there_cannot_change,
+            revisions::marks_are_counted_and_named,
+            revisions::a_mark_that_is_there_changes_nothing,
+            revisions::a_message_has_so_many_marks,
+            revisions::changes_have_numbers_without_gaps,
+            revisions::changes_since_a_number_come_once_each,
+            revisions::changes_of_a_rejected_write_set_leave_no_trace,
+            revisions::a_message_changes_in_the_batch_that_appends_it,
+            revisions::usage_follows_the_text,
+            revisions::changes_that_race_are_all_made,
             kv::a_key_keeps_its_last_value,
             kv::kv_parts_do_not_run_together,
             kv::a_tenant_never_sees_anothers_keys,
@@ -273,7 +286,7 @@ async fn contents(store: &Subject, of: &str, name: &str) -> Vec<String> {
     let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq).collect();
     assert_eq!(seqs, (1..=page.messages.len() as u64).collect::<Vec<_>>());
     assert_eq!(
-        store.last_seq(&tenant(of), &room(name)).await.unwrap(),
+        store.place(&tenant(of), &room(name)).await.unwrap().seq,
         page.messages.len() as u64
     );
     page.messages.into_iter().map(|message| message.content).collect()

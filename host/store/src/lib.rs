@@ -33,15 +33,17 @@ mod outage_log;
 mod past;
 mod quota;
 mod read_set;
+mod revision;
 mod schedule;
 mod write_set;
 
 pub use error::StoreError;
 pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
 pub use outage_log::OutageLog;
-pub use past::{PAGE_BYTES, PastRange, read_past};
+pub use past::{PAGE_BYTES, Past, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
 pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
+pub use revision::{Change, ChangeRange, Changes, MARKED_BY_MAX, Marks, Place, Revise, Revision};
 pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
 pub use write_set::{DueKind, KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
 
@@ -60,20 +62,31 @@ pub trait Reader: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError>;
 
-    /// The `seq` of the room's last message; 0 when the room has none.
+    /// Messages of a room that have changed, as they are now.
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        let seqs = self.last_seqs(tenant, std::slice::from_ref(room)).await?;
-        Ok(seqs.first().copied().unwrap_or(0))
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError>;
+
+    /// How far the room has come.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn place(&self, tenant: &TenantId, room: &RoomId) -> Result<Place, StoreError> {
+        let places = self.places(tenant, std::slice::from_ref(room)).await?;
+        Ok(places.first().copied().unwrap_or_default())
     }
 
-    /// The `seq` of the last message of each room, in the order of `rooms`; 0 for a room without messages.
+    /// How far each room has come, in the order of `rooms`.
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError>;
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError>;
 
     /// The value at a key that has not expired at `now`, in milliseconds since the Unix epoch.
     ///

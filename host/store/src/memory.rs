@@ -4,7 +4,7 @@
 
 mod catalog;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use super::quota::{exceeded, message_bytes};
 use super::read_set::PageBuilder;
 use super::{
-    Draft, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, QuotaKind, Range, RangeRead,
-    ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage, ValueDigest, Write, WriteSet,
-    WriteSetResult, Writer, Written, counter,
+    Change, ChangeRange, Changes, Draft, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page,
+    Place, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, Revise, SLOTS, Schedule, StorageQuota, StoreError,
+    Usage, ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -35,6 +35,19 @@ struct Tenant {
     ids: HashMap<MessageId, (RoomId, u64)>,
     receipts: HashMap<(MessageId, UserId), u64>,
     kv: BTreeMap<KvKey, Value>,
+    /// The `rev` of each room's last change.
+    revs: HashMap<RoomId, u64>,
+    /// Each message's marks.
+    marks: HashMap<MessageId, BTreeSet<Mark>>,
+}
+
+/// A mark. The order is that of the databases.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mark {
+    at: u64,
+    kind: String,
+    value: String,
+    user: UserId,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +69,8 @@ enum Undo {
     Append(MessageId),
     Receipt(MessageId, UserId),
     Kv(KvKey, Option<Value>),
+    /// The message, its marks and its room's `rev` as they were.
+    Revise(Box<Message>, BTreeSet<Mark>, u64),
 }
 
 impl MemoryStore {
@@ -80,10 +95,39 @@ impl Reader for MemoryStore {
         }))
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
+        let changes = self.with(tenant, |tenant| {
+            let messages = tenant.rooms.get(room)?;
+            let rev = |message: &Message| message.revision.as_ref().map_or(0, |revision| revision.rev);
+            let changed = messages
+                .iter()
+                .filter(|message| rev(message) > range.after && message.seq <= range.up_to_seq);
+            let mut messages: Vec<Message> = changed.cloned().collect();
+            messages.sort_by_key(rev);
+            Some(messages)
+        });
+        let all = Changes {
+            messages: changes.unwrap_or_default(),
+            complete: true,
+        };
+        Ok(all.truncate(usize::try_from(range.limit).unwrap_or(usize::MAX)))
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
         let tenants = self.tenants.lock();
-        let last_seq = |room: &RoomId| tenants.get(tenant)?.rooms.get(room)?.last().map(|message| message.seq);
-        Ok(rooms.iter().map(|room| last_seq(room).unwrap_or(0)).collect())
+        let place = |room: &RoomId| {
+            let tenant = tenants.get(tenant)?;
+            Some(Place {
+                seq: tenant.rooms.get(room)?.last().map_or(0, |message| message.seq),
+                rev: tenant.revs.get(room).copied().unwrap_or(0),
+            })
+        };
+        Ok(rooms.iter().map(|room| place(room).unwrap_or_default()).collect())
     }
 
     async fn kv_get_many(
@@ -272,6 +316,7 @@ impl Tenant {
         match write {
             Write::Append(draft) => self.append(draft),
             Write::MarkRead { id, user, at, .. } => self.mark_read(*id, user.clone(), *at),
+            Write::Revise(revise) => self.revise(revise, quota),
             Write::KvSet { key, value, expires_at } => Ok((
                 Written::Done,
                 self.set(
@@ -349,6 +394,64 @@ impl Tenant {
         Ok((Written::Read { at, first: true }, Undo::Receipt(id, user)))
     }
 
+    fn revise(&mut self, revise: &Revise, quota: StorageQuota) -> Result<(Written, Undo), Rejected> {
+        let mut marks = self.marks.get(&revise.id).cloned().unwrap_or_default();
+        let rev = self.revs.get(&revise.room).copied().unwrap_or(0);
+        let message = self.message_mut(revise.id).filter(|message| !message.is_deleted());
+        let message = message.ok_or(Rejected::NotFound)?;
+        let undo = Undo::Revise(Box::new(message.clone()), marks.clone(), rev);
+        let mut count = 0;
+        if let Change::Mark { kind, value, on } = &revise.change {
+            let is_same = |mark: &&Mark| mark.kind == *kind && mark.value == *value;
+            let own = marks.iter().filter(is_same).find(|mark| mark.user == revise.user);
+            let changes = own.is_some() != *on;
+            if let Some(own) = own.cloned() {
+                if changes {
+                    marks.remove(&own);
+                }
+            } else if changes {
+                marks.insert(Mark {
+                    at: revise.at,
+                    kind: kind.clone(),
+                    value: value.clone(),
+                    user: revise.user.clone(),
+                });
+            }
+            count = marks.iter().filter(is_same).count() as u64;
+            if !changes {
+                return Ok((Written::Revised { rev: None, count }, Undo::Nothing));
+            }
+            if *on && marks.len() as u64 > quota.marks {
+                return Err(Rejected::QuotaExceeded(QuotaKind::Marks));
+            }
+        }
+        let mut revision = message.revision.take().unwrap_or_default();
+        match &revise.change {
+            Change::Edit { content, metadata } => {
+                message.content.clone_from(content);
+                message.metadata.clone_from(metadata);
+                revision.edited_at = Some(revise.at);
+            }
+            Change::Delete => {
+                message.content.clear();
+                message.metadata = None;
+                marks.clear();
+                revision.deleted_at = Some(revise.at);
+            }
+            Change::Mark { .. } => {}
+        }
+        revision.rev = rev + 1;
+        revision.marks.clear();
+        for mark in &marks {
+            revision.add_mark(&mark.kind, &mark.value, mark.user.clone());
+        }
+        message.revision = Some(revision);
+        self.marks.insert(revise.id, marks);
+        self.revs.insert(revise.room.clone(), rev + 1);
+        let rev = Some(rev + 1);
+        Ok((Written::Revised { rev, count }, undo))
+    }
+
     fn set(&mut self, key: KvKey, value: Value) -> Undo {
         let old = self.kv.insert(key.clone(), value);
         Undo::Kv(key, old)
@@ -363,6 +466,13 @@ impl Tenant {
                 }
             }
             Undo::Receipt(id, user) => drop(self.receipts.remove(&(id, user))),
+            Undo::Revise(message, marks, rev) => {
+                self.marks.insert(message.id, marks);
+                self.revs.insert(message.room.clone(), rev);
+                if let Some(now) = self.message_mut(message.id) {
+                    *now = *message;
+                }
+            }
             Undo::Kv(key, None) => drop(self.kv.remove(&key)),
             Undo::Kv(key, Some(old)) => drop(self.kv.insert(key, old)),
         }
@@ -371,6 +481,11 @@ impl Tenant {
     fn message(&self, id: MessageId) -> Option<&Message> {
         let (room, seq) = self.ids.get(&id)?;
         self.rooms.get(room)?.get(usize::try_from(seq - 1).ok()?)
+    }
+
+    fn message_mut(&mut self, id: MessageId) -> Option<&mut Message> {
+        let (room, seq) = self.ids.get(&id)?;
+        self.rooms.get_mut(room)?.get_mut(usize::try_from(seq - 1).ok()?)
     }
 
     fn live(&self, key: &KvKey, now: u64) -> Option<&Value> {

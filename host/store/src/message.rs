@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::revision::Revision;
 use super::write_set::{Rejected, Written};
 use parlance_types::id::{MessageId, RoomId, UserId};
 
@@ -99,9 +100,25 @@ pub struct Message {
     pub sent_at: u64,
     /// The sender's reference to it, if it was sent with one. Releases before this column stored none.
     pub client: Option<ClientRef>,
+    /// What has become of it since, if it has changed. `content` and `metadata` are those of now.
+    pub revision: Option<Box<Revision>>,
 }
 
 impl Message {
+    /// The bytes of its content, metadata and marks.
+    pub(super) fn bytes(&self) -> usize {
+        let marks = self.revision.as_ref().map_or(0, |revision| revision.bytes());
+        self.content.len() + self.metadata.as_ref().map_or(0, String::len) + marks
+    }
+
+    /// Whether it was deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.revision
+            .as_ref()
+            .is_some_and(|revision| revision.deleted_at.is_some())
+    }
+
     /// The digest of the request that posted the message, with which a repetition is compared. A message without a
     /// [`ClientRef`] gives the digest of its stored parts.
     #[must_use]
@@ -147,6 +164,7 @@ impl Draft {
             metadata: self.metadata.clone(),
             sent_at: self.sent_at,
             client: self.client.clone(),
+            revision: None,
         }
     }
 
@@ -191,7 +209,7 @@ impl Page {
     pub fn truncate_to_bytes(self, from: End, bytes: usize) -> Self {
         let mut left = bytes;
         let mut fits = |message: &Message| {
-            let size = message.content.len() + message.metadata.as_ref().map_or(0, String::len);
+            let size = message.bytes();
             let fits = left >= size;
             left = left.saturating_sub(size);
             fits

@@ -31,8 +31,8 @@ use parking_lot::Mutex;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, Schedule,
-    StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range,
+    ReadSet, Reader, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -47,6 +47,7 @@ mod open;
 mod pool;
 mod reader;
 mod removal;
+mod revise;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -213,8 +214,17 @@ impl Reader for PostgresStore {
         Ok(reader::history(&self.pool, tenant, room, range).await?)
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        Ok(reader::last_seqs(&self.pool, tenant, rooms).await?)
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
+        Ok(reader::changes(&self.pool, tenant, room, range).await?)
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
+        Ok(reader::places(&self.pool, tenant, rooms).await?)
     }
 
     async fn kv_get_many(

@@ -20,6 +20,8 @@ settings! {
         timers: u64 = 1000, Count(1, 1_000_000);
         /// Requests of one handler that are not answered yet; as many that have failed are kept.
         requests: u64 = 1000, Count(1, 1_000_000);
+        /// Marks of one message: each user's of each kind and value counts.
+        marks: u64 = 10_000, Count(1, 1_000_000);
     }
 }
 
@@ -34,6 +36,7 @@ impl StorageQuota {
         rooms: u64::MAX,
         timers: u64::MAX,
         requests: u64::MAX,
+        marks: u64::MAX,
     };
 
     /// How many keys with a due time a space may have, and what those are.
@@ -69,6 +72,8 @@ pub enum QuotaKind {
     Timers,
     /// [`StorageQuota::requests`]
     Requests,
+    /// [`StorageQuota::marks`]
+    Marks,
 }
 
 impl fmt::Display for QuotaKind {
@@ -79,6 +84,7 @@ impl fmt::Display for QuotaKind {
             Self::Rooms => "rooms",
             Self::Timers => "timers",
             Self::Requests => "requests that are not answered yet",
+            Self::Marks => "marks of a message",
         })
     }
 }

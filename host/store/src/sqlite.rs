@@ -30,8 +30,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, SLOTS,
-    Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range,
+    ReadSet, Reader, SLOTS, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -50,6 +50,7 @@ mod open;
 mod reader;
 mod recent;
 mod removal;
+mod revise;
 mod row_cache;
 #[cfg(test)]
 mod tests;
@@ -216,11 +217,21 @@ impl Reader for SqliteStore {
             .await
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
+        let (tenant, room) = (tenant.clone(), room.clone());
+        self.read(move |db| reader::changes(db, &tenant, &room, range)).await
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
         let (tenant, rooms, recent) = (tenant.clone(), rooms.to_vec(), self.recent.clone());
         self.read(move |db| {
-            let last = |room| reader::last_seq(db, &recent, &tenant, room);
-            rooms.iter().map(last).collect()
+            let place = |room| reader::place(db, &recent, &tenant, room);
+            rooms.iter().map(place).collect()
         })
         .await
     }

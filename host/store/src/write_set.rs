@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::message::{Draft, FirstPost};
 use super::quota::{QuotaKind, StorageQuota};
 use super::read_set::ReadSet;
+use super::revision::Revise;
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// The writes of one event. They commit together or not at all (promise 1).
@@ -46,6 +47,10 @@ pub enum Write {
         /// When, in milliseconds since the Unix epoch.
         at: u64,
     },
+    /// Changes a message. A mark that is as it is to be changes nothing.
+    ///
+    /// A message that does not exist, or is deleted, rejects the write set with [`Rejected::NotFound`].
+    Revise(Revise),
     /// Sets a key.
     KvSet {
         /// The key.
@@ -214,6 +219,13 @@ pub enum Written {
         /// This write was the first time.
         first: bool,
     },
+    /// The message is changed.
+    Revised {
+        /// The number of the change in its room. `None` when the mark was as it was to be already.
+        rev: Option<u64>,
+        /// For a mark: how many users have set it now.
+        count: u64,
+    },
     /// A write to a key is done.
     Done,
 }
@@ -224,7 +236,7 @@ pub enum Rejected {
     /// A key that the event had read has another value now.
     #[error("a key that the event had read has changed")]
     ReadsChanged,
-    /// The message to be marked as read does not exist.
+    /// The message to be changed, or to be marked as read, does not exist, or is deleted.
     #[error("the message does not exist")]
     NotFound,
     /// The event sends a message again that is posted already.

@@ -1,6 +1,6 @@
 //! The events that a test dispatches.
 
-use parlance_handler::capability::{ResponsePart, Status, Timer};
+use parlance_handler::capability::{RequestedChange, ResponsePart, Status, Timer};
 use parlance_handler::recording::{Blob, Input, PresenceChange};
 use parlance_handler::sandbox::{Change, HandlerReply};
 use parlance_hub::Reply;
@@ -127,6 +127,33 @@ impl Event {
         })
     }
 
+    /// `edit-message`
+    pub fn edit(message: impl Into<String>, content: impl Into<String>) -> Self {
+        let content = content.into();
+        Self::revise(
+            message.into(),
+            RequestedChange::Edit {
+                content,
+                metadata: None,
+            },
+        )
+    }
+
+    /// `delete-message`
+    pub fn delete(message: impl Into<String>) -> Self {
+        Self::revise(message.into(), RequestedChange::Delete)
+    }
+
+    /// `mark-message`
+    pub fn mark(message: impl Into<String>, kind: impl Into<String>, value: impl Into<String>, on: bool) -> Self {
+        let (kind, value) = (kind.into(), value.into());
+        Self::revise(message.into(), RequestedChange::Mark { kind, value, on })
+    }
+
+    fn revise(message: String, change: RequestedChange) -> Self {
+        Self::new(Input::Revise { message, change })
+    }
+
     /// The user's connection opens. It must be the user's first event, since any other event connects the user too.
     #[must_use]
     pub fn connect() -> Self {
@@ -209,7 +236,11 @@ impl Event {
     #[track_caller]
     pub fn metadata(mut self, json: &Value) -> Self {
         match &mut self.input {
-            Input::Message { metadata, .. } => *metadata = Some(json.to_string()),
+            Input::Message { metadata, .. }
+            | Input::Revise {
+                change: RequestedChange::Edit { metadata, .. },
+                ..
+            } => *metadata = Some(json.to_string()),
             other => panic!("only a message has metadata; this is {other:?}"),
         }
         self

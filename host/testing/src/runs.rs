@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use parlance_handler::capability::{Call, Effect};
 use parlance_handler::recording::Input;
-use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply, Trap};
+use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply};
 use parlance_hub::{Reply, Undone, keys_contested};
 use parlance_store::{KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::error::{Code, EventError};

@@ -424,13 +424,13 @@ impl TestServer {
     ) -> Result<Value> {
         let identity = client.connection.identity.load_full();
         let past = read_past(&*self.store, identity.tenant(), &RoomId::new(room)?, asked, most).await;
-        let Ok((last_seq, page)) = past else {
+        let Ok(past) = past else {
             let error = EventError::new(Code::Unavailable, "the store cannot be reached");
             return Ok(json!({"ok": false, "error": {
                 "code": error.code.as_str(), "message": error.message, "retryable": error.is_retryable(),
             }}));
         };
-        elements(&join_reply(last_seq, &page, data, &[]))
+        elements(&join_reply(&past, asked.rev.is_some(), data, &[]))
             .into_iter()
             .next()
             .context("the join was not acknowledged")

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance_store::memory::MemoryStore;
 use parlance_store::{
-    DueKey, DueKind, KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, Schedule as _, StoreError,
-    WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueKind, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader,
+    Schedule as _, StoreError, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
@@ -70,8 +70,17 @@ impl Reader for TestStore {
         self.available().await?.history(tenant, room, range).await
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        self.available().await?.last_seqs(tenant, rooms).await
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
+        self.available().await?.changed_messages(tenant, room, range).await
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
+        self.available().await?.places(tenant, rooms).await
     }
 
     async fn kv_get_many(

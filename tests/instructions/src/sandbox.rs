@@ -103,6 +103,7 @@ impl Calls {
             logs: Logs::with_allowance(self.limits.effects.log_bytes),
             retry_after: None,
             not_joined: AtomicBool::new(false),
+            store_failed: false,
         }
     }
 }

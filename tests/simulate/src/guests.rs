@@ -44,7 +44,7 @@ impl Guests {
         let (stamped, strict) = (own(STAMPED)?, own(STRICT)?);
         let load = |bytes: &[u8]| sandbox.load(Arc::new(HandlerInfo::default()), bytes, &GuestLimits::default());
         let mut loaded = vec![load(&stamped)?, load(&strict)?];
-        for name in ["message", "typing", "receipt", "presence", "room"] {
+        for name in ["message", "typing", "receipt", "revise", "presence", "room"] {
             loaded.push(load(component(name).context("a handler that is shipped")?)?);
         }
         Ok(Self {

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance_store::memory::{MemoryCatalog, MemoryStore};
 use parlance_store::{
-    KvKey, KvPage, KvRange, Maintenance, Message, Page, Range, ReadSet, Reader, StoreError, Usage, WriteSet,
-    WriteSetResult, Writer,
+    ChangeRange, Changes, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range, ReadSet, Reader,
+    StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use tokio::time::sleep;
@@ -137,11 +137,23 @@ impl Reader for StoreClient {
         self.deliver(page).await
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
         self.available().await?;
-        let last = self.store.contents.data.last_seqs(tenant, rooms).await;
+        let changes = self.store.contents.data.changed_messages(tenant, room, range).await;
         self.delay().await;
-        self.deliver(last).await
+        self.deliver(changes).await
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
+        self.available().await?;
+        let places = self.store.contents.data.places(tenant, rooms).await;
+        self.delay().await;
+        self.deliver(places).await
     }
 
     async fn kv_get_many(

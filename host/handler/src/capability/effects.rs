@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use parlance_store::Write;
+use parlance_store::{Change, Write};
 use parlance_types::id::{RoomId, UserId};
 
 /// The presence status of a connection or a user.
@@ -98,6 +98,10 @@ impl Effect {
         match self {
             Self::Write(write) => WRITE.saturating_add(match &**write {
                 Write::Append(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
+                Write::Revise(revise) => match &revise.change {
+                    Change::Edit { content, metadata } => content.len() + metadata.as_ref().map_or(0, String::len),
+                    Change::Delete | Change::Mark { .. } => 0,
+                },
                 Write::KvSet { value, .. } | Write::DueSet { value, .. } => value.len(),
                 Write::MarkRead { .. } | Write::KvDelete { .. } | Write::KvIncrement { .. } => 0,
             }),

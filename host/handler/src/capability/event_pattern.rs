@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 pub const EVENT_PATTERNS_MAX: usize = 64;
 
 /// The client events that are not custom: the server or the handler of another interface takes them.
-pub const SERVER_EVENTS: [&str; 9] = [
+pub const SERVER_EVENTS: [&str; 12] = [
     "send-message",
     "typing",
     "read-message",
+    "edit-message",
+    "delete-message",
+    "mark-message",
     "join-room",
     "leave-room",
     "set-presence",

@@ -17,6 +17,8 @@ pub enum Capability {
     Timers,
     /// `requests`
     Requests,
+    /// `revise`
+    Revise,
     /// `wasi:http/outgoing-handler`
     Http,
 }

@@ -86,13 +86,24 @@ impl Call {
     }
 
     fn check_draft(&self, draft: &DraftRequest) -> Result<(), Fault> {
-        if draft.content.is_empty() {
+        self.check_text(&draft.content, draft.metadata.as_deref())?;
+        match &draft.client_id {
+            Some(id) => {
+                check_client_id(id, self.limits.client.client_id).map_err(|error| Fault::Invalid(error.to_string()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the content and metadata of a message.
+    pub(super) fn check_text(&self, content: &str, metadata: Option<&str>) -> Result<(), Fault> {
+        if content.is_empty() {
             return Err(Fault::Invalid("the content must not be empty".to_owned()));
         }
-        if draft.content.len() > self.limits.client.content {
+        if content.len() > self.limits.client.content {
             return Err(Fault::TooLarge);
         }
-        if let Some(metadata) = &draft.metadata {
+        if let Some(metadata) = metadata {
             if metadata.len() > self.limits.client.metadata {
                 return Err(Fault::TooLarge);
             }
@@ -103,16 +114,11 @@ impl Call {
                 )));
             }
         }
-        match &draft.client_id {
-            Some(id) => {
-                check_client_id(id, self.limits.client.client_id).map_err(|error| Fault::Invalid(error.to_string()))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Reads one message. A message in a room that the connection is not in counts as absent, so that a refusal does
-    /// not reveal that it exists.
+    /// not reveal that it exists; so does one that is deleted.
     ///
     /// # Errors
     /// When there is no such message for this user, or the store cannot serve.
@@ -126,11 +132,11 @@ impl Call {
         self.host_context.wait_in_flight().await;
         let read = self.store.message(self.identity.tenant(), id).await;
         self.answered(read)?
-            .filter(|message| self.joined(message.room.as_str()))
+            .filter(|message| self.joined(message.room.as_str()) && !message.is_deleted())
             .ok_or(Fault::NotFound)
     }
 
-    /// Reads the newest messages of a room, or the newest before a `seq`.
+    /// Reads the newest messages of a room, or the newest before a `seq`, without those that are deleted.
     ///
     /// # Errors
     /// When the connection is not in the room, the id is invalid, or the store cannot serve.
@@ -146,7 +152,9 @@ impl Call {
             from: End::Newest,
         };
         let read = self.store.history(self.identity.tenant(), &id, range).await;
-        Ok(self.answered(read)?.messages)
+        let mut messages = self.answered(read)?.messages;
+        messages.retain(|message| !message.is_deleted());
+        Ok(messages)
     }
 
     /// Marks the message as read by the user.

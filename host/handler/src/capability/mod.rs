@@ -30,6 +30,7 @@ mod presence;
 mod refusal;
 mod requests;
 mod response_parts;
+mod revise;
 mod rooms;
 mod settings;
 mod tap;
@@ -55,6 +56,7 @@ pub use outbound::{
 pub use presence::PresenceState;
 pub(crate) use requests::header_map;
 pub use response_parts::{PartCutter, PartTooLarge};
+pub use revise::{MARK_MAX, RequestedChange, is_mark};
 pub use tap::{HttpAnswer, HttpErrorName, HttpHead, HttpRequest, HttpTap, WasiTap};
 pub use timers::Timer;
 

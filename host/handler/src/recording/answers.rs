@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
 use crate::capability::{HttpAnswer, HttpHead, PresenceState, Status};
-use parlance_store::{KvPage, Message};
+use parlance_store::{KvPage, Marks, Message, Revision};
 use parlance_types::id::{MessageId, RoomId, UserId};
 
 /// One answer of the host. `answer` is absent when the handler ended before there was one.
@@ -125,6 +125,32 @@ pub struct RecordedMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
     pub sent_at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RecordedRevision>,
+}
+
+/// What has become of a message that a handler read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the store's `Revision`")]
+pub struct RecordedRevision {
+    pub rev: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<RecordedMarks>,
+}
+
+/// Marks of one kind and value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of the store's `Marks`")]
+pub struct RecordedMarks {
+    pub kind: String,
+    pub value: String,
+    pub count: u64,
+    pub users: Vec<String>,
 }
 
 /// A user's presence that a handler read.
@@ -324,6 +350,7 @@ impl From<&Message> for RecordedMessage {
             content: message.content.clone(),
             metadata: message.metadata.clone(),
             sent_at: message.sent_at,
+            revision: message.revision.as_deref().map(Into::into),
         }
     }
 }
@@ -345,6 +372,10 @@ impl RecordedMessage {
             metadata: self.metadata.clone(),
             sent_at: self.sent_at,
             client: None,
+            revision: match &self.revision {
+                Some(revision) => Some(Box::new(revision.to_revision()?)),
+                None => None,
+            },
         })
     }
 }
@@ -423,5 +454,42 @@ impl From<&RecordedResponse> for HttpAnswer {
                 error => Err(error.to_owned()),
             }),
         }
+    }
+}
+
+impl From<&Revision> for RecordedRevision {
+    fn from(revision: &Revision) -> Self {
+        let marks = revision.marks.iter().map(|marks| RecordedMarks {
+            kind: marks.kind.clone(),
+            value: marks.value.clone(),
+            count: marks.count,
+            users: marks.users.iter().map(ToString::to_string).collect(),
+        });
+        Self {
+            rev: revision.rev,
+            edited_at: revision.edited_at,
+            deleted_at: revision.deleted_at,
+            marks: marks.collect(),
+        }
+    }
+}
+
+impl RecordedRevision {
+    fn to_revision(&self) -> Option<Revision> {
+        let marks = self.marks.iter().map(|marks| {
+            let users = marks.users.iter().map(|user| UserId::new(user).ok());
+            Some(Marks {
+                kind: marks.kind.clone(),
+                value: marks.value.clone(),
+                count: marks.count,
+                users: users.collect::<Option<_>>()?,
+            })
+        });
+        Some(Revision {
+            rev: self.rev,
+            edited_at: self.edited_at,
+            deleted_at: self.deleted_at,
+            marks: marks.collect::<Option<_>>()?,
+        })
     }
 }

@@ -225,7 +225,7 @@ fn function(line: &str) -> &str {
 
 fn group_of(effect: &RecordedEffect) -> Group {
     match effect {
-        RecordedEffect::Post { .. } | RecordedEffect::MarkRead { .. } => Group::Posts,
+        RecordedEffect::Post { .. } | RecordedEffect::MarkRead { .. } | RecordedEffect::Revise { .. } => Group::Posts,
         // A timer is a key with a due time.
         RecordedEffect::SetKey { .. }
         | RecordedEffect::DeleteKey { .. }

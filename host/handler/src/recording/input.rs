@@ -4,7 +4,7 @@ use parlance_store::{ClientRef, RequestDigest};
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use crate::capability::{ResponsePart, Status};
+use crate::capability::{RequestedChange, ResponsePart, Status};
 use crate::sandbox::{Change, HandlerInput, Interface};
 
 /// An event with its arguments, as a handler got them.
@@ -25,6 +25,12 @@ pub enum Input {
     Typing { room: String, typing: bool },
     /// `on-receipt.handle`
     Receipt { message: String },
+    /// `on-revise.handle`
+    Revise {
+        message: String,
+        #[serde(flatten)]
+        change: RequestedChange,
+    },
     /// `on-presence.handle`
     Presence { change: PresenceChange },
     /// `on-room.handle` with `join`
@@ -132,6 +138,10 @@ impl Input {
             HandlerInput::Receipt { message } => Self::Receipt {
                 message: message.clone(),
             },
+            HandlerInput::Revise { message, change } => Self::Revise {
+                message: message.clone(),
+                change: change.clone(),
+            },
             HandlerInput::Presence(change) => Self::Presence { change: change.into() },
             HandlerInput::Join { room } => Self::Join { room: room.clone() },
             HandlerInput::Leave { room } => Self::Leave { room: room.clone() },
@@ -226,6 +236,7 @@ impl Input {
             },
             Self::Typing { room, typing } => HandlerInput::Typing { room, typing: *typing },
             Self::Receipt { message } => HandlerInput::Receipt { message },
+            Self::Revise { message, change } => HandlerInput::Revise { message, change },
             Self::Presence { change } => HandlerInput::Presence((*change).into()),
             Self::Join { room } => HandlerInput::Join { room },
             Self::Leave { room } => HandlerInput::Leave { room },

@@ -15,7 +15,7 @@ use super::event::{Context, Event};
 use super::input::Input;
 use super::mask_text::{JsonMask, is_secret_name, json, text, tokens};
 use super::outcome::{End, Outcome, RecordedAudience, RecordedEffect};
-use crate::capability::ResponsePart;
+use crate::capability::{RequestedChange, ResponsePart};
 
 /// Headers of an answer whose values stay: they describe the body.
 const PLAIN_HEADERS: [&str; 8] = [
@@ -97,11 +97,23 @@ fn input(input: &mut Input, with_content: bool) {
             arguments.iter_mut().for_each(|arguments| content.json(arguments));
             attachments.iter_mut().for_each(|attachment| content.binary(attachment));
         }
+        Input::Revise { change, .. } => revised(change, content),
         Input::Typing { .. }
         | Input::Receipt { .. }
         | Input::Presence { .. }
         | Input::Join { .. }
         | Input::Leave { .. } => {}
+    }
+}
+
+fn revised(change: &mut RequestedChange, content: Content) {
+    if let RequestedChange::Edit {
+        content: text,
+        metadata,
+    } = change
+    {
+        content.text(text);
+        metadata.iter_mut().for_each(|metadata| content.json(metadata));
     }
 }
 
@@ -197,6 +209,7 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
                 content.text(text);
                 metadata.iter_mut().for_each(|metadata| content.json(metadata));
             }
+            RecordedEffect::Revise { change, .. } => revised(change, content),
             RecordedEffect::SetKey { value, .. } => content.value(value),
             RecordedEffect::SetTimer { payload, .. } => content.json(payload),
             RecordedEffect::SendRequest {
@@ -242,7 +255,7 @@ pub(super) fn ids(outcome: &mut Outcome) {
                 text(room);
                 client_id.iter_mut().for_each(text);
             }
-            RecordedEffect::MarkRead { id } => text(id),
+            RecordedEffect::MarkRead { id } | RecordedEffect::Revise { id, .. } => text(id),
             RecordedEffect::SetKey { key, .. }
             | RecordedEffect::DeleteKey { key }
             | RecordedEffect::IncrementKey { key, .. } => text(key),

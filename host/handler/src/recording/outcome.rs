@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use crate::capability::{Audience, Effect, Level, LogLine, OutboundRequest, Packet, Parts, Status, Timer};
+use crate::capability::{
+    Audience, Effect, Level, LogLine, OutboundRequest, Packet, Parts, RequestedChange, Status, Timer,
+};
 use crate::sandbox::{CallOutcome, Failure, HandlerReply, TrapKind};
-use parlance_store::Write;
+use parlance_store::{Change, Write};
 
 /// The outcome of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,11 @@ pub enum RecordedEffect {
     },
     MarkRead {
         id: String,
+    },
+    Revise {
+        id: String,
+        #[serde(flatten)]
+        change: RequestedChange,
     },
     SetKey {
         key: String,
@@ -295,6 +302,14 @@ impl RecordedEffect {
                 rejects_repeated: draft.reject_repeated,
             },
             Write::MarkRead { id, .. } => Self::MarkRead { id: id.to_string() },
+            Write::Revise(revise) => Self::Revise {
+                id: revise.id.to_string(),
+                change: match revise.change.clone() {
+                    Change::Edit { content, metadata } => RequestedChange::Edit { content, metadata },
+                    Change::Delete => RequestedChange::Delete,
+                    Change::Mark { kind, value, on } => RequestedChange::Mark { kind, value, on },
+                },
+            },
             Write::KvSet { key, value, .. } if key.request_content_of().is_some() => {
                 let request = OutboundRequest::read(value)?;
                 Self::SendRequest {

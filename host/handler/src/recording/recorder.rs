@@ -9,7 +9,9 @@ use super::blob::Blob;
 use crate::capability::{
     Call, DnsLookupLimit, HostContext, HttpAnswer, HttpRequest, HttpTap, PresenceState, RandomSource, WasiTap,
 };
-use parlance_store::{KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
+use parlance_store::{
+    ChangeRange, Changes, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
+};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// The answers of a running event, up to a limit of bytes.
@@ -34,7 +36,7 @@ enum Noted {
 
 /// The place of a question on a tape.
 #[derive(Clone, Copy)]
-struct Place(Option<usize>);
+struct Position(Option<usize>);
 
 impl Tape {
     pub(super) fn with_limit(max: usize) -> Self {
@@ -42,22 +44,22 @@ impl Tape {
     }
 
     /// Notes an answer, or a question whose answer follows with [`answer`](Self::answer).
-    fn note(&self, answer: Answer) -> Place {
+    fn note(&self, answer: Answer) -> Position {
         let bytes = answer.bytes();
         self.push(Noted::Answer(answer), bytes)
     }
 
-    fn push(&self, noted: Noted, bytes: usize) -> Place {
+    fn push(&self, noted: Noted, bytes: usize) -> Position {
         let mut state = self.state.lock();
         if !state.grow(bytes, self.max) {
-            return Place(None);
+            return Position(None);
         }
         state.answers.push(noted);
-        Place(Some(state.answers.len() - 1))
+        Position(Some(state.answers.len() - 1))
     }
 
     /// Replaces a question by its answer.
-    fn answer(&self, place: Place, answer: Answer) {
+    fn answer(&self, place: Position, answer: Answer) {
         let Some(at) = place.0 else { return };
         let mut state = self.state.lock();
         if state.grow(answer.bytes(), self.max)
@@ -156,9 +158,18 @@ impl Reader for RecordingReader {
         answer
     }
 
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        // No call of a handler asks for it.
-        self.inner.last_seqs(tenant, rooms).await
+    async fn changed_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        range: ChangeRange,
+    ) -> Result<Changes, StoreError> {
+        // No call of a handler asks for it, here and below.
+        self.inner.changed_messages(tenant, room, range).await
+    }
+
+    async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
+        self.inner.places(tenant, rooms).await
     }
 
     async fn kv_get_many(

@@ -25,7 +25,9 @@ use crate::capability::{
 };
 use crate::sandbox::{GuestLimits, Handler, Interface};
 use parlance_scheduler::Quantum;
-use parlance_store::{KvKey, KvPage, KvRange, Message, Page, Range, ReadSet, Reader, StoreError};
+use parlance_store::{
+    ChangeRange, Changes, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
+};
 use parlance_types::id::{ConnectionId, MessageId, RoomId, TenantId, UserId};
 
 /// Replays events of one tenant on one component.
@@ -292,9 +294,13 @@ impl Reader for Answers {
         })
     }
 
-    async fn last_seqs(&self, _: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        // No call of a handler asks for it.
-        Ok(vec![0; rooms.len()])
+    async fn changed_messages(&self, _: &TenantId, _: &RoomId, _: ChangeRange) -> Result<Changes, StoreError> {
+        // No call of a handler asks for it, here and below.
+        Ok(Changes::default())
+    }
+
+    async fn places(&self, _: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
+        Ok(vec![Place::default(); rooms.len()])
     }
 
     async fn kv_get_many(&self, _: &TenantId, keys: &[KvKey], _: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {

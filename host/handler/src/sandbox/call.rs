@@ -18,6 +18,7 @@ use super::meter::{GuestLimits, Meter};
 use super::outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
 use super::reset::{Reset, ResetExports};
 use super::response;
+use super::revise;
 use super::wasi::{Ambient, Wasi};
 use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
@@ -313,6 +314,14 @@ impl Handler {
                 }
                 let guest = exported(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
                 data_reply(guest.call_handle(store, context, name, arguments, attachments).await)
+            }
+            HandlerInput::Revise { message, change } => {
+                let guest = exported(&self.compiled.exports.revise)?.load(&mut *store, &instance)?;
+                data_reply(
+                    guest
+                        .call_handle(store, context, message, revise::lowered(change))
+                        .await,
+                )
             }
             HandlerInput::ServerEvent { name, arguments } => {
                 let guest = exported(&self.compiled.exports.server_event)?.load(&mut *store, &instance)?;

@@ -6,8 +6,9 @@
 use super::bindings::parlance::chat as wit;
 use super::call::CallState;
 use super::meter::StopReason;
+use super::revise;
 use crate::capability::{
-    AudienceRequest, Call, DraftRequest, Fault, Level, Parts, PresenceState, RequestOptions, Status,
+    AudienceRequest, Call, DraftRequest, Fault, Level, Parts, PresenceState, RequestOptions, RequestedChange, Status,
 };
 use parlance_store::Message;
 
@@ -95,6 +96,31 @@ impl wit::messages::Host for CallState {
 
     async fn mark_read(&mut self, id: String) -> GuestResult<()> {
         Ok(self.enter_waiting(id.len())?.mark_read(&id).await.map_err(Into::into))
+    }
+}
+
+impl wit::revise::Host for CallState {
+    async fn edit(&mut self, id: String, content: String, metadata: Option<String>) -> GuestResult<()> {
+        let bytes = id.len() + content.len() + metadata.as_ref().map_or(0, String::len);
+        let change = RequestedChange::Edit { content, metadata };
+        Ok(self.enter_waiting(bytes)?.revise(&id, change).await.map_err(Into::into))
+    }
+
+    async fn delete(&mut self, id: String) -> GuestResult<()> {
+        let call = self.enter_waiting(id.len())?;
+        Ok(call.revise(&id, RequestedChange::Delete).await.map_err(Into::into))
+    }
+
+    async fn mark(&mut self, id: String, kind: String, value: String, on: bool) -> GuestResult<()> {
+        let call = self.enter_waiting(id.len() + kind.len() + value.len())?;
+        let change = RequestedChange::Mark { kind, value, on };
+        Ok(call.revise(&id, change).await.map_err(Into::into))
+    }
+
+    async fn get(&mut self, id: String) -> GuestResult<wit::revise::Revision> {
+        let found = self.enter_waiting(id.len())?.revision(&id).await;
+        self.count_returned(found.as_ref().map_or(0, revise::bytes))?;
+        Ok(found.map(Into::into).map_err(Into::into))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::bindings::exports::parlance::chat as exports;
 use super::interface::Interface;
-use crate::capability::ResponsePart;
+use crate::capability::{RequestedChange, ResponsePart};
 
 /// An event with its arguments, one variant for each function that handlers export.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,11 @@ pub enum HandlerInput<'a> {
     Typing { room: &'a String, typing: bool },
     /// `on-receipt.handle`
     Receipt { message: &'a String },
+    /// `on-revise.handle`
+    Revise {
+        message: &'a String,
+        change: &'a RequestedChange,
+    },
     /// `on-presence.handle`
     Presence(exports::on_presence::Change),
     /// `on-room.handle` with `join`
@@ -69,6 +74,7 @@ impl<'a> HandlerInput<'a> {
                 Some(room)
             }
             Self::Receipt { .. }
+            | Self::Revise { .. }
             | Self::Presence(_)
             | Self::Event { .. }
             | Self::ServerEvent { .. }
@@ -104,6 +110,7 @@ impl<'a> HandlerInput<'a> {
             Self::Message { .. } => Interface::Message,
             Self::Typing { .. } => Interface::Typing,
             Self::Receipt { .. } => Interface::Receipt,
+            Self::Revise { .. } => Interface::Revise,
             Self::Presence(_) => Interface::Presence,
             Self::Join { .. } | Self::Leave { .. } => Interface::Room,
             Self::Event { .. } => Interface::Event,

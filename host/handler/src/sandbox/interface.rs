@@ -25,11 +25,13 @@ pub enum Interface {
     Timer,
     /// `on-response`
     Response,
+    /// `on-revise`
+    Revise,
 }
 
 impl Interface {
     /// All interfaces.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Message,
         Self::Typing,
         Self::Receipt,
@@ -40,6 +42,7 @@ impl Interface {
         Self::Answer,
         Self::Timer,
         Self::Response,
+        Self::Revise,
     ];
 
     /// Whether events are routed by this interface. Answers, timers and responses are not: they go to the handler that
@@ -69,6 +72,7 @@ impl Interface {
             Self::Answer => "answer",
             Self::Timer => "timer",
             Self::Response => "response",
+            Self::Revise => "revise",
         }
     }
 }

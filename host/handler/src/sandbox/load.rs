@@ -45,6 +45,7 @@ pub(super) struct ExportIndices {
     pub(super) server_event: Option<exports::on_server_event::GuestIndices>,
     pub(super) timer: Option<exports::on_timer::GuestIndices>,
     pub(super) response: Option<exports::on_response::GuestIndices>,
+    pub(super) revise: Option<exports::on_revise::GuestIndices>,
 }
 
 /// A compiled, linked and checked component. All handlers of the same bytes share it.
@@ -405,6 +406,7 @@ impl Sandbox {
             server_event: exports::on_server_event::GuestIndices::new(&pre).ok(),
             timer: exports::on_timer::GuestIndices::new(&pre).ok(),
             response: exports::on_response::GuestIndices::new(&pre).ok(),
+            revise: exports::on_revise::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -491,6 +493,7 @@ impl ExportIndices {
             Interface::ServerEvent => self.server_event.is_some(),
             Interface::Timer => self.timer.is_some(),
             Interface::Response => self.response.is_some(),
+            Interface::Revise => self.revise.is_some(),
         }
     }
 }

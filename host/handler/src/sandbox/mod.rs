@@ -29,6 +29,7 @@ mod meter;
 mod outcome;
 mod reset;
 mod response;
+mod revise;
 mod slots;
 mod stdio;
 #[cfg(test)]

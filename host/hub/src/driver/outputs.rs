@@ -12,8 +12,8 @@ use crate::connection::SessionNotice;
 use crate::delivery::Undone;
 use crate::hub::{AckRequest, CompletedEvent, Input, Output};
 use parlance_handler::capability::Packet;
-use parlance_store::Range;
-use parlance_types::id::RoomId;
+use parlance_store::{ChangeRange, Changes, Message, Range, Reader, StoreError};
+use parlance_types::id::{RoomId, TenantId};
 
 /// How long a client may take to acknowledge an event of a Node server. Servers that wait for longer get no
 /// acknowledgement after that.
@@ -67,7 +67,8 @@ impl Driver {
             Output::PublishPresence(user, record) => self.fleet.bus.set_presence(&self.tenant, &user, record),
             Output::AnnounceRoom { name, present } => self.fleet.bus.announce_room(&self.tenant, &name, present),
             Output::ReadMessages { room, range } => self.read_messages(room, range),
-            Output::ReadLastSeqs(rooms) => self.read_last_seqs(rooms),
+            Output::ReadChanges { room, range } => self.read_changes(room, range),
+            Output::ReadPlaces(rooms) => self.read_places(rooms),
             Output::WakeAt(wake_at) => self.wake_at = wake_at,
         }
     }
@@ -129,15 +130,34 @@ impl Driver {
         });
     }
 
-    fn read_last_seqs(&mut self, rooms: Vec<RoomId>) {
+    fn read_changes(&mut self, room: RoomId, range: ChangeRange) {
+        let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
+        self.start(async move {
+            let read = read_changes(&*store, &tenant, &room, range).await;
+            let (messages, up_to) = read.map_or_else(
+                |error| {
+                    tracing::debug!(
+                        tenant = tenant.as_str(),
+                        error = format!("{error:#}"),
+                        "missing changes cannot be read; trying again"
+                    );
+                    (Vec::new(), None)
+                },
+                |(messages, up_to)| (messages, Some(up_to)),
+            );
+            let _ = results.send(Input::ChangesRead { room, messages, up_to }).await;
+        });
+    }
+
+    fn read_places(&mut self, rooms: Vec<RoomId>) {
         let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
         self.start(async move {
             let mut complete = true;
             for rooms in rooms.chunks(ROOMS_AT_ONCE) {
-                match store.last_seqs(&tenant, rooms).await {
-                    Ok(last) => {
-                        let last = rooms.iter().cloned().zip(last).collect();
-                        let _ = results.send(Input::LastSeqs(last)).await;
+                match store.places(&tenant, rooms).await {
+                    Ok(places) => {
+                        let places = rooms.iter().cloned().zip(places).collect();
+                        let _ = results.send(Input::Places(places)).await;
                     }
                     Err(error) => {
                         tracing::debug!(
@@ -150,9 +170,27 @@ impl Driver {
                     }
                 }
             }
-            let _ = results.send(Input::LastSeqsDone { complete }).await;
+            let _ = results.send(Input::PlacesDone { complete }).await;
         });
     }
+}
+
+/// Reads changed messages of a room, and up to which `rev` they are all of its changes.
+pub(crate) async fn read_changes(
+    store: &dyn Reader,
+    tenant: &TenantId,
+    room: &RoomId,
+    range: ChangeRange,
+) -> Result<(Vec<Message>, u64), StoreError> {
+    // Before the changes, so that none up to it is missing.
+    let place = store.place(tenant, room).await?;
+    let Changes { messages, complete } = store.changed_messages(tenant, room, range).await?;
+    let last = messages
+        .last()
+        .and_then(|message| message.revision.as_ref())
+        .map_or(0, |revision| revision.rev);
+    let up_to = if complete { last.max(place.rev) } else { last };
+    Ok((messages, up_to))
 }
 
 /// The first argument of an acknowledgement, or `null`. Node servers pass on no more than that.

@@ -9,7 +9,7 @@ use crate::tests::{Inbox, delivery};
 use crate::{ClientSink, SendFailed};
 use parlance_handler::capability::{Audience, Effect, Packet};
 use parlance_store::memory::MemoryStore;
-use parlance_store::{Draft, StorageQuota, Write, WriteSet, Writer as _, Written};
+use parlance_store::{Draft, Place, StorageQuota, Write, WriteSet, Writer as _, Written};
 use parlance_types::auth::Identity;
 use parlance_types::id::{ConnectionId, MessageId};
 use parlance_types::metrics::Registry;
@@ -181,7 +181,7 @@ async fn messages_that_a_joiner_was_told_of_early_still_reach_the_members() {
     let room = RoomId::new("r").unwrap();
     let (done, wait) = oneshot::channel();
     let first = Delivery {
-        baselines: vec![(room.clone(), Some(0))],
+        baselines: vec![(room.clone(), Some(Place::default()))],
         done: Some(done),
         ..delivery(&member, vec![join("r")], Vec::new())
     };
@@ -190,7 +190,8 @@ async fn messages_that_a_joiner_was_told_of_early_still_reach_the_members() {
     assert!(apply(&hub, &joiner, vec![join("r")]).await);
     hub.hold(joiner.clone(), room.clone()).unwrap();
     // The store has two messages already, and the answer to the join has both.
-    assert!(hub.release(joiner, room, 2, Some(2), None).await.unwrap());
+    let second = Place { seq: 2, rev: 0 };
+    assert!(hub.release(joiner, room, second, Some(second), None).await.unwrap());
     for seq in 1..=3 {
         let (effect, written) = posted("r", seq);
         assert!(apply_with(&hub, &member, vec![effect], vec![written]).await);
@@ -246,7 +247,7 @@ async fn missed_messages_are_sent_without_waiting_for_a_timer() {
     let (member, client) = connect(&hub, "t", 1);
     let (room, other) = (RoomId::new("r").unwrap(), RoomId::new("other").unwrap());
     let joins = Delivery {
-        baselines: vec![(room, Some(0))],
+        baselines: vec![(room, Some(Place::default()))],
         ..delivery(&member, vec![join("r")], Vec::new())
     };
     hub.deliver(vec![joins]).unwrap();

@@ -1,7 +1,8 @@
-//! Reads from the store what did not arrive from other nodes: messages that are missing from a room, messages from
-//! before the connection to Redis came back, and, at intervals, what was lost unnoticed.
+//! Reads from the store what did not arrive from other nodes: messages and changes that are missing from a room, those
+//! from before the connection to Redis came back, and, at intervals, what was lost unnoticed. Of changes it reads the
+//! messages as they are now.
 //!
-//! At most four reads of one page are open for a hub, one for a room, and one sweep.
+//! At most four reads of one page are open for a hub, one for a room's messages, one for its changes, and one sweep.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::remote_presence::PresenceRecord;
-use super::rooms::Gap;
+use super::rooms::{Gap, Series};
 use super::{Hub, Output};
 use crate::wire;
-use parlance_store::{End, Message, Range};
+use parlance_store::{ChangeRange, End, Message, Place, Range};
 use parlance_types::id::{RoomId, UserId};
 
 /// How late a message may be before it is read from the store: messages that two nodes publish at the same time may
@@ -29,15 +30,15 @@ const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Scheduled checks, open reads, and pages that are not sent yet.
 pub(super) struct CatchUp {
-    /// Rooms to check for missing messages, by time. The number keeps two checks of the same time apart.
-    checks: BTreeMap<(Instant, u64), RoomId>,
+    /// Rooms to check for missing messages or changes, by time. The number keeps two checks of the same time apart.
+    checks: BTreeMap<(Instant, u64), (RoomId, Series)>,
     check_count: u64,
     /// The number of open reads.
     reads: usize,
     /// Pages that were read, with messages that are still to be sent.
     pages: VecDeque<FetchedPage>,
     /// Rooms that wait for a free read.
-    waiting_rooms: VecDeque<RoomId>,
+    waiting_rooms: VecDeque<(RoomId, Series)>,
     sweeping: bool,
     /// When the next sweep begins. `None` while one is under way, unless another one was asked for meanwhile.
     sweep_at: Option<Instant>,
@@ -45,12 +46,15 @@ pub(super) struct CatchUp {
     is_disconnected: bool,
 }
 
-/// A page of messages that a room missed.
+/// A page of messages that a room missed, or that have changed.
 struct FetchedPage {
     room: RoomId,
-    /// The first message that was missing when the page arrived.
+    series: Series,
+    /// What was missing first when the page arrived.
     missed: Option<u64>,
     messages: VecDeque<Message>,
+    /// For changes, the `rev` up to which the page has them.
+    up_to: Option<u64>,
 }
 
 impl CatchUp {
@@ -88,11 +92,13 @@ impl Hub {
         let now = self.now.instant;
         self.expire_grace();
         while let Some(entry) = self.catch_up.checks.first_entry().filter(|entry| entry.key().0 <= now) {
-            let room = entry.remove();
-            let Some(order) = self.rooms.order(&room) else { continue };
+            let (room, series) = entry.remove();
+            let Some(order) = self.rooms.series(&room, series) else {
+                continue;
+            };
             order.check_scheduled = false;
             if order.first_missing().is_some() {
-                self.read_missing(room);
+                self.read_missing(room, series);
             }
         }
         if self.publish_presence_at.is_some_and(|at| at <= now) {
@@ -102,7 +108,7 @@ impl Hub {
         if !catch_up.sweeping && catch_up.sweep_at.take_if(|at| *at <= now).is_some() {
             catch_up.sweeping = true;
             let rooms = self.rooms.ids().cloned().collect();
-            self.out.push(Output::ReadLastSeqs(rooms));
+            self.out.push(Output::ReadPlaces(rooms));
         }
         self.send_page();
     }
@@ -152,33 +158,37 @@ impl Hub {
         *sweep_at = at.min(*sweep_at);
     }
 
-    /// Schedules a check of a room that misses a message. If the message is still missing then, it is read.
-    pub(super) fn schedule_check(&mut self, room: &RoomId) {
-        self.schedule_check_after(room, LATE_AFTER);
+    /// Schedules a check of a room with gaps. What is still missing then is read.
+    pub(super) fn schedule_checks(&mut self, room: &RoomId, (messages, changes): (Gap, Gap)) {
+        for (gap, series) in [(messages, Series::Messages), (changes, Series::Changes)] {
+            if gap == Gap::Missing {
+                self.schedule_check_after(room, series, LATE_AFTER);
+            }
+        }
     }
 
-    fn schedule_check_after(&mut self, room: &RoomId, pause: Duration) {
+    fn schedule_check_after(&mut self, room: &RoomId, series: Series, pause: Duration) {
         let catch_up = &mut self.catch_up;
         if let Some(order) = self
             .rooms
-            .order(room)
+            .series(room, series)
             .filter(|order| !order.check_scheduled && !order.reading)
         {
             order.check_scheduled = true;
             catch_up.check_count += 1;
             let at = self.now.instant + pause;
-            catch_up.checks.insert((at, catch_up.check_count), room.clone());
+            let key = (at, catch_up.check_count);
+            catch_up.checks.insert(key, (room.clone(), series));
         }
     }
 
     /// Sets a room's baseline, which the answer to a join has told. With `None` the store did not say it, and a sweep
     /// asks again.
-    pub(super) fn set_baseline(&mut self, room: &RoomId, last: Option<u64>) {
+    pub(super) fn set_baseline(&mut self, room: &RoomId, last: Option<Place>) {
         match last {
             Some(last) => {
-                if self.rooms.start_after(room, last) == Gap::Missing {
-                    self.schedule_check(room);
-                }
+                let gaps = self.rooms.start_after(room, last);
+                self.schedule_checks(room, gaps);
             }
             None => self.sweep_soon(),
         }
@@ -191,39 +201,52 @@ impl Hub {
         };
         order.note_exists(seq);
         if order.first_missing().is_some() {
-            self.schedule_check(room);
+            self.schedule_checks(room, (Gap::Missing, Gap::None));
         }
     }
 
     /// Reads what a room misses, or queues the room for that.
-    fn read_missing(&mut self, room: RoomId) {
+    fn read_missing(&mut self, room: RoomId, series: Series) {
         let catch_up = &mut self.catch_up;
-        let Some(order) = self.rooms.order(&room) else { return };
+        let Some(order) = self.rooms.series(&room, series) else {
+            return;
+        };
         let Some(from) = order.first_missing().filter(|_| !order.reading) else {
             return;
         };
         order.reading = true;
         if catch_up.reads >= READS_MAX {
-            catch_up.waiting_rooms.push_back(room);
+            catch_up.waiting_rooms.push_back((room, series));
             return;
         }
         catch_up.reads += 1;
-        let range = Range {
-            after: from - 1,
-            before: from.checked_add(u64::from(PAGE)),
-            limit: PAGE,
-            from: End::Oldest,
-        };
-        self.out.push(Output::ReadMessages { room, range });
+        self.out.push(match series {
+            Series::Messages => Output::ReadMessages {
+                room,
+                range: Range {
+                    after: from - 1,
+                    before: from.checked_add(u64::from(PAGE)),
+                    limit: PAGE,
+                    from: End::Oldest,
+                },
+            },
+            Series::Changes => Output::ReadChanges {
+                room,
+                range: ChangeRange {
+                    after: from - 1,
+                    up_to_seq: u64::MAX,
+                    limit: PAGE,
+                },
+            },
+        });
     }
 
-    /// Takes the last `seq` of rooms.
-    pub(super) fn note_last_seqs(&mut self, last: Vec<(RoomId, u64)>) {
-        for (room, last) in last {
-            if self.rooms.note_exists(&room, last) == Gap::Missing {
-                // A message that was committed just now is probably on its way.
-                self.schedule_check(&room);
-            }
+    /// Takes how far rooms have come.
+    pub(super) fn note_places(&mut self, places: Vec<(RoomId, Place)>) {
+        for (room, place) in places {
+            // What was committed just now is probably on its way.
+            let gaps = self.rooms.note_exists(&room, place);
+            self.schedule_checks(&room, gaps);
         }
     }
 
@@ -241,21 +264,32 @@ impl Hub {
 
     /// Takes the messages of a read; none when it failed.
     pub(super) fn messages_read(&mut self, room: RoomId, messages: Vec<Message>) {
-        let missed = self.rooms.order(&room).and_then(|order| order.first_missing());
+        self.page_read(room, Series::Messages, messages, None);
+    }
+
+    /// Takes the changed messages of a read, which has all changes up to the `rev` `up_to`; `None` when it failed.
+    pub(super) fn changes_read(&mut self, room: RoomId, messages: Vec<Message>, up_to: Option<u64>) {
+        self.page_read(room, Series::Changes, messages, up_to);
+    }
+
+    fn page_read(&mut self, room: RoomId, series: Series, messages: Vec<Message>, up_to: Option<u64>) {
+        let missed = self.rooms.series(&room, series).and_then(|order| order.first_missing());
         self.catch_up.pages.push_back(FetchedPage {
             room,
+            series,
             missed,
             messages: messages.into(),
+            up_to,
         });
     }
 
     /// Sends one message of a page. Other inputs come between two of them, and so does the tenant's send rate.
     fn send_page(&mut self) {
-        let catch_up = &mut self.catch_up;
-        let Some(page) = catch_up.pages.front_mut() else {
+        let Some(page) = self.catch_up.pages.front_mut() else {
             return;
         };
-        if let Some(message) = page.messages.pop_front()
+        if page.series == Series::Messages
+            && let Some(message) = page.messages.pop_front()
             && self.rooms.order(&page.room).is_some()
         {
             self.rooms
@@ -263,38 +297,57 @@ impl Hub {
             return;
         }
         // All messages of the page are sent, or the room has no members any more.
-        let Some(FetchedPage { room, missed, .. }) = catch_up.pages.pop_front() else {
+        let Some(page) = self.catch_up.pages.pop_front() else {
             return;
         };
-        self.end_read(&room, missed);
+        if let Some(up_to) = page.up_to {
+            // All at once: a change that comes in between would be older than what a later message shows.
+            for message in &page.messages {
+                let rev = message.revision.as_ref().map_or(0, |revision| revision.rev);
+                let outgoing = wire::message_changed(message);
+                self.rooms.send_changed(&page.room, message.seq, rev, &outgoing);
+            }
+            self.rooms.skip_changes(&page.room, up_to);
+            // A changed message may not be here yet.
+            if self
+                .rooms
+                .order(&page.room)
+                .is_some_and(|order| order.first_missing().is_some())
+            {
+                self.schedule_checks(&page.room, (Gap::Missing, Gap::None));
+            }
+        }
+        self.end_read(&page.room, page.series, page.missed);
         let catch_up = &mut self.catch_up;
         catch_up.reads = catch_up.reads.saturating_sub(1);
-        while let Some(next) = catch_up.waiting_rooms.pop_front() {
+        while let Some((next, series)) = catch_up.waiting_rooms.pop_front() {
             // The last member may have left meanwhile.
-            if let Some(order) = self.rooms.order(&next) {
+            if let Some(order) = self.rooms.series(&next, series) {
                 order.reading = false;
-                self.read_missing(next);
+                self.read_missing(next, series);
                 return;
             }
         }
     }
 
-    /// Checks whether a read has brought the message `missed`.
-    fn end_read(&mut self, room: &RoomId, missed: Option<u64>) {
-        let Some(order) = self.rooms.order(room) else { return };
+    /// Checks whether a read has brought what was missing first.
+    fn end_read(&mut self, room: &RoomId, series: Series, missed: Option<u64>) {
+        let Some(order) = self.rooms.series(room, series) else {
+            return;
+        };
         order.reading = false;
         let missing = order.first_missing();
         if missing.is_none() {
             order.failed_reads = 0;
         } else if missing != missed {
             order.failed_reads = 0;
-            self.read_missing(room.clone());
+            self.read_missing(room.clone(), series);
         } else {
             order.failed_reads = order.failed_reads.saturating_add(1);
             let pause = LATE_AFTER
                 .saturating_mul(1 << order.failed_reads.min(10))
                 .min(PAUSE_MAX);
-            self.schedule_check_after(room, pause);
+            self.schedule_check_after(room, series, pause);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::connection::{Connection, Outgoing};
 use crate::delivery::{ConnectionPhase, Delivery};
 use crate::wire::{self, Receipt, Reply, Responder};
 use parlance_handler::capability::{Audience, Effect};
-use parlance_store::{Write, Written};
+use parlance_store::{Place, Revise, Write, Written};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{RoomId, UserId};
 
@@ -24,7 +24,7 @@ pub(super) struct PendingEvent {
     /// The results of the writes among the effects.
     written: std::vec::IntoIter<Written>,
     first_post: Option<Receipt>,
-    baselines: Vec<(RoomId, Option<u64>)>,
+    baselines: Vec<(RoomId, Option<Place>)>,
     /// The store has failed, but may have committed the event's writes.
     may_be_committed: bool,
     reply: Reply,
@@ -149,7 +149,11 @@ impl Hub {
                 self.deliver_to_room(room, None, Some(*seq), &outgoing);
                 None
             }
-            // A message that was read before, and key-value writes: no member is told.
+            (Write::Revise(revise), Written::Revised { rev: Some(rev), count }) => {
+                self.deliver_change(revise, rev, &wire::message_revised(revise, rev, count));
+                None
+            }
+            // A message that was read before, a mark that was there, and key-value writes: no member is told.
             _ => None,
         }
     }
@@ -177,14 +181,28 @@ impl Hub {
 
     /// Delivers a message that this node has committed, here and on other nodes.
     fn deliver_message(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
-        if self.rooms.offer(room, seq, outgoing) == Gap::Missing {
-            self.schedule_check(room);
-        }
+        let gap = self.rooms.offer(room, seq, outgoing);
+        self.schedule_checks(room, (gap, Gap::None));
         self.publish(
             || TargetRoom::Room(room.as_str().into()),
             outgoing,
             |broadcast| {
                 broadcast.message = Some((room.clone(), seq));
+            },
+        );
+    }
+
+    /// Delivers a change that this node has committed, here and on other nodes.
+    fn deliver_change(&mut self, revise: &Revise, rev: u64, outgoing: &Outgoing) {
+        let Revise { room, seq, .. } = revise;
+        let gaps = self.rooms.offer_change(room, *seq, rev, outgoing);
+        self.schedule_checks(room, gaps);
+        self.publish(
+            || TargetRoom::Room(room.as_str().into()),
+            outgoing,
+            |broadcast| {
+                broadcast.after = Some((room.clone(), *seq));
+                broadcast.rev = Some(rev);
             },
         );
     }

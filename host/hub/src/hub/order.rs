@@ -1,10 +1,11 @@
-//! The order of one room's messages on one node. Messages arrive from this node, from other nodes and from the store,
-//! in any order, and leave by `seq`.
+//! The order of one room's messages on one node, and that of its changes. They arrive from this node, from other nodes and
+//! from the store, in any order, and leave by `seq`, or by `rev`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::connection::{Connection, Outgoing};
+use parlance_store::Place;
 
 /// The most messages of a room that wait for an earlier one. Further ones are read from the store later.
 const PENDING_MAX: usize = 512;
@@ -15,17 +16,40 @@ const FOLLOWERS_MAX: usize = 1024;
 /// The most bytes of these packets.
 const FOLLOWERS_BYTES: usize = 1024 * 1024;
 
+/// The number of a packet in its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    /// The `seq` of a message.
+    Seq(u64),
+    /// The `rev` of a change.
+    Rev(u64),
+}
+
+impl Number {
+    /// Whether a room that has come to this place has it.
+    pub(super) fn is_within(self, place: Place) -> bool {
+        match self {
+            Self::Seq(seq) => seq <= place.seq,
+            Self::Rev(rev) => rev <= place.rev,
+        }
+    }
+}
+
 /// A packet whose turn has come.
 pub(super) struct OrderedPacket<'a> {
-    /// The `seq` of a message; `None` for another packet.
-    pub(super) seq: Option<u64>,
+    /// `None` for a packet that is neither a message nor a change.
+    pub(super) number: Option<Number>,
     /// A connection that does not get it.
     pub(super) except: Option<&'a Arc<Connection>>,
     /// The packet.
     pub(super) outgoing: &'a Outgoing,
 }
 
-type Follower = (Option<Arc<Connection>>, Outgoing);
+struct Follower {
+    number: Option<Number>,
+    except: Option<Arc<Connection>>,
+    outgoing: Outgoing,
+}
 
 #[derive(Default)]
 struct PendingMessage {
@@ -69,7 +93,7 @@ impl RoomOrder {
             Some(next) if seq < next => {}
             Some(next) if seq == next => {
                 deliver(OrderedPacket {
-                    seq: Some(seq),
+                    number: Some(Number::Seq(seq)),
                     except: None,
                     outgoing,
                 });
@@ -97,6 +121,7 @@ impl RoomOrder {
     /// Takes a packet that is not a message. It does not overtake the messages that came before it.
     pub(super) fn follow(
         &mut self,
+        number: Option<Number>,
         except: Option<&Arc<Connection>>,
         outgoing: &Outgoing,
         deliver: &mut impl FnMut(OrderedPacket<'_>),
@@ -107,11 +132,15 @@ impl RoomOrder {
             self.followers += 1;
             self.follower_bytes = self.follower_bytes.saturating_add(outgoing.len());
             let last = self.pending.entry(self.last).or_default();
-            last.followers.push((except.cloned(), outgoing.clone()));
+            last.followers.push(Follower {
+                number,
+                except: except.cloned(),
+                outgoing: outgoing.clone(),
+            });
             return;
         }
         deliver(OrderedPacket {
-            seq: None,
+            number,
             except,
             outgoing,
         });
@@ -124,13 +153,28 @@ impl RoomOrder {
         if self.next.is_none() {
             self.next = Some(last + 1);
             self.baseline = last;
-            while let Some(first) = self.pending.first_entry()
-                && *first.key() <= last
-            {
-                let waiting = first.remove();
-                self.release(waiting, deliver);
-            }
+            self.drop_pending(last, deliver);
             self.drain(deliver);
+        }
+    }
+
+    /// Goes on after `last`: what comes up to it was delivered otherwise.
+    pub(super) fn skip_to(&mut self, last: u64, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
+        self.last = self.last.max(last);
+        if self.next.is_some_and(|next| next <= last) {
+            self.next = Some(last + 1);
+            self.drop_pending(last, deliver);
+            self.drain(deliver);
+        }
+    }
+
+    /// Drops what waits up to `last`, but for what follows it.
+    fn drop_pending(&mut self, last: u64, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
+        while let Some(first) = self.pending.first_entry()
+            && *first.key() <= last
+        {
+            let waiting = first.remove();
+            self.release(waiting, deliver);
         }
     }
 
@@ -147,6 +191,11 @@ impl RoomOrder {
     /// Whether the baseline is known.
     pub(super) fn has_started(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// Whether this number was not delivered yet.
+    pub(super) fn is_ahead(&self, number: u64) -> bool {
+        self.next.is_some_and(|next| next <= number)
     }
 
     /// The lowest `seq` that waits.
@@ -168,7 +217,7 @@ impl RoomOrder {
             let waiting = first.remove();
             if let Some(outgoing) = &waiting.message {
                 deliver(OrderedPacket {
-                    seq: Some(next),
+                    number: Some(Number::Seq(next)),
                     except: None,
                     outgoing,
                 });
@@ -184,10 +233,15 @@ impl RoomOrder {
             .bytes
             .saturating_sub(waiting.message.as_ref().map_or(0, Outgoing::len));
         self.followers = self.followers.saturating_sub(waiting.followers.len());
-        for (except, outgoing) in &waiting.followers {
+        for Follower {
+            number,
+            except,
+            outgoing,
+        } in &waiting.followers
+        {
             self.follower_bytes = self.follower_bytes.saturating_sub(outgoing.len());
             deliver(OrderedPacket {
-                seq: None,
+                number: *number,
                 except: except.as_ref(),
                 outgoing,
             });
@@ -262,10 +316,10 @@ mod tests {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         offer(&mut order, &mut left, 2);
-        order.follow(None, &packet("read 2"), &mut |packet| left.push(text(&packet)));
+        order.follow(None, None, &packet("read 2"), &mut |packet| left.push(text(&packet)));
         assert_eq!(left, Vec::<String>::new());
         offer(&mut order, &mut left, 1);
-        order.follow(None, &packet("typing"), &mut |packet| left.push(text(&packet)));
+        order.follow(None, None, &packet("typing"), &mut |packet| left.push(text(&packet)));
         assert_eq!(left, ["1", "2", "read 2", "typing"]);
     }
 
@@ -274,7 +328,7 @@ mod tests {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         order.note_exists(2);
-        order.follow(None, &packet("read 2"), &mut |packet| left.push(text(&packet)));
+        order.follow(None, None, &packet("read 2"), &mut |packet| left.push(text(&packet)));
         offer(&mut order, &mut left, 1);
         assert_eq!(left, ["1"]);
         offer(&mut order, &mut left, 2);
@@ -288,7 +342,7 @@ mod tests {
         order.note_exists(1);
         let large = packet("x".repeat(FOLLOWERS_BYTES / 4));
         for _ in 0..6 {
-            order.follow(None, &large, &mut |packet| left.push(text(&packet)));
+            order.follow(None, None, &large, &mut |packet| left.push(text(&packet)));
         }
         assert_eq!(left.len(), 2, "four wait");
         offer(&mut order, &mut left, 1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::order::OrderedPacket;
+use super::order::{Number, OrderedPacket};
 use crate::connection::{Connection, Outgoing};
 use parlance_types::id::RoomId;
 
@@ -21,17 +21,17 @@ pub(super) struct Fanout {
     pub(super) to: Recipients,
     /// How many recipients have got it.
     pub(super) done: usize,
-    /// The `seq` of a message; `None` for another packet.
-    pub(super) seq: Option<u64>,
+    /// The number of a message or a change; `None` for another packet.
+    pub(super) number: Option<Number>,
     pub(super) outgoing: Outgoing,
 }
 
 impl Fanout {
-    pub(super) fn new(to: Recipients, seq: Option<u64>, outgoing: &Outgoing) -> Self {
+    pub(super) fn new(to: Recipients, number: Option<Number>, outgoing: &Outgoing) -> Self {
         Self {
             to,
             done: 0,
-            seq,
+            number,
             outgoing: outgoing.clone(),
         }
     }
@@ -40,7 +40,7 @@ impl Fanout {
     pub(super) fn ordered(room: &RoomId, packet: &OrderedPacket<'_>) -> Self {
         Self::new(
             Recipients::Room(room.clone(), packet.except.cloned()),
-            packet.seq,
+            packet.number,
             packet.outgoing,
         )
     }

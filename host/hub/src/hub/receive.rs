@@ -64,9 +64,13 @@ impl Hub {
     fn receive_broadcast(&mut self, broadcast: &Broadcast) {
         let outgoing = Outgoing::event(broadcast.packet.clone(), broadcast.question.clone());
         if let Some((room, seq)) = &broadcast.message {
-            if self.rooms.offer(room, *seq, &outgoing) == Gap::Missing {
-                self.schedule_check(room);
-            }
+            let gap = self.rooms.offer(room, *seq, &outgoing);
+            self.schedule_checks(room, (gap, Gap::None));
+            return;
+        }
+        if let (Some((room, seq)), Some(rev)) = (&broadcast.after, broadcast.rev) {
+            let gaps = self.rooms.offer_change(room, *seq, rev, &outgoing);
+            self.schedule_checks(room, gaps);
             return;
         }
         // The packet is about a message and must follow it. If the message is not here yet, it is read from the store.

@@ -13,16 +13,17 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 
 use super::Output;
-use super::order::RoomOrder;
+use super::order::{Number, OrderedPacket, RoomOrder};
 use super::outbox::{Fanout, Recipients};
 use crate::connection::{Connection, Outgoing};
+use parlance_store::Place;
 use parlance_types::id::RoomId;
 
 /// A connection in a room.
 pub(super) struct Member {
     pub(super) connection: Arc<Connection>,
-    /// Messages up to this `seq` are not delivered: the client has them from its join's answer.
-    after_seq: u64,
+    /// Messages and changes up to here are not delivered: the client has them from its join's answer.
+    has: Place,
     /// Packets that are held back while the answer to the join is prepared, so that the client sees the past before the
     /// present. It takes one read of the store.
     held: Option<HeldPackets>,
@@ -31,21 +32,21 @@ pub(super) struct Member {
 /// Packets that wait for the answer to a join.
 #[derive(Default)]
 struct HeldPackets {
-    packets: Vec<(Option<u64>, Outgoing)>,
+    packets: Vec<(Option<Number>, Outgoing)>,
     bytes: usize,
 }
 
 impl Member {
-    /// Sends a packet or holds it back; `seq` for a message.
-    fn send(&mut self, seq: Option<u64>, outgoing: &Outgoing, out: &mut Vec<Output>) {
+    /// Sends a packet or holds it back.
+    fn send(&mut self, number: Option<Number>, outgoing: &Outgoing, out: &mut Vec<Output>) {
         match &mut self.held {
             Some(held) if held.packets.len() < HELD_MAX && held.bytes < HELD_BYTES => {
                 held.bytes = held.bytes.saturating_add(outgoing.len());
-                held.packets.push((seq, outgoing.clone()));
+                held.packets.push((number, outgoing.clone()));
             }
             // Too much is held back. The client connects again and asks for what it has missed.
             Some(_) => out.push(Output::HangUp(self.connection.clone())),
-            None if seq.is_some_and(|seq| seq <= self.after_seq) => {}
+            None if number.is_some_and(|number| number.is_within(self.has)) => {}
             None => out.push(Output::Send(self.connection.clone(), outgoing.clone())),
         }
     }
@@ -63,7 +64,10 @@ struct Room {
     /// The index in `members` of each connection, by its address, so that joining and leaving cost the same in a room
     /// of any size.
     positions: HashMap<usize, usize>,
+    /// The order of the messages, by `seq`.
     order: RoomOrder,
+    /// The order of the changes, by `rev`, each of which then follows the message that it changes.
+    changes: RoomOrder,
 }
 
 impl Room {
@@ -100,6 +104,13 @@ pub(super) struct Rooms {
     sent: u64,
 }
 
+/// What has numbers in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Series {
+    Messages,
+    Changes,
+}
+
 /// Whether a room's messages have a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gap {
@@ -134,7 +145,7 @@ impl Rooms {
         positions.insert(address(connection), members.len());
         members.push(Member {
             connection: connection.clone(),
-            after_seq: 0,
+            has: Place::default(),
             held: held.then(HeldPackets::default),
         });
         connection.join_room(room.clone());
@@ -152,21 +163,21 @@ impl Rooms {
         self.rooms.get_mut(room)?.member(connection)
     }
 
-    /// Ends the holding: sends `first`, then the held packets without messages up to `after_seq`.
+    /// Ends the holding: sends `first`, then the held packets without messages and changes up to `has`.
     ///
-    /// Returns `false`, and sends nothing, when `first` ends at `answered_seq` but the room's baseline lies after
-    /// it, since another member that joined at the same time was told of more: the messages between would never come.
+    /// Returns `false`, and sends nothing, when `first` ends at `answered` but the room's baseline lies after it, since
+    /// another member that joined at the same time was told of more: what is between would never come.
     pub(super) fn release(
         &mut self,
         room: &RoomId,
         connection: &Arc<Connection>,
-        after_seq: u64,
-        answered_seq: Option<u64>,
+        has: Place,
+        answered: Option<Place>,
         first: Option<Outgoing>,
         out: &mut Vec<Output>,
     ) -> bool {
-        let baseline = self.order(room).map_or(0, |order| order.baseline());
-        if answered_seq.is_some_and(|answered| answered < baseline) {
+        let baseline = self.baseline(room);
+        if answered.is_some_and(|answered| answered.seq < baseline.seq || answered.rev < baseline.rev) {
             return false;
         }
         if let Some(first) = first {
@@ -176,10 +187,13 @@ impl Rooms {
         let Some(member) = self.member(room, connection) else {
             return true;
         };
-        member.after_seq = member.after_seq.max(after_seq);
-        let after_seq = member.after_seq;
-        for (seq, outgoing) in member.held.take().unwrap_or_default().packets {
-            if seq.is_none_or(|seq| seq > after_seq) {
+        member.has = Place {
+            seq: member.has.seq.max(has.seq),
+            rev: member.has.rev.max(has.rev),
+        };
+        let has = member.has;
+        for (number, outgoing) in member.held.take().unwrap_or_default().packets {
+            if number.is_none_or(|number| !number.is_within(has)) {
                 out.push(Output::Send(connection.clone(), outgoing));
             }
         }
@@ -209,7 +223,7 @@ impl Rooms {
         while let Some(fanout) = self.outbox.front_mut() {
             let each = fanout.outgoing.weight().max(1);
             let most = usize::try_from((left / each).max(1)).unwrap_or(usize::MAX);
-            let (before, seq, outgoing) = (fanout.done, fanout.seq, &fanout.outgoing);
+            let (before, number, outgoing) = (fanout.done, fanout.number, &fanout.outgoing);
             let until = before.saturating_add(most);
             let count = match &fanout.to {
                 Recipients::Room(room, except) => {
@@ -221,7 +235,7 @@ impl Rooms {
                             .as_ref()
                             .is_none_or(|except| !Arc::ptr_eq(except, &member.connection))
                         {
-                            member.send(seq, outgoing, out);
+                            member.send(number, outgoing, out);
                         }
                     }
                     count
@@ -229,7 +243,7 @@ impl Rooms {
                 Recipients::Members(members) => {
                     for (room, connection) in members.get(before..until.min(members.len())).unwrap_or_default() {
                         if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member(connection)) {
-                            member.send(seq, outgoing, out);
+                            member.send(number, outgoing, out);
                         }
                     }
                     members.len()
@@ -285,44 +299,110 @@ impl Rooms {
     pub(super) fn follow(&mut self, id: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         let Self { rooms, outbox, .. } = self;
         if let Some(Room { order, .. }) = rooms.get_mut(id) {
-            order.follow(except, outgoing, &mut |packet| {
+            order.follow(None, except, outgoing, &mut |packet| {
                 outbox.push_back(Fanout::ordered(id, &packet))
             });
         }
     }
 
-    /// Sets the room's baseline: its first members have everything up to `last`.
-    pub(super) fn start_after(&mut self, id: &RoomId, last: u64) -> Gap {
+    /// Takes a change of a message, from any source. Members get it in its turn, after the message. Returns the gaps of
+    /// the messages and of the changes.
+    pub(super) fn offer_change(&mut self, id: &RoomId, seq: u64, rev: u64, outgoing: &Outgoing) -> (Gap, Gap) {
         let Self { rooms, outbox, .. } = self;
-        let Some(Room { order, .. }) = rooms.get_mut(id) else {
-            return Gap::None;
-        };
-        order.start_after(last, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
-        gap(order)
-    }
-
-    /// Notes that the room has messages up to `last`, as a sweep has found. If the baseline is not known, it is here;
-    /// but while the answer to a join is prepared, that answer decides.
-    pub(super) fn note_exists(&mut self, id: &RoomId, last: u64) -> Gap {
-        let Self { rooms, outbox, .. } = self;
-        let Some(Room { members, order, .. }) = rooms.get_mut(id) else {
-            return Gap::None;
+        let Some(Room { order, changes, .. }) = rooms.get_mut(id) else {
+            return (Gap::None, Gap::None);
         };
         if order.has_started() {
-            order.note_exists(last);
-        } else if members.iter().all(|member| member.held.is_none()) {
-            // Messages that arrived before the sweep's result are new to the members.
-            let last = order
-                .first_pending()
-                .map_or(last, |first| last.min(first.saturating_sub(1)));
-            order.start_after(last, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+            order.note_exists(seq);
         }
-        gap(order)
+        changes.offer(rev, outgoing, &mut follows(id, order, outbox));
+        (gap(order), gap(changes))
     }
 
-    /// The room's order, if the room has members here.
+    /// Takes a changed message that was read from the store, as it is now. [`skip_changes`](Self::skip_changes) follows.
+    pub(super) fn send_changed(&mut self, id: &RoomId, seq: u64, rev: u64, outgoing: &Outgoing) {
+        let Self { rooms, outbox, .. } = self;
+        if let Some(Room { order, changes, .. }) = rooms.get_mut(id)
+            && changes.is_ahead(rev)
+        {
+            order.note_exists(seq);
+            order.follow(Some(Number::Rev(rev)), None, outgoing, &mut |packet| {
+                outbox.push_back(Fanout::ordered(id, &packet))
+            });
+        }
+    }
+
+    /// Notes that changed messages up to this `rev` were sent as they are now.
+    pub(super) fn skip_changes(&mut self, id: &RoomId, rev: u64) {
+        let Self { rooms, outbox, .. } = self;
+        if let Some(Room { order, changes, .. }) = rooms.get_mut(id) {
+            changes.skip_to(rev, &mut follows(id, order, outbox));
+        }
+    }
+
+    /// Sets the room's baseline: its first members have everything up to `last`. Returns the gaps of the messages and of
+    /// the changes.
+    pub(super) fn start_after(&mut self, id: &RoomId, last: Place) -> (Gap, Gap) {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { order, changes, .. }) = rooms.get_mut(id) else {
+            return (Gap::None, Gap::None);
+        };
+        order.start_after(last.seq, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+        changes.start_after(last.rev, &mut follows(id, order, outbox));
+        (gap(order), gap(changes))
+    }
+
+    /// Notes that the room has come this far, as a sweep has found. If the baseline is not known, it is here; but while
+    /// the answer to a join is prepared, that answer decides. Returns the gaps of the messages and of the changes.
+    pub(super) fn note_exists(&mut self, id: &RoomId, last: Place) -> (Gap, Gap) {
+        let Some(Room {
+            members,
+            order,
+            changes,
+            ..
+        }) = self.rooms.get_mut(id)
+        else {
+            return (Gap::None, Gap::None);
+        };
+        if order.has_started() {
+            order.note_exists(last.seq);
+            changes.note_exists(last.rev);
+            return (gap(order), gap(changes));
+        }
+        if members.iter().any(|member| member.held.is_some()) {
+            return (gap(order), gap(changes));
+        }
+        // What arrived before the sweep's result is new to the members.
+        let before = |order: &RoomOrder, last: u64| {
+            let first = order.first_pending();
+            first.map_or(last, |first| last.min(first.saturating_sub(1)))
+        };
+        let last = Place {
+            seq: before(order, last.seq),
+            rev: before(changes, last.rev),
+        };
+        self.start_after(id, last)
+    }
+
+    /// The room's baseline.
+    fn baseline(&self, room: &RoomId) -> Place {
+        self.rooms.get(room).map_or_else(Place::default, |room| Place {
+            seq: room.order.baseline(),
+            rev: room.changes.baseline(),
+        })
+    }
+
+    /// The order of the room's messages, if the room has members here.
     pub(super) fn order(&mut self, room: &RoomId) -> Option<&mut RoomOrder> {
-        self.rooms.get_mut(room).map(|room| &mut room.order)
+        self.series(room, Series::Messages)
+    }
+
+    /// The order of this series of the room, if the room has members here.
+    pub(super) fn series(&mut self, room: &RoomId, series: Series) -> Option<&mut RoomOrder> {
+        self.rooms.get_mut(room).map(|room| match series {
+            Series::Messages => &mut room.order,
+            Series::Changes => &mut room.changes,
+        })
     }
 
     /// The rooms with members on this node.
@@ -369,6 +449,22 @@ impl Rooms {
     /// The number of rooms with members on this node.
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
+    }
+}
+
+/// Delivers the changes of a room whose turn has come: each follows the messages that are known.
+fn follows<'f>(
+    id: &'f RoomId,
+    order: &'f mut RoomOrder,
+    outbox: &'f mut VecDeque<Fanout>,
+) -> impl FnMut(OrderedPacket<'_>) + 'f {
+    move |change| {
+        let number = change.number.map(|number| match number {
+            Number::Seq(rev) | Number::Rev(rev) => Number::Rev(rev),
+        });
+        order.follow(number, change.except, change.outgoing, &mut |packet| {
+            outbox.push_back(Fanout::ordered(id, &packet))
+        });
     }
 }
 

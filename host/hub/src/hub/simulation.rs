@@ -11,6 +11,7 @@ mod join;
 mod net;
 mod node;
 mod presence;
+mod view;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,8 +26,8 @@ use client::Client;
 use net::Net;
 use node::Node;
 use parlance_store::memory::MemoryStore;
-use parlance_store::{End, Message, Range, Reader as _};
-use parlance_types::id::{RoomId, TenantId};
+use parlance_store::{End, Message, Place, Range, Reader as _};
+use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// The number of seeds that a run of the tests tries.
 const SEEDS: u64 = 2000;
@@ -79,6 +80,10 @@ struct World {
     store_works: bool,
     clients: Vec<Client>,
     history: History,
+    /// What each message said first, by its id, since the history is about that.
+    contents: BTreeMap<String, String>,
+    /// The changes of messages that clients have asked for.
+    changes: u64,
     /// The faults that happened.
     faults: Faults,
     rooms: u64,
@@ -92,6 +97,9 @@ struct Faults {
     lost_answers: u64,
     slow_clients: u64,
     lost_packets: u64,
+    /// No faults: what clients have changed, and what of it others show in the end.
+    changes: u64,
+    shown_changes: u64,
 }
 
 impl World {
@@ -110,6 +118,8 @@ impl World {
             store_works: true,
             clients: Vec::new(),
             history: History::default(),
+            contents: BTreeMap::new(),
+            changes: 0,
             faults: Faults::default(),
             rooms,
         };
@@ -222,9 +232,14 @@ impl World {
         page.unwrap().messages
     }
 
-    fn last_seq(&self, room: &RoomId) -> u64 {
-        let last = self.store.last_seq(&tenant(), room).now_or_never().unwrap();
-        last.unwrap()
+    fn place(&self, room: &RoomId) -> Place {
+        let place = self.store.place(&tenant(), room).now_or_never().unwrap();
+        place.unwrap()
+    }
+
+    /// What a message said first.
+    fn said(&self, id: MessageId) -> std::sync::Arc<str> {
+        self.contents[&id.to_string()].as_str().into()
     }
 
     fn check(&mut self) -> Result<Summary, Vec<Violation>> {
@@ -233,7 +248,7 @@ impl World {
             let messages = self.stored(&room);
             let messages = messages.into_iter().map(|message| StoredMessage {
                 seq: message.seq,
-                content: message.content.into(),
+                content: self.said(message.id),
                 user: message.sender.as_str().into(),
             });
             let record = Record::Stored {
@@ -267,6 +282,8 @@ fn simulate(seed: u64) -> (History, Summary, Faults) {
     let mut world = World::new(seed);
     world.run();
     world.check_presence();
+    world.faults.changes = world.changes;
+    world.faults.shown_changes = world.check_views();
     match world.check() {
         Ok(summary) => (world.history, summary, world.faults),
         Err(violations) => {
@@ -316,6 +333,8 @@ fn much_happens() {
         faults.lost_answers += broke.lost_answers;
         faults.slow_clients += broke.slow_clients;
         faults.lost_packets += broke.lost_packets;
+        faults.changes += broke.changes;
+        faults.shown_changes += broke.shown_changes;
     }
     assert!(acknowledged > 2000 && delivered > 5000, "{acknowledged} {delivered}");
     let Faults {
@@ -325,7 +344,10 @@ fn much_happens() {
         lost_answers,
         slow_clients,
         lost_packets,
+        changes,
+        shown_changes,
     } = faults;
+    assert!(changes > 500 && shown_changes > 300, "{faults:?}");
     for fault in [deaths, links, outages, lost_answers, slow_clients, lost_packets] {
         assert!(fault > 20, "{faults:?}");
     }

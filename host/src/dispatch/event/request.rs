@@ -52,6 +52,8 @@ pub(super) struct PastRequest {
     /// Zero counts as absent.
     #[serde(default, deserialize_with = "positive")]
     last: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
+    rev: Option<u64>,
 }
 
 /// Reads a count, and zero as absent.
@@ -60,13 +62,13 @@ fn positive<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, 
 }
 
 impl From<PastRequest> for PastRange {
-    fn from(PastRequest { after, last }: PastRequest) -> Self {
-        Self { after, last }
+    fn from(PastRequest { after, last, rev }: PastRequest) -> Self {
+        Self { after, last, rev }
     }
 }
 
 impl KnownFields for PastRequest {
-    const KEYS: &'static [&'static str] = &["after", "last"];
+    const KEYS: &'static [&'static str] = &["after", "last", "rev"];
 }
 
 /// A struct that is read from a JSON object only. A derived `Deserialize` would also take an array of the fields.

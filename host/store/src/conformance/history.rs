@@ -31,7 +31,7 @@ pub(crate) async fn a_room_without_messages_is_empty_and_complete(store: Subject
     commit(&store, vec![append(1, "elsewhere")]).await;
     assert_eq!(page(&store, "acme", "lobby", ALL).await, empty, "no such room yet");
     assert_eq!(page(&store, "acme", "lobby", Range { limit: 0, ..ALL }).await, empty);
-    assert_eq!(store.last_seq(&tenant("acme"), &room("lobby")).await.unwrap(), 0);
+    assert_eq!(store.place(&tenant("acme"), &room("lobby")).await.unwrap().seq, 0);
 }
 
 pub(crate) async fn history_pages_backwards_without_gap_or_overlap(store: Subject) {

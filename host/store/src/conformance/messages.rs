@@ -21,6 +21,7 @@ pub(crate) async fn an_append_is_read_back_as_it_was_written(store: Subject) {
         metadata: draft.metadata,
         sent_at: draft.sent_at,
         client: draft.client,
+        revision: None,
     };
     assert_eq!(
         store.message(&tenant("acme"), id(7)).await.unwrap().as_ref(),

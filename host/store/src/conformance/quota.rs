@@ -59,6 +59,7 @@ pub(crate) async fn a_write_may_reach_the_quota_and_not_exceed_it(store: Subject
         rooms: 1,
         timers: u64::MAX,
         requests: u64::MAX,
+        marks: u64::MAX,
     };
     let write_sets = vec![
         limited("acme", vec![append(1, "a")], quota),
@@ -114,15 +115,14 @@ pub(crate) async fn deleting_a_tenants_data_leaves_other_tenants_alone(store: Su
     store.delete_data(&acme).await.unwrap();
     store.delete_data(&tenant("never-there")).await.unwrap();
     assert_eq!(store.usage(&acme).await.unwrap(), Usage::default());
-    assert_eq!(store.last_seqs(&acme, &[super::room("a")]).await.unwrap(), [0]);
-    assert_eq!(store.kv_get(&acme, &kv_key("key"), 0).await.unwrap(), None);
     assert_eq!(
-        store
-            .last_seqs(&other, &[super::room("a"), super::room("b")])
-            .await
-            .unwrap(),
-        [1, 0]
+        store.place(&acme, &super::room("a")).await.unwrap(),
+        crate::Place::default()
     );
+    assert_eq!(store.kv_get(&acme, &kv_key("key"), 0).await.unwrap(), None);
+    let rooms = [super::room("a"), super::room("b")];
+    let places = store.places(&other, &rooms).await.unwrap();
+    assert_eq!(places.iter().map(|place| place.seq).collect::<Vec<_>>(), [1, 0]);
     assert!(store.kv_get(&other, &kv_key("key"), 0).await.unwrap().is_some());
 
     let again = store

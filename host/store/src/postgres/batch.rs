@@ -16,12 +16,13 @@ use super::decode::by_ordinal;
 use super::error::PostgresError;
 use super::key_reads::{HandlerLocks, LOCK_HANDLERS, ReadColumns, StoredReads};
 use super::pool::{Connection, Statement};
+use super::revise::{RevisionColumns, TouchedRevisions};
 use super::transaction::{AttemptError, Transaction, TransactionId, begin};
 use super::{decode, write};
 use crate::{ReadSet, Usage, Write, WriteSet, WriteSetResult};
 use parlance_types::id::{MessageId, TenantId};
 
-const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq
+const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq, r.last_rev
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n)
     JOIN rooms r ON r.tenant_id = w.tenant_id AND r.name = w.name
     ORDER BY w.n FOR UPDATE OF r";
@@ -31,7 +32,7 @@ const CREATE_ROOMS: &str = "INSERT INTO rooms (tenant_id, name, last_seq)
     SELECT w.tenant_id, w.name, 0
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n) ORDER BY w.n
     ON CONFLICT (tenant_id, name) DO UPDATE SET last_seq = rooms.last_seq
-    RETURNING tenant_id, name, id, last_seq";
+    RETURNING tenant_id, name, id, last_seq, last_rev";
 
 const LOCK_KEYS: &str = "SELECT w.n, octet_length(k.value)::bigint, CASE WHEN w.whole THEN k.value END, k.expires_at
     FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::boolean[])
@@ -81,6 +82,7 @@ struct Touched<'a> {
     handler_locks: HandlerLocks,
     /// The spaces of the keys with a due time that it sets.
     due_spaces: BTreeSet<(i64, &'a str)>,
+    revisions: TouchedRevisions<'a>,
     /// What each event has read, with its tenant's row id.
     reads: Vec<(i64, &'a ReadSet)>,
 }
@@ -105,6 +107,11 @@ impl<'a> Touched<'a> {
                     Write::MarkRead { id, user, .. } => {
                         touched.messages.entry((tenant, *id)).or_insert(false);
                         touched.receipts.insert((tenant, *id, user));
+                    }
+                    Write::Revise(revise) => {
+                        touched.rooms.insert((tenant, &revise.room));
+                        touched.messages.entry((tenant, revise.id)).or_insert(false);
+                        touched.revisions.add(tenant, revise);
                     }
                     Write::KvSet { key, .. } | Write::KvDelete { key } | Write::DueSet { key, .. } => {
                         // Keys with a due time are counted, and none may come meanwhile.
@@ -224,6 +231,8 @@ async fn load<'a>(
             vec![&space_tenants, &space_handlers],
         ));
     }
+    let revisions = RevisionColumns::of(&touched.revisions);
+    statements.extend(revisions.statements());
     let not_rows = 2 + usize::from(locks.is_some());
     let mut results = connection.pipeline(statements).await?.into_iter().skip(not_rows);
     let mut next = |sent: bool| if sent { results.next() } else { None }.unwrap_or_default();
@@ -238,8 +247,7 @@ async fn load<'a>(
         state.usage.insert(decode::get(&row, 0)?, usage);
     }
     for row in next(!rooms.is_empty()) {
-        let (row_id, last_seq) = (decode::get(&row, 1)?, decode::get(&row, 2)?);
-        state.rooms.insert(*by_ordinal(&rooms, &row)?, room(row_id, last_seq));
+        state.rooms.insert(*by_ordinal(&rooms, &row)?, room(&row, 1)?);
     }
     for row in next(!keys.is_empty()) {
         let value: Option<Vec<u8>> = decode::get(&row, 2)?;
@@ -274,6 +282,7 @@ async fn load<'a>(
         let count = decode::get::<i64>(&row, 1)?.cast_unsigned();
         state.due_keys.insert(*by_ordinal(&spaces, &row)?, count);
     }
+    state.revisions = revisions.loaded(next)?;
     let stored = columns.stored(touched.reads.iter().map(|(_, reads)| *reads), &keys, &ranges)?;
     Ok((state, stored))
 }
@@ -300,19 +309,20 @@ async fn create_rooms<'a>(
         let at = by_name
             .get(&(tenant, name))
             .ok_or_else(|| decode::corrupt("a row of a room that was not asked for"))?;
-        state
-            .rooms
-            .insert(*at, room(decode::get(&row, 2)?, decode::get(&row, 3)?));
+        state.rooms.insert(*at, room(&row, 2)?);
     }
     Ok(())
 }
 
-fn room(row: i64, last_seq: i64) -> RoomRow {
-    RoomRow {
-        row,
+/// A room from the columns id, last_seq, last_rev, which begin at this one.
+fn room(row: &Row, column: usize) -> Result<RoomRow, PostgresError> {
+    let (last_seq, last_rev) = (decode::get(row, column + 1)?, decode::get(row, column + 2)?);
+    Ok(RoomRow {
+        row: decode::get(row, column)?,
         last_seq,
-        loaded: last_seq,
-    }
+        last_rev,
+        loaded: (last_seq, last_rev),
+    })
 }
 
 /// A column with a sum over the shards of a usage. A shard may be negative, since one node may delete what another has

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::key_reads::StoredReads;
+use super::revise::{BeforeChange, Revisions};
 use crate::quota::{exceeded, message_bytes};
 use crate::{
-    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, StorageQuota, Usage, ValueDigest, Write, WriteSet,
-    WriteSetResult, Written, counter,
+    Draft, FirstPost, KvKey, KvRange, Rejected, RequestDigest, Revise, StorageQuota, Usage, ValueDigest, Write,
+    WriteSet, WriteSetResult, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, UserId};
 
@@ -23,8 +24,9 @@ pub(super) type ReceiptKey<'a> = (i64, MessageId, &'a UserId);
 pub(super) struct RoomRow {
     pub(super) row: i64,
     pub(super) last_seq: i64,
-    /// `last_seq` before this batch.
-    pub(super) loaded: i64,
+    pub(super) last_rev: i64,
+    /// `last_seq` and `last_rev` before this batch.
+    pub(super) loaded: (i64, i64),
 }
 
 /// A message that is stored already, or that this batch has appended.
@@ -74,6 +76,7 @@ pub(super) struct NewReceipt<'a> {
 enum Undo<'a> {
     Append(RoomKey<'a>, i64, MessageId),
     Receipt(ReceiptKey<'a>),
+    Revise(RoomKey<'a>, i64, Box<BeforeChange<'a>>),
     Key(KvRowKey<'a>, Option<KvEntry<'a>>),
 }
 
@@ -93,6 +96,7 @@ pub(super) struct BatchState<'a> {
     pub(super) due_keys: HashMap<(i64, &'a str), u64>,
     pub(super) new_messages: Vec<NewMessage<'a>>,
     pub(super) new_receipts: Vec<NewReceipt<'a>>,
+    pub(super) revisions: Revisions<'a>,
     undo: Vec<Undo<'a>>,
 }
 
@@ -153,6 +157,7 @@ impl<'a> BatchState<'a> {
         match write {
             Write::Append(draft) => self.append(tenant, draft, quota),
             Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
+            Write::Revise(revise) => self.revise(tenant, revise, quota),
             Write::KvSet { key, value, expires_at } => {
                 let value = Cow::Borrowed(value.as_slice());
                 self.set((tenant, key), value, (expires_at.map(u64::cast_signed), None), quota)?;
@@ -260,6 +265,45 @@ impl<'a> BatchState<'a> {
         Ok(Written::Read { at, first: true })
     }
 
+    fn revise(&mut self, tenant: i64, revise: &'a Revise, quota: StorageQuota) -> Result<Written, Rejected> {
+        let key = (tenant, revise.id);
+        let message = self.messages.get(&key).ok_or(Rejected::NotFound)?;
+        let place = (message.room, message.seq);
+        let own = self.new_messages.iter().find(|new| (new.tenant, new.draft.id) == key);
+        let own = own.map(|new| NewMessage::bytes(new) as u64);
+        let applied = self.revisions.apply(tenant, revise, place, own, quota.marks)?;
+        let count = applied.count;
+        if !applied.changes {
+            return Ok(Written::Revised { rev: None, count });
+        }
+        let at = (tenant, &revise.room);
+        let last_rev = self.rooms.get(&at).map_or(0, |room| room.last_rev);
+        self.undo.push(Undo::Revise(at, last_rev, Box::new(applied.before)));
+        match u64::try_from(applied.growth) {
+            Ok(message_bytes) => {
+                let more = Usage {
+                    message_bytes,
+                    ..Usage::default()
+                };
+                self.add(tenant, more, quota)?;
+            }
+            Err(_) => {
+                let usage = self.usage.entry(tenant).or_default();
+                usage.message_bytes = usage.message_bytes.saturating_sub(applied.growth.unsigned_abs());
+            }
+        }
+        let Some(room) = self.rooms.get_mut(&at) else {
+            // Cannot happen: every room of the batch was loaded or created.
+            return Err(Rejected::NotFound);
+        };
+        room.last_rev += 1;
+        self.revisions.number(key, room.last_rev);
+        Ok(Written::Revised {
+            rev: Some(room.last_rev.cast_unsigned()),
+            count,
+        })
+    }
+
     /// How many keys the space has by now.
     fn due_keys_of(&self, at: KvRowKey<'a>) -> u64 {
         let is_same = |other: &&KvRowKey<'a>| other.0 == at.0 && other.1.handler == at.1.handler;
@@ -334,6 +378,12 @@ impl<'a> BatchState<'a> {
                 self.messages.remove(&(at.0, id));
             }
             Undo::Receipt(at) => drop(self.receipts.remove(&at)),
+            Undo::Revise(at, last_rev, before) => {
+                if let Some(room) = self.rooms.get_mut(&at) {
+                    room.last_rev = last_rev;
+                }
+                self.revisions.revert(*before);
+            }
             Undo::Key(at, Some(old)) => drop(self.kv.insert(at, old)),
             Undo::Key(at, None) => drop(self.kv.remove(&at)),
         }

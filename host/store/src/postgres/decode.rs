@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::error::PostgresError;
-use crate::{ClientRef, Message, RequestDigest};
+use crate::{ClientRef, Message, RequestDigest, Revision};
 use parlance_types::id::{MessageId, RoomId, UserId};
 
 /// A column's value.
@@ -64,7 +64,53 @@ pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, PostgresError>
     Ok(Some(RequestDigest::of(room, &text(row, 7)?, metadata.as_deref())))
 }
 
-/// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
+/// The columns of a message `m`: seq, id, sender, content, metadata, sent_at, username, client_id, request, rev, edited_at,
+/// deleted_at, and its marks as three lists, of kinds, values and users.
+macro_rules! message_columns {
+    () => {
+        "m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request,
+         m.rev, m.edited_at, m.deleted_at, k.kinds, k.message_values, k.users"
+    };
+}
+pub(super) use message_columns;
+
+/// What follows `messages m` to have those columns. Only a message that has changed has marks.
+macro_rules! with_marks {
+    () => {
+        " LEFT JOIN LATERAL (
+            SELECT array_agg(kind ORDER BY marked_at, kind, value, marked_by) AS kinds,
+                   array_agg(value ORDER BY marked_at, kind, value, marked_by) AS message_values,
+                   array_agg(marked_by ORDER BY marked_at, kind, value, marked_by) AS users
+            FROM marks WHERE m.rev IS NOT NULL AND room_id = m.room_id AND seq = m.seq
+          ) k ON true "
+    };
+}
+pub(super) use with_marks;
+
+/// What has become of a message, from the columns that begin with `rev`.
+fn revision(row: &Row) -> Result<Option<Box<Revision>>, PostgresError> {
+    let Some(rev) = get::<Option<i64>>(row, 9)? else {
+        return Ok(None);
+    };
+    let time = |column| Ok::<_, PostgresError>(get::<Option<i64>>(row, column)?.map(i64::cast_unsigned));
+    let mut revision = Revision {
+        rev: rev.cast_unsigned(),
+        edited_at: time(10)?,
+        deleted_at: time(11)?,
+        marks: Vec::new(),
+    };
+    let kinds = get::<Option<Vec<&[u8]>>>(row, 12)?.unwrap_or_default();
+    let values = get::<Option<Vec<&[u8]>>>(row, 13)?.unwrap_or_default();
+    let users = get::<Option<Vec<&str>>>(row, 14)?.unwrap_or_default();
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|error| PostgresError::Corrupt(error.into()));
+    for ((kind, value), user) in kinds.into_iter().zip(values).zip(users) {
+        let user = UserId::new(user).map_err(|error| PostgresError::Corrupt(error.into()))?;
+        revision.add_mark(text(kind)?, text(value)?, user);
+    }
+    Ok(Some(Box::new(revision)))
+}
+
+/// A message from the columns of [`message_columns`].
 pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, PostgresError> {
     let id: &[u8] = get(row, 1)?;
     let id: [u8; 16] = id.try_into().map_err(|_| corrupt("an id of the wrong length"))?;
@@ -88,5 +134,6 @@ pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, PostgresError>
         metadata: metadata.map(|_| text(row, 4)).transpose()?,
         sent_at: get::<i64>(row, 5)?.cast_unsigned(),
         client,
+        revision: revision(row)?,
     })
 }

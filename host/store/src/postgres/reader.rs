@@ -4,32 +4,42 @@ use std::collections::HashMap;
 
 use super::batch::{USAGE, usage_sum};
 use super::batch_state::live;
-use super::decode::{self, by_ordinal_mut, get};
+use super::decode::{self, by_ordinal_mut, get, message_columns, with_marks};
 use super::error::PostgresError;
 use super::pool::ConnectionPool;
 use crate::read_set::{PageBuilder, rows_of_page};
-use crate::{End, KvKey, KvPage, KvRange, Message, Page, Range, Usage};
+use crate::{ChangeRange, Changes, End, KvKey, KvPage, KvRange, Message, Page, Place, Range, Usage};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
 const CREATE_TENANTS: &str = "INSERT INTO tenants (name)
     SELECT w.name FROM unnest($1::text[]) WITH ORDINALITY AS w (name, n) ORDER BY w.n ON CONFLICT DO NOTHING";
-const MESSAGE: &str =
-    "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request,
-           r.name
-    FROM messages m JOIN rooms r ON r.id = m.room_id
-    WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND m.id = $2";
+const MESSAGE: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    ", r.name FROM messages m JOIN rooms r ON r.id = m.room_id",
+    with_marks!(),
+    "WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND m.id = $2"
+);
 macro_rules! history {
     () => {
-        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request FROM messages
-    WHERE room_id = (SELECT id FROM rooms
-                     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = $2)
-    AND seq > $3 AND seq < $4 ORDER BY seq"
+        concat!(
+            "SELECT ",
+            message_columns!(),
+            " FROM messages m",
+            with_marks!(),
+            "WHERE m.room_id = (SELECT id FROM rooms
+                     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = $2)"
+        )
     };
 }
-const HISTORY_BACKWARDS: &str = concat!(history!(), " DESC LIMIT $5");
-const HISTORY_FORWARDS: &str = concat!(history!(), " LIMIT $5");
-const LAST_SEQS: &str = "SELECT w.n, r.last_seq
+const HISTORY_BACKWARDS: &str = concat!(
+    history!(),
+    " AND m.seq > $3 AND m.seq < $4 ORDER BY m.seq DESC LIMIT $5"
+);
+const HISTORY_FORWARDS: &str = concat!(history!(), " AND m.seq > $3 AND m.seq < $4 ORDER BY m.seq LIMIT $5");
+const CHANGES: &str = concat!(history!(), " AND m.rev > $3 AND m.seq <= $4 ORDER BY m.rev LIMIT $5");
+const PLACES: &str = "SELECT w.n, r.last_seq, r.last_rev
     FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
     JOIN rooms r ON r.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND r.name = w.name";
 const KEYS: &str = "SELECT w.n, k.value, k.expires_at
@@ -68,7 +78,7 @@ pub(super) async fn message(
     let id = id.to_bytes();
     let rows = pool.query(MESSAGE, &[&tenant.as_str(), &&id[..]]).await?;
     let message = |row| {
-        let room = RoomId::new(get(row, 9)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
+        let room = RoomId::new(get(row, 15)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
         decode::message(row, room)
     };
     rows.first().map(message).transpose()
@@ -106,17 +116,41 @@ pub(super) async fn history(
     Ok(found.truncate(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
 }
 
-pub(super) async fn last_seqs(
+pub(super) async fn changes(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    room: &RoomId,
+    range: ChangeRange,
+) -> Result<Changes, PostgresError> {
+    let clamp = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
+    let (after, up_to) = (clamp(range.after), clamp(range.up_to_seq));
+    // One more than the limit tells whether there are more.
+    let limit = i64::from(range.limit).saturating_add(1);
+    let rows = pool
+        .query(CHANGES, &[&tenant.as_str(), &room.as_str(), &after, &up_to, &limit])
+        .await?;
+    let messages = rows.iter().map(|row| decode::message(row, room.clone()));
+    let found = Changes {
+        messages: messages.collect::<Result<Vec<_>, _>>()?,
+        complete: true,
+    };
+    Ok(found.truncate(usize::try_from(range.limit).unwrap_or(usize::MAX)))
+}
+
+pub(super) async fn places(
     pool: &ConnectionPool,
     tenant: &TenantId,
     rooms: &[RoomId],
-) -> Result<Vec<u64>, PostgresError> {
+) -> Result<Vec<Place>, PostgresError> {
     let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
-    let mut seqs = vec![0; rooms.len()];
-    for row in pool.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
-        *by_ordinal_mut(&mut seqs, &row)? = get::<i64>(&row, 1)?.cast_unsigned();
+    let mut places = vec![Place::default(); rooms.len()];
+    for row in pool.query(PLACES, &[&tenant.as_str(), &names]).await? {
+        *by_ordinal_mut(&mut places, &row)? = Place {
+            seq: get::<i64>(&row, 1)?.cast_unsigned(),
+            rev: get::<i64>(&row, 2)?.cast_unsigned(),
+        };
     }
-    Ok(seqs)
+    Ok(places)
 }
 
 pub(super) async fn usage(pool: &ConnectionPool, tenant: i64) -> Result<Usage, PostgresError> {

@@ -26,6 +26,9 @@ const LOCK_ROOMS: &str = "SELECT id, last_seq FROM rooms WHERE tenant_id = $1 OR
 const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
     (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
     WHERE r.room_id = m.room_id AND r.seq = m.seq";
+const REMOVE_MARKS: &str = "DELETE FROM marks k USING
+    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
+    WHERE k.room_id = m.room_id AND k.seq = m.seq";
 const REMOVE_MESSAGES: &str = "DELETE FROM messages d USING
     (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
     WHERE d.room_id = m.room_id AND d.seq = m.seq
@@ -81,11 +84,12 @@ impl Transaction for DeletionStep {
         let deleted = connection
             .pipeline(vec![
                 Statement::Prepared(REMOVE_RECEIPTS, vec![&ids, &ROWS_PER_STEP]),
+                Statement::Prepared(REMOVE_MARKS, vec![&ids, &ROWS_PER_STEP]),
                 Statement::Prepared(REMOVE_MESSAGES, vec![&ids, &ROWS_PER_STEP]),
                 Statement::Prepared(REMOVE_KEYS, vec![&self.tenant, &ROWS_PER_STEP]),
             ])
             .await?;
-        let mut deleted = deleted.into_iter().skip(1);
+        let mut deleted = deleted.into_iter().skip(2);
         let mut next = || deleted.next().unwrap_or_default();
         let (messages, keys) = (next(), next());
         let sum = |rows: &[tokio_postgres::Row]| {

@@ -157,7 +157,7 @@ async fn a_commit_whose_caller_is_gone_is_completed() {
     // One poll hands the batch over; then the future is dropped.
     assert!(futures_util::FutureExt::now_or_never(store.commit(vec![write_set(vec![append(2, "lobby")])])).is_none());
     let begin = std::time::Instant::now();
-    while store.last_seq(&acme(), &room("lobby")).await.unwrap() < 2 {
+    while store.place(&acme(), &room("lobby")).await.unwrap().seq < 2 {
         assert!(begin.elapsed() < Duration::from_secs(30));
         tokio::task::yield_now().await;
     }

@@ -16,8 +16,8 @@ const INSERT_MESSAGES: &str =
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[],
                          $8::bigint[], $9::text[], $10::bytea[], $11::bytea[])";
 
-const ADVANCE_ROOMS: &str = "UPDATE rooms r SET last_seq = w.last_seq
-    FROM unnest($1::bigint[], $2::bigint[]) AS w (id, last_seq) WHERE r.id = w.id";
+const ADVANCE_ROOMS: &str = "UPDATE rooms r SET last_seq = w.last_seq, last_rev = w.last_rev
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (id, last_seq, last_rev) WHERE r.id = w.id";
 
 const REMOVE_ROOMS: &str = "DELETE FROM rooms WHERE id = ANY ($1::bigint[]) AND last_seq = 0";
 
@@ -59,11 +59,12 @@ pub(super) async fn flush(
     receipts.sort_unstable_by_key(|receipt| (receipt.room, receipt.seq, receipt.user));
     let receipts = ReceiptColumns::of(&receipts);
     let rooms = state.rooms.values();
-    let (advanced, last_seqs): (Vec<i64>, Vec<i64>) = rooms
+    let advanced = rooms
         .clone()
-        .filter(|room| room.last_seq > room.loaded)
-        .map(|room| (room.row, room.last_seq))
-        .unzip();
+        .filter(|room| (room.last_seq, room.last_rev) != room.loaded);
+    let last_seqs: Vec<i64> = advanced.clone().map(|room| room.last_seq).collect();
+    let last_revs: Vec<i64> = advanced.clone().map(|room| room.last_rev).collect();
+    let advanced: Vec<i64> = advanced.map(|room| room.row).collect();
     let empty: Vec<i64> = rooms.filter(|room| room.last_seq == 0).map(|room| room.row).collect();
     let changed = state.kv.iter().filter(|(_, entry)| entry.changed);
     let (updated, inserted): (Vec<_>, Vec<_>) = changed.partition(|(at, _)| state.stored_keys.contains(*at));
@@ -73,13 +74,19 @@ pub(super) async fn flush(
     deleted.retain(|at| !state.kv.contains_key(at));
     deleted.sort_unstable();
     let deleted = KvKeyColumns::of(deleted.iter());
+    let changes = state.revisions.changes();
     let usage = UsageChanges::between(loaded, &state.usage);
 
     let mut statements = Vec::new();
     statements.extend(inserts.iter().map(MessageColumns::statement));
     if !advanced.is_empty() {
-        statements.push(Statement::Prepared(ADVANCE_ROOMS, vec![&advanced, &last_seqs]));
+        statements.push(Statement::Prepared(
+            ADVANCE_ROOMS,
+            vec![&advanced, &last_seqs, &last_revs],
+        ));
     }
+    // After the inserts: a message may change in the batch that appends it.
+    statements.extend(changes.statements());
     if !receipts.rooms.is_empty() {
         let parameters = vec![
             &receipts.rooms as _,
@@ -135,7 +142,7 @@ fn chunks<'l, T>(list: &'l [T], bytes: impl Fn(&T) -> usize + 'l) -> impl Iterat
 }
 
 impl NewMessage<'_> {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.draft.content.len() + self.draft.metadata.as_ref().map_or(0, String::len)
     }
 }

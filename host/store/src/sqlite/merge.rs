@@ -40,6 +40,8 @@ pub(super) struct RecentRow {
     pub(super) n: i64,
     pub(super) tenant_row: i64,
     pub(super) room_row: i64,
+    /// The `rev` of the room's last change when the message was appended.
+    pub(super) room_rev: u64,
     pub(super) tenant: TenantId,
     pub(super) message: Arc<Message>,
 }
@@ -74,6 +76,14 @@ impl Merger {
     /// Adds messages that have been committed, in their order.
     pub(super) fn add(&mut self, rows: impl IntoIterator<Item = RecentRow>) {
         self.waiting.extend(rows);
+    }
+
+    /// The number of a recent message's row.
+    pub(super) fn row_number(&self, room_row: i64, seq: i64) -> Option<i64> {
+        let under_way = self.merge.iter().flat_map(|merge| &merge.rows);
+        let mut rows = self.waiting.iter().rev().chain(under_way);
+        let row = rows.find(|row| row.room_row == room_row && row.message.seq.cast_signed() == seq);
+        row.map(|row| row.n)
     }
 
     /// Begins a merge if enough messages wait for one, or if there are any and it is to begin `now`.
@@ -156,6 +166,21 @@ impl Merger {
             }
         }
     }
+}
+
+/// Merges the message of one row. The row stays, without the text, until a merge deletes it: its number must not be given
+/// to another message before.
+pub(super) fn merge_one(db: &Connection, n: i64) -> Result<()> {
+    db.prepare_cached(concat!(insert_recent!(), " WHERE n = ?1"))?
+        .execute([n])?;
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO message_ids (tenant_id, id, room_id, seq)
+         SELECT tenant_id, id, room_id, seq FROM recent_messages WHERE n = ?1",
+    )?
+    .execute([n])?;
+    db.prepare_cached("UPDATE recent_messages SET content = '', metadata = NULL WHERE n = ?1")?
+        .execute([n])?;
+    Ok(())
 }
 
 /// Merges all recent messages at once, when no read needs them in memory: before the first one, where a process that was

@@ -10,7 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::open::Lock;
 use super::recent::SharedRecent;
 use crate::read_set::PageBuilder;
-use crate::{ClientRef, DueKey, DueSpace, End, KvKey, KvPage, KvRange, Message, Page, Range, RequestDigest};
+use crate::{
+    ChangeRange, Changes, ClientRef, DueKey, DueSpace, End, KvKey, KvPage, KvRange, Message, Page, Place, Range,
+    RequestDigest, Revision,
+};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// What a reader thread is told to do. The thread that takes a command from the shared queue carries it out.
@@ -43,20 +46,22 @@ pub(super) fn run(db: Connection, commands: &Mutex<mpsc::Receiver<ReaderCommand>
 /// A message that is not recent.
 pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
     db.prepare_cached(
-        "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request, r.name
+        "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request,
+                m.rev, m.edited_at, m.deleted_at, m.room_id, r.name
          FROM message_ids i JOIN messages m ON m.room_id = i.room_id AND m.seq = i.seq JOIN rooms r ON r.id = i.room_id
          WHERE i.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND i.id = ?2",
     )?
     .query_row(params![tenant.as_str(), id.to_bytes()], |row| {
-        let room = RoomId::new(row.get_ref(9)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
-        read_message(row, room)
+        let room = RoomId::new(row.get_ref(13)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        read_message(db, row, room)
     })
     .optional()
 }
 
 macro_rules! history {
     () => {
-        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request FROM messages
+        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request,
+                rev, edited_at, deleted_at, room_id FROM messages
          WHERE room_id = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq"
     };
 }
@@ -113,7 +118,7 @@ fn merged_history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Rang
     })?;
     let mut messages = statement
         .query_map(params![row, after, before, limit], |row| {
-            read_message(row, room.clone())
+            read_message(db, row, room.clone())
         })?
         .collect::<Result<Vec<_>>>()?;
     if range.from == End::Newest {
@@ -122,15 +127,69 @@ fn merged_history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Rang
     Ok(messages)
 }
 
-pub(super) fn last_seq(db: &Connection, recent: &SharedRecent, tenant: &TenantId, room: &RoomId) -> Result<u64> {
-    if let Some(last) = recent.read().last_seq(tenant, room) {
-        return Ok(last);
-    }
+/// See [`Reader::changed_messages`](crate::Reader::changed_messages). What has changed is merged.
+pub(super) fn changes(db: &Connection, tenant: &TenantId, room: &RoomId, range: ChangeRange) -> Result<Changes> {
     let Some(row) = room_row(db, tenant, room)? else {
-        return Ok(0);
+        return Ok(Changes {
+            messages: Vec::new(),
+            complete: true,
+        });
     };
-    db.prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
-        .query_row([row], |row| unsigned(row, 0))
+    let clamp = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let mut statement = db.prepare_cached(
+        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request,
+                rev, edited_at, deleted_at, room_id FROM messages
+         WHERE room_id = ?1 AND rev > ?2 AND seq <= ?3 ORDER BY rev LIMIT ?4",
+    )?;
+    // One more than the limit tells whether there are more.
+    let limit = i64::from(range.limit).saturating_add(1);
+    let messages = statement
+        .query_map(params![row, clamp(range.after), clamp(range.up_to_seq), limit], |row| {
+            read_message(db, row, room.clone())
+        })?
+        .collect::<Result<Vec<_>>>()?;
+    let found = Changes {
+        messages,
+        complete: true,
+    };
+    Ok(found.truncate(usize::try_from(range.limit).unwrap_or(usize::MAX)))
+}
+
+/// What has become of the message at this place.
+fn read_revision(db: &Connection, room: i64, seq: i64, revision: Revision) -> Result<Box<Revision>> {
+    let mut revision = Box::new(revision);
+    let mut statement = db.prepare_cached(
+        "SELECT kind, value, user FROM marks WHERE room_id = ?1 AND seq = ?2 ORDER BY marked_at, kind, value, user",
+    )?;
+    let mut rows = statement.query([room, seq])?;
+    while let Some(row) = rows.next()? {
+        let user = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        revision.add_mark(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, user);
+    }
+    Ok(revision)
+}
+
+pub(super) fn place(db: &Connection, recent: &SharedRecent, tenant: &TenantId, room: &RoomId) -> Result<Place> {
+    if let Some(place) = recent.read().place(tenant, room) {
+        return Ok(place);
+    }
+    let Some((row, rev)) = db
+        .prepare_cached(
+            "SELECT id, last_rev FROM rooms WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2",
+        )?
+        .query_row(params![tenant.as_str(), room.as_str()], |row| {
+            Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?))
+        })
+        .optional()?
+    else {
+        return Ok(Place::default());
+    };
+    let seq = db
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
+        .query_row([row], |row| unsigned(row, 0))?;
+    // Messages that came meanwhile may have changed, and be seen as they were for a moment.
+    let now = recent.read().place(tenant, room);
+    Ok(now.unwrap_or(Place { seq, rev }))
 }
 
 /// The values of keys that are live at `now`, in the order of `keys`.
@@ -280,14 +339,28 @@ fn room_row(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<Option<
         .optional()
 }
 
-/// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
-fn read_message(row: &Row<'_>, room: RoomId) -> Result<Message> {
+/// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request, rev, edited_at,
+/// deleted_at, room_id.
+fn read_message(db: &Connection, row: &Row<'_>, room: RoomId) -> Result<Message> {
     let client = match (row.get_ref(7)?.as_str_or_null()?, row.get(8)?) {
         (Some(id), Some(request)) => Some(ClientRef {
             id: id.into(),
             request: RequestDigest::from_bytes(request),
         }),
         _ => None,
+    };
+    let time = |at| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(i64::cast_unsigned));
+    let revision = match row.get::<_, Option<i64>>(9)? {
+        Some(rev) => {
+            let revision = Revision {
+                rev: rev.cast_unsigned(),
+                edited_at: time(10)?,
+                deleted_at: time(11)?,
+                marks: Vec::new(),
+            };
+            Some(read_revision(db, row.get(12)?, row.get(0)?, revision)?)
+        }
+        None => None,
     };
     let sender = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
     Ok(Message {
@@ -300,6 +373,7 @@ fn read_message(row: &Row<'_>, room: RoomId) -> Result<Message> {
         metadata: row.get(4)?,
         sent_at: row.get::<_, i64>(5)?.cast_unsigned(),
         client,
+        revision,
     })
 }
 

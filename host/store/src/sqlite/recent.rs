@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::{End, Message, Range};
+use crate::{End, Message, Place, Range};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// Shared by the writer, which alone changes it, and the readers.
@@ -28,9 +28,17 @@ pub(super) struct RecentMessages {
 
 #[derive(Default)]
 struct TenantMessages {
-    /// Each room's messages by ascending `seq`, without gaps, up to its last one. No list is empty.
-    rooms: HashMap<RoomId, VecDeque<Arc<Message>>>,
+    rooms: HashMap<RoomId, RecentRoom>,
     by_id: HashMap<MessageId, Arc<Message>>,
+}
+
+/// The end of a room that is not merged.
+struct RecentRoom {
+    /// The messages by ascending `seq`, without gaps, up to the room's last one. There is at least one.
+    messages: VecDeque<Arc<Message>>,
+    /// The `rev` of the room's last change: what has changed of these messages up to it is seen here, which the database
+    /// may be ahead of for a moment.
+    rev: u64,
 }
 
 /// The part of a room's history that is not merged.
@@ -44,8 +52,8 @@ pub(super) struct RecentPage {
 }
 
 impl RecentMessages {
-    /// Adds a room's next message.
-    pub(super) fn push(&mut self, tenant: &TenantId, message: Arc<Message>) {
+    /// Adds a room's next message. `rev` is that of the room's last change.
+    pub(super) fn push(&mut self, tenant: &TenantId, message: Arc<Message>, rev: u64) {
         self.bytes += weight(&message);
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(tenant.clone(), TenantMessages::default());
@@ -55,9 +63,17 @@ impl RecentMessages {
         };
         messages.by_id.insert(message.id, message.clone());
         if let Some(room) = messages.rooms.get_mut(&message.room) {
-            room.push_back(message);
+            room.messages.push_back(message);
         } else {
-            messages.rooms.insert(message.room.clone(), VecDeque::from([message]));
+            let room = message.room.clone();
+            let messages_of_room = VecDeque::from([message]);
+            messages.rooms.insert(
+                room,
+                RecentRoom {
+                    messages: messages_of_room,
+                    rev,
+                },
+            );
         }
     }
 
@@ -67,21 +83,49 @@ impl RecentMessages {
         let Some(messages) = self.tenants.get_mut(tenant) else {
             return;
         };
-        if messages.by_id.remove(&message.id).is_none() {
+        let Some(removed) = messages.by_id.remove(&message.id) else {
             return;
-        }
-        self.bytes = self.bytes.saturating_sub(weight(message));
+        };
+        self.bytes = self.bytes.saturating_sub(weight(&removed));
         if let Some(room) = messages.rooms.get_mut(&message.room) {
             match from {
-                End::Newest => room.pop_back(),
-                End::Oldest => room.pop_front(),
+                End::Newest => room.messages.pop_back(),
+                End::Oldest => room.messages.pop_front(),
             };
-            if room.is_empty() {
+            if room.messages.is_empty() {
                 messages.rooms.remove(&message.room);
             }
         }
         if messages.rooms.is_empty() {
             self.tenants.remove(tenant);
+        }
+    }
+
+    /// Replaces a message that has changed.
+    pub(super) fn replace(&mut self, tenant: &TenantId, message: Arc<Message>) {
+        let Some(messages) = self.tenants.get_mut(tenant) else {
+            return;
+        };
+        let (Some(old), Some(room)) = (
+            messages.by_id.get_mut(&message.id),
+            messages.rooms.get_mut(&message.room),
+        ) else {
+            return;
+        };
+        let first = room.messages.front().map_or(0, |first| first.seq);
+        let at = usize::try_from(message.seq.saturating_sub(first)).unwrap_or(usize::MAX);
+        if let Some(old) = room.messages.get_mut(at) {
+            *old = message.clone();
+        }
+        self.bytes = self.bytes.saturating_sub(weight(old)).saturating_add(weight(&message));
+        *old = message;
+    }
+
+    /// Notes a room's last change.
+    pub(super) fn note_change(&mut self, tenant: &TenantId, room: &RoomId, rev: u64) {
+        let messages = self.tenants.get_mut(tenant);
+        if let Some(room) = messages.and_then(|messages| messages.rooms.get_mut(room)) {
+            room.rev = rev;
         }
     }
 
@@ -106,18 +150,21 @@ impl RecentMessages {
         self.tenants.get(tenant)?.by_id.get(&id)
     }
 
-    /// The `seq` of the room's last message, if that one is not merged.
-    pub(super) fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Option<u64> {
-        let last = self.tenants.get(tenant)?.rooms.get(room)?.back()?;
-        Some(last.seq)
+    /// How far the room has come, if its last message is not merged.
+    pub(super) fn place(&self, tenant: &TenantId, room: &RoomId) -> Option<Place> {
+        let room = self.tenants.get(tenant)?.rooms.get(room)?;
+        Some(Place {
+            seq: room.messages.back()?.seq,
+            rev: room.rev,
+        })
     }
 
     /// The messages of the range, at most `most`, counted from the end at which the page begins.
     pub(super) fn page(&self, tenant: &TenantId, room: &RoomId, range: Range, most: usize) -> RecentPage {
         let room = self.tenants.get(tenant).and_then(|messages| messages.rooms.get(room));
         let in_range = room
-            .into_iter()
-            .flatten()
+            .iter()
+            .flat_map(|room| &room.messages)
             .filter(|message| message.seq > range.after && range.before.is_none_or(|before| message.seq < before));
         let messages = match range.from {
             End::Oldest => in_range.take(most).cloned().collect(),
@@ -129,7 +176,7 @@ impl RecentMessages {
         };
         RecentPage {
             messages,
-            first: room.and_then(|room| room.front()).map(|message| message.seq),
+            first: room.and_then(|room| room.messages.front()).map(|message| message.seq),
             merges: self.merges,
         }
     }
@@ -138,5 +185,5 @@ impl RecentMessages {
 /// About how many bytes of memory a message takes.
 fn weight(message: &Message) -> usize {
     const OVERHEAD: usize = 512;
-    OVERHEAD + message.content.len() + message.metadata.as_ref().map_or(0, String::len)
+    OVERHEAD + message.bytes()
 }

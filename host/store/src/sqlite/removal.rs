@@ -29,6 +29,8 @@ fn delete_some(db: &Connection, tenant: i64) -> Result<bool> {
     for statement in [
         "DELETE FROM receipts WHERE (room_id, seq) IN
          (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
+        "DELETE FROM marks WHERE (room_id, seq) IN
+         (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM messages WHERE (room_id, seq) IN
          (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM message_ids WHERE (tenant_id, id) IN

@@ -13,12 +13,15 @@ use parlance_types::id::{RoomId, TenantId};
 /// The most rooms of all tenants in the cache, about 150 bytes each. One more empties it.
 const MAX_CACHED_ROOMS: usize = 65_536;
 
-/// A room's row number, its tenant's, and the `seq` of its last message; 0 for none.
+/// A room's row number, its tenant's, and how far it has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RoomRow {
     pub(super) tenant: i64,
     pub(super) row: i64,
+    /// The `seq` of its last message; 0 for none.
     pub(super) last_seq: i64,
+    /// The `rev` of its last change; 0 for none.
+    pub(super) last_rev: i64,
 }
 
 struct TenantRows {
@@ -43,7 +46,7 @@ pub(super) struct RowCache {
 }
 
 impl RowCache {
-    /// The room's row, created if there is none, like that of its tenant. The caller advances `last_seq`. `recent` gives
+    /// The room's row, created if there is none, like that of its tenant. The caller advances it. `recent` gives
     /// the `seq` of the room's last message if that one is not merged.
     pub(super) fn room(
         &mut self,
@@ -116,11 +119,11 @@ impl RowCache {
 }
 
 fn load_room(db: &Connection, tenant: i64, name: &RoomId, recent: Option<u64>) -> Result<RoomRow> {
-    let row: Option<i64> = db
-        .prepare_cached("SELECT id FROM rooms WHERE tenant_id = ?1 AND name = ?2")?
-        .query_row(params![tenant, name.as_str()], |row| row.get(0))
+    let stored: Option<(i64, i64)> = db
+        .prepare_cached("SELECT id, last_rev FROM rooms WHERE tenant_id = ?1 AND name = ?2")?
+        .query_row(params![tenant, name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(row) = row else {
+    let Some((row, last_rev)) = stored else {
         let row = db
             .prepare_cached("INSERT INTO rooms (tenant_id, name) VALUES (?1, ?2) RETURNING id")?
             .query_row(params![tenant, name.as_str()], |row| row.get(0))?;
@@ -128,16 +131,21 @@ fn load_room(db: &Connection, tenant: i64, name: &RoomId, recent: Option<u64>) -
             tenant,
             row,
             last_seq: 0,
+            last_rev: 0,
         });
     };
-    if let Some(last) = recent {
-        let last_seq = last.cast_signed();
-        return Ok(RoomRow { tenant, row, last_seq });
-    }
-    let last_seq = db
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
-        .query_row([row], |row| row.get(0))?;
-    Ok(RoomRow { tenant, row, last_seq })
+    let last_seq = match recent {
+        Some(last) => last.cast_signed(),
+        None => db
+            .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
+            .query_row([row], |row| row.get(0))?,
+    };
+    Ok(RoomRow {
+        tenant,
+        row,
+        last_seq,
+        last_rev,
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +157,8 @@ mod tests {
     fn the_cache_is_bounded_and_counts_what_it_forgets() {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/V1__messages.sql"))
+            .unwrap();
+        db.execute_batch("ALTER TABLE rooms ADD COLUMN last_rev INTEGER NOT NULL DEFAULT 0")
             .unwrap();
         let tenant = |name| TenantId::for_tests(name).unwrap();
         let mut rows = RowCache::default();

@@ -182,7 +182,7 @@ async fn closing_leaves_one_whole_file_and_an_answer_for_latecomers() {
         Err(StoreError::Unavailable(_))
     ));
     assert!(matches!(
-        store.last_seq(&acme(), &lobby()).await,
+        store.place(&acme(), &lobby()).await,
         Err(StoreError::Unavailable(_))
     ));
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
@@ -240,7 +240,7 @@ async fn a_full_disk_fails_the_whole_batch_and_the_store_recovers() {
     assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");
     assert_eq!(failed.to_string(), "the database's disk is full");
     assert_eq!(
-        store.last_seq(&acme(), &lobby()).await.unwrap(),
+        store.place(&acme(), &lobby()).await.unwrap().seq,
         1,
         "nothing of the batch is there"
     );
@@ -267,7 +267,7 @@ async fn a_full_disk_fails_the_whole_batch_and_the_store_recovers() {
     assert_eq!(seq(&store.commit(vec![append(3, &large)]).await.unwrap()), last + 1);
     store.close().await;
     let store = open(&path).unwrap();
-    assert_eq!(store.last_seq(&acme(), &lobby()).await.unwrap(), last + 1);
+    assert_eq!(store.place(&acme(), &lobby()).await.unwrap().seq, last + 1);
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn another_programs_write_lock_makes_it_unavailable_and_no_more() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let failed = store.commit(vec![append(1, "x")]).await.unwrap_err();
     assert_eq!(failed.to_string(), "another program holds the database locked");
-    assert_eq!(store.last_seq(&acme(), &lobby()).await.unwrap(), 0, "reads go on");
+    assert_eq!(store.place(&acme(), &lobby()).await.unwrap().seq, 0, "reads go on");
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(seq(&store.commit(vec![append(1, "x")]).await.unwrap()), 1);
 }
@@ -367,11 +367,11 @@ async fn a_reader_does_not_wait_for_the_writer() {
     });
     // If the read waited for the writer, both would wait for ever.
     let read = async {
-        let last = store.last_seq(&acme(), &lobby()).await;
+        let last = store.place(&acme(), &lobby()).await;
         drop(hold);
         last
     };
-    assert_eq!(tokio::join!(busy, read).1.unwrap(), 1);
+    assert_eq!(tokio::join!(busy, read).1.unwrap().seq, 1);
 }
 
 #[tokio::test]
@@ -437,7 +437,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 5,
+                known: 6,
                 ..
             }
         ),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
 use crate::quota::{exceeded, message_bytes};
-use crate::{Rejected, StorageQuota, Usage, Write};
+use crate::{Change, Rejected, StorageQuota, Usage, Write};
 
 /// The most tenants in the cache. One more empties it after the next transaction.
 const MAX_CACHED_TENANTS: usize = 65_536;
@@ -38,6 +38,11 @@ fn upper_bound(writes: &[Arc<Write>]) -> Usage {
             }
             // A 64-bit number has at most 20 characters.
             Write::KvIncrement { key, .. } => upper_bound.kv_bytes += key.key.len() as u64 + 20,
+            Write::Revise(revise) => {
+                if let Change::Edit { content, metadata } = &revise.change {
+                    upper_bound.message_bytes += message_bytes(content, metadata.as_deref());
+                }
+            }
             Write::MarkRead { .. } | Write::KvDelete { .. } => {}
         }
     }
@@ -94,6 +99,14 @@ impl UsageCache {
     pub(super) fn remove_kv(&mut self, db: &Connection, tenant: i64, bytes: u64) -> Result<()> {
         let cached = self.entry(db, tenant)?;
         cached.usage.kv_bytes = cached.usage.kv_bytes.saturating_sub(bytes);
+        cached.changed = true;
+        Ok(())
+    }
+
+    /// Counts that bytes of messages are gone.
+    pub(super) fn remove_message_bytes(&mut self, db: &Connection, tenant: i64, bytes: u64) -> Result<()> {
+        let cached = self.entry(db, tenant)?;
+        cached.usage.message_bytes = cached.usage.message_bytes.saturating_sub(bytes);
         cached.changed = true;
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::merge::{self, Merger, RecentRow};
 use super::open::Lock;
 use super::reader;
 use super::recent::{RecentMessages, SharedRecent};
+use super::revise::{Revised, RevisedRecent};
 use super::row_cache::{RoomRow, RowCache};
 use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
@@ -96,6 +97,7 @@ impl WriterThread {
         let Applied {
             results,
             appended,
+            revised,
             merged,
         } = self.transact(write_sets).inspect_err(|_| {
             // The caches may be ahead of the database now.
@@ -104,8 +106,14 @@ impl WriterThread {
         })?;
         let mut recent = self.recent.write();
         for row in &appended {
-            recent.push(&row.tenant, row.message.clone());
+            recent.push(&row.tenant, row.message.clone(), row.room_rev);
             self.known_ids.insert(row.message.id);
+        }
+        for (tenant, message) in revised.recent {
+            recent.replace(&tenant, message);
+        }
+        for (tenant, room, rev) in revised.rooms {
+            recent.note_change(&tenant, &room, rev);
         }
         self.merger.add(appended);
         self.merger.committed(merged, &mut recent);
@@ -130,11 +138,14 @@ impl WriterThread {
             known_ids: &self.known_ids,
             pending: RecentMessages::default(),
             appended: Vec::new(),
+            merger: &self.merger,
+            revised: Revised::default(),
         };
         let mut results = Vec::with_capacity(write_sets.len());
         for write_set in write_sets {
             results.push(batch.apply_write_set(write_set)?);
         }
+        let revised = batch.read_revised()?;
         let appended = batch.appended;
         self.usages.write(&transaction)?;
         let merged = self.merger.slice(&transaction, appended.len())?;
@@ -143,6 +154,7 @@ impl WriterThread {
         Ok(Applied {
             results,
             appended,
+            revised,
             merged,
         })
     }
@@ -182,21 +194,24 @@ struct Applied {
     results: Vec<WriteSetResult>,
     /// The messages, in order.
     appended: Vec<RecentRow>,
+    revised: RevisedRecent,
     /// How far the merge under way has come, for [`Merger::committed`].
     merged: usize,
 }
 
 /// A transaction under way.
-struct Batch<'a> {
-    db: &'a Connection,
+pub(super) struct Batch<'a> {
+    pub(super) db: &'a Connection,
     rows: &'a mut RowCache,
-    usages: &'a mut UsageCache,
+    pub(super) usages: &'a mut UsageCache,
     /// Messages of earlier transactions that are not merged.
     recent: &'a RecentMessages,
     known_ids: &'a KnownIds,
     /// The messages that this transaction has appended so far: to be looked up, and in order.
     pending: RecentMessages,
-    appended: Vec<RecentRow>,
+    pub(super) appended: Vec<RecentRow>,
+    pub(super) merger: &'a Merger,
+    pub(super) revised: Revised,
 }
 
 impl Batch<'_> {
@@ -219,7 +234,7 @@ impl Batch<'_> {
         if guarded {
             self.db.prepare_cached("SAVEPOINT write_set")?.execute([])?;
         }
-        let appended = self.appended.len();
+        let (appended, revised) = (self.appended.len(), self.revised.counts());
         let mut written = Vec::with_capacity(write_set.writes.len());
         for write in &write_set.writes {
             match self.apply(write_set, write) {
@@ -227,6 +242,7 @@ impl Batch<'_> {
                 Err(WriteError::Failed(error)) => return Err(error),
                 Err(WriteError::Rejected(rejection)) => {
                     if guarded {
+                        self.revised.truncate(revised);
                         self.roll_back(write_set, before, appended)?;
                     }
                     return Ok(Err(rejection));
@@ -269,6 +285,7 @@ impl Batch<'_> {
         match write {
             Write::Append(draft) => self.append(write_set, draft),
             Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
+            Write::Revise(revise) => self.revise(write_set, revise),
             Write::KvSet { key, value, expires_at } => {
                 let row = self.rows.ensure_tenant(db, tenant)?;
                 let times = kv::Times {
@@ -305,21 +322,24 @@ impl Batch<'_> {
     }
 
     /// A message that is not merged.
-    fn recent_message(&self, tenant: &TenantId, id: MessageId) -> Option<&Arc<Message>> {
+    pub(super) fn recent_message(&self, tenant: &TenantId, id: MessageId) -> Option<&Arc<Message>> {
         self.recent
             .message(tenant, id)
             .or_else(|| self.pending.message(tenant, id))
     }
 
     /// The room's row. The caller advances `last_seq`.
-    fn room(&mut self, tenant: &TenantId, room: &RoomId) -> rusqlite::Result<&mut RoomRow> {
+    pub(super) fn room(&mut self, tenant: &TenantId, room: &RoomId) -> rusqlite::Result<&mut RoomRow> {
         let (recent, pending) = (self.recent, &self.pending);
-        let last = || pending.last_seq(tenant, room).or_else(|| recent.last_seq(tenant, room));
+        let last = || {
+            let place = pending.place(tenant, room).or_else(|| recent.place(tenant, room));
+            place.map(|place| place.seq)
+        };
         self.rows.room(self.db, tenant, room, last)
     }
 
     /// The row and `seq` of the message with this id, if there is one.
-    fn place(&mut self, tenant: &TenantId, id: MessageId) -> rusqlite::Result<Option<(i64, i64)>> {
+    pub(super) fn place(&mut self, tenant: &TenantId, id: MessageId) -> rusqlite::Result<Option<(i64, i64)>> {
         let recent = self
             .recent_message(tenant, id)
             .map(|message| (message.room.clone(), message.seq));
@@ -381,11 +401,13 @@ impl Batch<'_> {
             ])?;
         let seq = room.last_seq.cast_unsigned();
         let message = Arc::new(draft.message(seq));
-        self.pending.push(tenant, message.clone());
+        let room_rev = room.last_rev.cast_unsigned();
+        self.pending.push(tenant, message.clone(), room_rev);
         self.appended.push(RecentRow {
             n: self.db.last_insert_rowid(),
             tenant_row: room.tenant,
             room_row: room.row,
+            room_rev,
             tenant: tenant.clone(),
             message,
         });
@@ -426,8 +448,11 @@ impl Batch<'_> {
 
 fn can_reject(write: &Write) -> bool {
     match write {
-        Write::MarkRead { .. } | Write::KvIncrement { .. } | Write::DueSet { .. } => true,
-        Write::Append(draft) => draft.client.is_some(),
+        Write::Append(_)
+        | Write::MarkRead { .. }
+        | Write::Revise(_)
+        | Write::KvIncrement { .. }
+        | Write::DueSet { .. } => true,
         Write::KvSet { .. } | Write::KvDelete { .. } => false,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parlance_handler::capability::{Audience, Effect, OutboundRequest, Packet, Parts, Status, Timer};
-use parlance_store::Write;
+use parlance_store::{Change, Revise, Write};
 use serde_json::{Map, Value, json};
 
 use super::bytes;
@@ -47,6 +47,7 @@ fn write_shown(write: &Write) -> Option<Value> {
             json!({"post": post})
         }
         Write::MarkRead { id, .. } => json!({"mark-read": id.to_string()}),
+        Write::Revise(revise) => change_shown(revise),
         Write::KvSet { key, .. } if key.request_content_of().is_some() => {
             json!({"send-request": request_shown(&Requested::of(write)?)})
         }
@@ -79,6 +80,26 @@ fn write_shown(write: &Write) -> Option<Value> {
         Write::KvDelete { key } => json!({"delete": key.key}),
         Write::KvIncrement { key, by, .. } => json!({"increment": {"key": key.key, "by": by}}),
     })
+}
+
+/// A change of a message, named as the event by which a client asks for it.
+fn change_shown(revise: &Revise) -> Value {
+    let id = revise.id.to_string();
+    match &revise.change {
+        Change::Edit { content, metadata } => {
+            let mut edit = Map::new();
+            edit.insert("messageId".to_owned(), id.into());
+            edit.insert("content".to_owned(), content.clone().into());
+            if let Some(metadata) = metadata {
+                edit.insert("metadata".to_owned(), json_or_text(metadata));
+            }
+            json!({"edit-message": edit})
+        }
+        Change::Delete => json!({"delete-message": {"messageId": id}}),
+        Change::Mark { kind, value, on } => {
+            json!({"mark-message": {"messageId": id, "kind": kind, "value": value, "on": on}})
+        }
+    }
 }
 
 /// The request without what it leaves to the host.

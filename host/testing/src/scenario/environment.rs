@@ -16,10 +16,11 @@ use super::file::{HandlerSpec, InterfaceName, IsolationSpec};
 use crate::handlers::TestHandler;
 
 /// The shipped handlers, by name.
-pub(super) const SHIPPED: [(&str, Interface); 5] = [
+pub(super) const SHIPPED: [(&str, Interface); 6] = [
     ("message", Interface::Message),
     ("typing", Interface::Typing),
     ("receipt", Interface::Receipt),
+    ("revise", Interface::Revise),
     ("presence", Interface::Presence),
     ("room", Interface::Room),
 ];
@@ -264,6 +265,7 @@ fn routes(names: &[InterfaceName]) -> BTreeSet<Interface> {
         InterfaceName::Message => Interface::Message,
         InterfaceName::Typing => Interface::Typing,
         InterfaceName::Receipt => Interface::Receipt,
+        InterfaceName::Revise => Interface::Revise,
         InterfaceName::Presence => Interface::Presence,
         InterfaceName::Room => Interface::Room,
         InterfaceName::Event => Interface::Event,

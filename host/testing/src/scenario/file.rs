@@ -106,6 +106,7 @@ pub(super) enum InterfaceName {
     Message,
     Typing,
     Receipt,
+    Revise,
     Presence,
     Room,
     Event,
@@ -248,6 +249,12 @@ pub(super) struct Step {
     pub(super) typing: Option<Typing>,
     /// A user has read the message with this id.
     pub(super) read_message: Option<String>,
+    /// A user gives a message another text.
+    pub(super) edit_message: Option<EditMessage>,
+    /// A user deletes a message.
+    pub(super) delete_message: Option<DeleteMessage>,
+    /// A user marks a message, or takes the mark back.
+    pub(super) mark_message: Option<MarkMessage>,
     /// A user joins a room: `general`, or `{roomId: general, last: 50}` to get messages with the answer.
     pub(super) join_room: Option<JoinRoom>,
     /// A user leaves a room.
@@ -293,6 +300,40 @@ pub(super) struct SendMessage {
     pub(super) metadata: Option<Value>,
     /// The client's own id of the message.
     pub(super) client_id: Option<String>,
+}
+
+/// A new text of a message.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct EditMessage {
+    /// The message's id.
+    pub(super) message_id: String,
+    /// The new content.
+    pub(super) content: String,
+    /// The new metadata.
+    pub(super) metadata: Option<Value>,
+}
+
+/// A message that is deleted.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct DeleteMessage {
+    /// The message's id.
+    pub(super) message_id: String,
+}
+
+/// A mark of a message.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct MarkMessage {
+    /// The message's id.
+    pub(super) message_id: String,
+    /// What kind of mark.
+    pub(super) kind: String,
+    /// Which one of that kind.
+    pub(super) value: String,
+    /// Whether it is set; if absent, it is.
+    pub(super) on: Option<bool>,
 }
 
 /// A user types, or stops typing.
@@ -348,6 +389,7 @@ pub(super) enum CapabilityName {
     Presence,
     Timers,
     Requests,
+    Revise,
     Http,
 }
 

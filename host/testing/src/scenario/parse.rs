@@ -129,8 +129,19 @@ impl Document {
             }
             self.check_references(&path.key(key), &Value::Object(event.clone()), known)?;
         }
-        if let Some(id) = &step.read_message {
-            self.check_references(&path.key("read-message"), &Value::String(id.clone()), known)?;
+        let ids = [
+            ("read-message", step.read_message.as_ref()),
+            ("edit-message", step.edit_message.as_ref().map(|edit| &edit.message_id)),
+            (
+                "delete-message",
+                step.delete_message.as_ref().map(|delete| &delete.message_id),
+            ),
+            ("mark-message", step.mark_message.as_ref().map(|mark| &mark.message_id)),
+        ];
+        for (key, id) in ids {
+            if let Some(id) = id {
+                self.check_references(&path.key(key), &Value::String(id.clone()), known)?;
+            }
         }
         if let Some(wait) = &step.wait
             && let Err(error) = humantime::parse_duration(wait)
@@ -210,10 +221,13 @@ pub(super) fn as_value(expected: &impl serde::Serialize) -> Value {
 }
 
 /// The keys of a step, one of which each has.
-pub(super) const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 17] = [
     "send-message",
     "typing",
     "read-message",
+    "edit-message",
+    "delete-message",
+    "mark-message",
     "join-room",
     "leave-room",
     "set-presence",
@@ -234,6 +248,9 @@ impl Step {
             self.send_message.is_some(),
             self.typing.is_some(),
             self.read_message.is_some(),
+            self.edit_message.is_some(),
+            self.delete_message.is_some(),
+            self.mark_message.is_some(),
             self.join_room.is_some(),
             self.leave_room.is_some(),
             self.set_presence.is_some(),

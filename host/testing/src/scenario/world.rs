@@ -302,6 +302,17 @@ impl World {
             Event::typing(&typing.room_id, typing.is_typing)
         } else if let Some(id) = &step.read_message {
             Event::read(interpolate(id, &self.names))
+        } else if let Some(edit) = &step.edit_message {
+            let event = Event::edit(interpolate(&edit.message_id, &self.names), &edit.content);
+            match &edit.metadata {
+                Some(metadata) => event.metadata(&interpolated(metadata, &self.names)),
+                None => event,
+            }
+        } else if let Some(delete) = &step.delete_message {
+            Event::delete(interpolate(&delete.message_id, &self.names))
+        } else if let Some(mark) = &step.mark_message {
+            let id = interpolate(&mark.message_id, &self.names);
+            Event::mark(id, &mark.kind, &mark.value, mark.on.unwrap_or(true))
         } else if let Some(join) = &step.join_room {
             let event = Event::join(&join.room_id);
             let event = join.after.iter().fold(event, |event, seq| event.after(*seq));
@@ -465,6 +476,7 @@ fn capability(name: CapabilityName) -> Capability {
         CapabilityName::Presence => Capability::Presence,
         CapabilityName::Timers => Capability::Timers,
         CapabilityName::Requests => Capability::Requests,
+        CapabilityName::Revise => Capability::Revise,
         CapabilityName::Http => Capability::Http,
     }
 }

@@ -143,6 +143,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Write(write) => match **write {
             Write::Append(_) => "post",
             Write::MarkRead { .. } => "mark-read",
+            Write::Revise(_) => "revise",
             Write::KvSet { .. } => "kv-set",
             Write::DueSet { .. } => "timer-set",
             Write::KvDelete { .. } => "kv-delete",

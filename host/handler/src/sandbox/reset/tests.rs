@@ -131,7 +131,7 @@ fn unfit(module: &str) -> Unfit {
 
 #[test]
 fn instances_of_all_shipped_handlers_can_be_put_back() {
-    for name in ["message", "typing", "receipt", "presence", "room"] {
+    for name in ["message", "typing", "receipt", "revise", "presence", "room"] {
         let bytes = parlance_shipped::component(name).unwrap();
         survey(bytes).unwrap_or_else(|why| panic!("{name}: {why}"));
     }

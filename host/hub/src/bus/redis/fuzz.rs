@@ -91,6 +91,7 @@ fn assert_broadcast_comes_back(adapter: Adapter, broadcast: &Broadcast) {
     // Only one of the two is written.
     if broadcast.message.is_none() {
         assert_eq!(again.after, broadcast.after);
+        assert_eq!(again.rev, broadcast.rev);
     }
 }
 
@@ -218,10 +219,16 @@ mod tests {
 
     fn broadcast() -> impl Strategy<Value = Broadcast> {
         let place = ("[a-z]{1,4}", any::<u64>()).prop_map(|(room, seq)| (RoomId::new(&room).unwrap(), seq));
-        let own = (option::of(place), any::<bool>(), option::of(question()));
-        let own = (packet(), clients(true), own).prop_map(|(packet, to, (place, after, question))| Broadcast {
+        let own = (
+            option::of(place),
+            any::<bool>(),
+            option::of(any::<u64>()),
+            option::of(question()),
+        );
+        let own = (packet(), clients(true), own).prop_map(|(packet, to, (place, after, rev, question))| Broadcast {
             message: place.clone().filter(|_| !after),
             after: place.filter(|_| after),
+            rev,
             question,
             ..Broadcast::event(packet, to.to, to.except)
         });

@@ -82,13 +82,19 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
     let question = broadcast.question.as_ref();
     map(
         out,
-        if order.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 },
+        if order.is_some() { 2 } else { 0 }
+            + u32::from(broadcast.rev.is_some())
+            + if question.is_some() { 3 } else { 0 },
     );
     if let Some((key, (room, seq))) = order {
         msgpack::write_string(out, "room");
         msgpack::write_string(out, room.as_str());
         msgpack::write_string(out, key);
         number(out, *seq);
+    }
+    if let Some(rev) = broadcast.rev {
+        msgpack::write_string(out, "rev");
+        number(out, rev);
     }
     if let Some(question) = question {
         msgpack::write_string(out, "asker");
@@ -221,6 +227,7 @@ pub(super) struct Options {
 struct ParlanceOptions {
     message: Option<(RoomId, u64)>,
     after: Option<(RoomId, u64)>,
+    rev: Option<u64>,
     question: Option<Arc<Question>>,
 }
 
@@ -244,6 +251,7 @@ impl Options {
         let ParlanceOptions {
             message,
             after,
+            rev,
             question,
         } = self.parlance.unwrap_or_default();
         Ok(Broadcast {
@@ -252,6 +260,7 @@ impl Options {
             except: self.except.iter().map(|room| only_room(target_room(room))).collect(),
             message,
             after,
+            rev,
             question,
         })
     }
@@ -304,13 +313,14 @@ fn read_timeout(input: &mut Reader) -> Result<Option<Duration>, CodecError> {
 }
 
 fn read_parlance_options(input: &mut Reader) -> Result<ParlanceOptions, CodecError> {
-    let (mut room, mut seq, mut after): (Option<RoomId>, _, _) = (None, None, None);
+    let (mut room, mut seq, mut after, mut rev): (Option<RoomId>, _, _, _) = (None, None, None, None);
     let (mut asker, mut tag, mut time): (Option<String>, Option<String>, _) = (None, None, None);
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
             "room" => room = RoomId::new(&input.name()?).ok(),
             "seq" => seq = Some(input.unsigned()?),
             "after" => after = Some(input.unsigned()?),
+            "rev" => rev = Some(input.unsigned()?),
             "asker" => asker = Some(input.name()?),
             "tag" => tag = Some(input.name()?).filter(|tag| tag.len() <= TAG_MAX),
             "time" => time = Some(Duration::from_millis(input.unsigned()?)),
@@ -325,6 +335,7 @@ fn read_parlance_options(input: &mut Reader) -> Result<ParlanceOptions, CodecErr
     Ok(ParlanceOptions {
         message: room.clone().zip(seq),
         after: room.zip(after),
+        rev,
         question: question.map(Arc::new),
     })
 }

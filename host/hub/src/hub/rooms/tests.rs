@@ -54,8 +54,9 @@ fn a_joining_client_misses_nothing_after_its_answer_in_any_order_of_events() {
                     match (client.read, client.told) {
                         (None, _) => client.read = Some(committed),
                         (Some(read), None) if n == 4 => {
-                            if rooms.release(&room, &client.connection, read, Some(read), None, &mut out) {
-                                rooms.start_after(&room, read);
+                            let place = Place { seq: read, rev: 0 };
+                            if rooms.release(&room, &client.connection, place, Some(place), None, &mut out) {
+                                rooms.start_after(&room, place);
                                 client.told = Some(read);
                             } else {
                                 client.read = None;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::join::Join;
+use super::view::View;
 use super::{ACTIVE, Input, REST, SimEvent, TENANT, World, tenant};
 use crate::connection::{Connection, Outgoing};
 use crate::delivery::{ConnectionPhase, Delivery};
@@ -40,6 +41,8 @@ pub(super) struct Client {
     pub(super) unanswered: BTreeMap<u64, RoomId>,
     /// The last `seq` that it has of each room, over all connections.
     pub(super) seen: BTreeMap<RoomId, u64>,
+    /// What it shows of each of these rooms.
+    pub(super) views: BTreeMap<RoomId, View>,
 }
 
 /// A connection of a client.
@@ -72,6 +75,7 @@ impl Client {
             ops: 0,
             unanswered: BTreeMap::new(),
             seen: BTreeMap::new(),
+            views: BTreeMap::new(),
         }
     }
 }
@@ -100,7 +104,7 @@ impl World {
         }
         let rooms: Vec<RoomId> = session.rooms.keys().cloned().collect();
         let room = self.room();
-        match self.below(24) {
+        match self.below(30) {
             0..=5 => self.join(number, room),
             6..=15 if !rooms.is_empty() => {
                 let at = self.below(rooms.len() as u64);
@@ -117,6 +121,7 @@ impl World {
                 self.submit(node, Self::event(&connection, vec![Effect::SetPresence(status)]));
             }
             20 => self.cut_off(number, &connection),
+            24..=29 if rooms.contains(&room) => self.change(number, &room),
             21 => {
                 self.faults.slow_clients += u64::from(self.session(number).reads);
                 self.session(number).reads = false;
@@ -243,6 +248,8 @@ impl World {
             }),
             reject_repeated: true,
         };
+        self.contents.insert(draft.id.to_string(), content);
+        let client = &mut self.clients[number];
         client.unanswered.insert(op, room);
         let session = self.session(number);
         let (node, connection) = (session.node, session.connection.clone());
@@ -342,9 +349,13 @@ impl World {
         let (Some(room), Some(stay)) = (room, stay) else {
             return;
         };
+        if let Some(view) = client.views.get_mut(&room) {
+            view.event(event, body);
+        }
         match event {
             "new-message" => {
-                let (seq, content) = (body["seq"].as_u64().unwrap(), body["content"].as_str().unwrap());
+                let seq = body["seq"].as_u64().unwrap();
+                let content = self.contents[body["id"].as_str().unwrap()].as_str().into();
                 if let Some(seen) = client.seen.get_mut(&room) {
                     *seen = seq.max(*seen);
                 }
@@ -353,7 +364,7 @@ impl World {
                     client: client.name.clone(),
                     room: room.as_str().into(),
                     seq,
-                    content: content.into(),
+                    content,
                 });
                 if self.one_in(8) {
                     self.read_last(number, &room);
@@ -370,6 +381,7 @@ impl World {
                 let user = body["userId"].as_str().unwrap().to_owned();
                 stay.members.insert(user, event == "user-joined");
             }
+            "message-edited" | "message-deleted" | "message-marked" | "message-changed" => {}
             other => panic!("{other}"),
         }
     }

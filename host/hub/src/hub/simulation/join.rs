@@ -8,19 +8,21 @@ use parlance_history::{Joined, Message as Seen, Record};
 use tokio::sync::oneshot;
 
 use super::client::{JOIN, JoinedRoom};
+use super::view::View;
 use super::{Input, SimEvent, TENANT, World, tenant};
 use crate::Undone;
 use crate::connection::Outgoing;
 use crate::delivery::Delivery;
 use parlance_handler::capability::Effect;
-use parlance_store::{End, Range, Reader as _};
+use parlance_store::{Past, PastRange, Place, read_past};
 use parlance_types::id::RoomId;
 
 /// A join that is not answered yet.
 pub(super) struct Join {
     room: RoomId,
-    /// The last `seq` that the client had when it asked.
+    /// The last `seq` and the last `rev` that the client had when it asked.
     after: Option<u64>,
+    rev: Option<u64>,
     /// Whether the client was in the room already.
     already: bool,
     number: u64,
@@ -38,15 +40,12 @@ pub(super) enum Stage {
     Quiet(oneshot::Receiver<Result<(), Undone>>, bool),
 }
 
-pub(super) struct Past {
-    last: u64,
-    messages: Vec<Seen>,
-}
-
 impl World {
     pub(super) fn join(&mut self, number: usize, room: RoomId) {
         let quiet = self.one_in(4);
         let after = self.clients[number].seen.get(&room).copied();
+        let rev = self.clients[number].views.get(&room).map(|view| view.rev);
+        let rev = rev.filter(|_| after.is_some());
         let session = self.session(number);
         let (node, connection) = (session.node, session.connection.clone());
         let already = connection.is_in(room.as_str());
@@ -60,10 +59,11 @@ impl World {
             ..Self::event(&connection, vec![Effect::Join(room.clone())])
         };
         let number_of_join = self.count;
-        let baseline = self.store_works.then(|| self.last_seq(&room));
+        let baseline = self.store_works.then(|| self.place(&room));
         self.session(number).join = Some(Join {
             room: room.clone(),
             after,
+            rev,
             already,
             number: number_of_join,
             stage: if quiet {
@@ -107,8 +107,12 @@ impl World {
                     let (room, is_known) = (join.room.clone(), *is_known);
                     session.join = None;
                     if is_known {
-                        let last = self.last_seq(&room);
-                        self.record_joined(number, &room, last, None, Vec::new(), false);
+                        let last = self.place(&room);
+                        let past = Past {
+                            place: last,
+                            ..Past::default()
+                        };
+                        self.record_joined(number, &room, None, &past, false);
                     }
                 }
                 Err(oneshot::error::TryRecvError::Empty) => {}
@@ -136,37 +140,35 @@ impl World {
         let (node, connection) = (session.node, session.connection.clone());
         let join = session.join.as_ref().filter(|join| join.number == asked);
         let Some(Join {
-            room, after, already, ..
+            room,
+            after,
+            rev,
+            already,
+            ..
         }) = join
         else {
             return;
         };
-        let (room, after, already) = (room.clone(), *after, *already);
+        let (room, after, rev, already) = (room.clone(), *after, *rev, *already);
         let past = self.store_works.then(|| {
-            let last = self.last_seq(&room);
-            let range = Range {
-                after: after.unwrap_or(last),
-                before: Some(last + 1),
-                limit: u32::MAX,
-                from: End::Oldest,
-            };
-            let page = self.store.history(&tenant(), &room, range).now_or_never().unwrap();
-            let seen = |message: parlance_store::Message| Seen {
-                seq: message.seq,
-                content: message.content.into(),
-            };
-            let messages = page.unwrap().messages.into_iter().map(seen).collect();
-            Past { last, messages }
+            let asked = PastRange { after, last: None, rev };
+            let tenant = tenant();
+            let read = read_past(&self.store, &tenant, &room, asked, u32::MAX);
+            read.now_or_never().unwrap().unwrap()
         });
-        let answered_seq = past.as_ref().map(|past| past.last);
-        let after_seq = answered_seq.filter(|_| !already || after.is_some()).unwrap_or(0);
+        let answered = past.as_ref().map(|past| past.place);
+        let place = answered.unwrap_or_default();
+        let has = Place {
+            seq: if already && after.is_none() { 0 } else { place.seq },
+            rev: if already && rev.is_none() { 0 } else { place.rev },
+        };
         let (done, wait) = oneshot::channel();
         let life = self.nodes[node].life;
         let release = Input::Release {
             connection,
             room,
-            after_seq,
-            answered_seq,
+            has,
+            answered,
             first: Some(Outgoing::acknowledgement(
                 JOIN + i64::try_from(asked).unwrap(),
                 "[]".into(),
@@ -180,21 +182,20 @@ impl World {
         self.within(20_000, SimEvent::Input(node, life, release));
     }
 
-    fn record_joined(
-        &mut self,
-        number: usize,
-        room: &RoomId,
-        last: u64,
-        after: Option<u64>,
-        messages: Vec<Seen>,
-        exactly: bool,
-    ) {
+    fn record_joined(&mut self, number: usize, room: &RoomId, after: Option<u64>, past: &Past, exactly: bool) {
+        let last = past.place.seq;
         let client = &mut self.clients[number];
         if exactly {
             client.seen.insert(room.clone(), last);
+            let view = client.views.entry(room.clone()).or_default();
+            if after.is_none() {
+                *view = View::default();
+            }
+            view.joined(past.place.rev, &past.page.messages, &past.changes.messages);
         } else {
             // The client does not know where the gap is that this leaves.
             client.seen.remove(room);
+            client.views.remove(room);
         }
         let joined_room = JoinedRoom {
             base: last,
@@ -203,16 +204,21 @@ impl World {
         if let Some(session) = &mut client.session {
             session.rooms.insert(room.clone(), joined_room);
         }
-        self.history.push(Record::Joined(Joined {
-            client: client.name.clone(),
+        let messages = past.page.messages.iter().map(|message| Seen {
+            seq: message.seq,
+            content: self.said(message.id),
+        });
+        let joined = Joined {
+            messages: messages.collect(),
+            client: self.clients[number].name.clone(),
             tenant: TENANT.into(),
-            user: client.user.as_str().into(),
+            user: self.clients[number].user.as_str().into(),
             room: room.as_str().into(),
             last,
             after,
-            messages,
             exactly,
-        }));
+        };
+        self.history.push(Record::Joined(joined));
     }
 
     pub(super) fn read_joined(&mut self, number: usize, id: i64) {
@@ -225,11 +231,11 @@ impl World {
             panic!("a join is answered when it is released");
         };
         match past {
-            Some(Past { last, messages }) => {
+            Some(past) => {
                 // A client that was in the room and asked for nothing continues where it is.
                 if !join.already || join.after.is_some() || !session.rooms.contains_key(&join.room) {
                     let exactly = !join.already || join.after.is_some();
-                    self.record_joined(number, &join.room, last, join.after, messages, exactly);
+                    self.record_joined(number, &join.room, join.after, &past, exactly);
                 }
             }
             // The client knows that the past could not be read, and asks again.

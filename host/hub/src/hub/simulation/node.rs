@@ -10,6 +10,7 @@ use super::{SimEvent, World, tenant};
 use crate::bus::TargetRoom;
 use crate::connection::Connection;
 use crate::delivery::{Delivery, Undone};
+use crate::driver::read_changes;
 use crate::hub::{CatchUpPace, Hub, Input, Output};
 use crate::tests::delivery;
 use crate::wire;
@@ -172,7 +173,7 @@ impl World {
                 self.publish(index, &broadcast);
             }
             Output::PublishPresence(user, record) => self.set_record(index, user, record),
-            read @ (Output::ReadMessages { .. } | Output::ReadLastSeqs(_)) => {
+            read @ (Output::ReadMessages { .. } | Output::ReadChanges { .. } | Output::ReadPlaces(_)) => {
                 self.within(20_000, SimEvent::Read(index, life, read));
             }
             Output::WakeAt(at) => {
@@ -193,15 +194,27 @@ impl World {
                 let messages = if serves { page.unwrap().messages } else { Vec::new() };
                 self.give(index, life, Input::MessagesRead { room, messages });
             }
-            Output::ReadLastSeqs(rooms) if serves => {
-                let last = rooms
-                    .into_iter()
-                    .map(|room| (room.clone(), self.last_seq(&room)))
-                    .collect();
-                self.give(index, life, Input::LastSeqs(last));
-                self.give(index, life, Input::LastSeqsDone { complete: true });
+            Output::ReadChanges { room, range } => {
+                let read = read_changes(&self.store, &tenant(), &room, range)
+                    .now_or_never()
+                    .unwrap();
+                let (messages, up_to) = read.unwrap();
+                let (messages, up_to) = if serves {
+                    (messages, Some(up_to))
+                } else {
+                    (Vec::new(), None)
+                };
+                self.give(index, life, Input::ChangesRead { room, messages, up_to });
             }
-            _ => self.give(index, life, Input::LastSeqsDone { complete: false }),
+            Output::ReadPlaces(rooms) if serves => {
+                let places = rooms
+                    .into_iter()
+                    .map(|room| (room.clone(), self.place(&room)))
+                    .collect();
+                self.give(index, life, Input::Places(places));
+                self.give(index, life, Input::PlacesDone { complete: true });
+            }
+            _ => self.give(index, life, Input::PlacesDone { complete: false }),
         }
     }
 
@@ -268,6 +281,8 @@ impl World {
                     continue;
                 }
                 Some(Err(Rejected::ClientIdTaken)) => Err(wire::client_id_taken()),
+                // Another client has deleted the message that this one changes or reads.
+                Some(Err(Rejected::NotFound)) => Err(EventError::new(Code::NotFound, "it is deleted")),
                 Some(Err(rejection)) => panic!("{rejection}"),
                 None if down => Err(EventError::new(Code::Unavailable, "the store fails")),
                 None => panic!("a result for each"),

@@ -15,7 +15,7 @@ async fn stored(path: &Path, messages: u128) {
 
 async fn last(path: &Path) -> u64 {
     let store = open(path).unwrap();
-    let last = store.last_seq(&acme(), &lobby()).await.unwrap();
+    let last = store.place(&acme(), &lobby()).await.unwrap().seq;
     store.close().await;
     last
 }

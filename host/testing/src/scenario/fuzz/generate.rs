@@ -145,6 +145,9 @@ fn kinds(interfaces: &[Interface], has_events: bool, has_server: bool) -> Vec<&'
         ("send-message", share(Interface::Message, 8)),
         ("typing", share(Interface::Typing, 4)),
         ("read-message", share(Interface::Receipt, 4)),
+        ("edit-message", share(Interface::Revise, 3) - 1),
+        ("delete-message", share(Interface::Revise, 2) - 1),
+        ("mark-message", share(Interface::Revise, 4) - 1),
         ("join-room", share(Interface::Room, 4)),
         ("leave-room", share(Interface::Room, 4)),
         ("set-presence", share(Interface::Presence, 4)),
@@ -218,6 +221,15 @@ impl Sequence<'_> {
             }
             "typing" => json!({"roomId": self.room()?, "isTyping": self.rng.bool()}),
             "read-message" => self.message_id(),
+            "edit-message" => {
+                let content = format!("a{}", self.text());
+                json!({"messageId": self.message_id(), "content": content})
+            }
+            "delete-message" => json!({"messageId": self.message_id()}),
+            "mark-message" => {
+                let value = self.rng.choice(["+1", "tada"])?;
+                json!({"messageId": self.message_id(), "kind": "reaction", "value": value, "on": self.rng.bool()})
+            }
             "join-room" | "leave-room" => self.room()?.into(),
             "set-presence" => json!(self.rng.choice(["online", "away"])?),
             "event" => self.named(&generator.events)?,

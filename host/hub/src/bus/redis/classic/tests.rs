@@ -156,6 +156,7 @@ fn what_only_nodes_of_parlance_send_comes_through() {
         except: vec![TargetRoom::User(UserId::new("bob").unwrap())],
         message: Some((RoomId::new("r").unwrap(), 7)),
         after: None,
+        rev: None,
         question: None,
     };
     let written = broadcast("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
@@ -185,6 +186,7 @@ fn event(text: &str, attachments: Vec<Bytes>) -> Broadcast {
         except: Vec::new(),
         message: None,
         after: None,
+        rev: None,
         question: None,
     }
 }
@@ -254,6 +256,7 @@ fn a_room_that_may_be_a_socket_id_stays_one() {
         except: Vec::new(),
         message: None,
         after: Some((RoomId::new("r").unwrap(), 7)),
+        rev: Some(3),
         question: None,
     };
     let received = |sent: &Broadcast| {

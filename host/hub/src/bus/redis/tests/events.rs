@@ -17,6 +17,7 @@ async fn an_event_reaches_the_other_node_and_not_its_sender() {
         except: vec![room("x")],
         message: Some((RoomId::new("r").unwrap(), 42)),
         after: None,
+        rev: None,
         question: None,
     };
     one.bus.broadcast(&one.tenant, sent.clone());

@@ -1,0 +1,161 @@
+//! Changes of messages that are posted. Each has a number in its room, `rev`: 1, 2, 3 … without gaps. A message keeps its
+//! place and its `seq`.
+
+use parlance_types::id::{MessageId, RoomId, UserId};
+
+/// The most users that [`Marks`] names.
+pub const MARKED_BY_MAX: usize = 50;
+
+/// How far a room has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The `seq` of its last message; 0 for none.
+    pub seq: u64,
+    /// The `rev` of its last change; 0 for none.
+    pub rev: u64,
+}
+
+/// A change to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revise {
+    /// The message.
+    pub id: MessageId,
+    /// The message's room.
+    pub room: RoomId,
+    /// The message's place in its room. Stores ignore it; delivery needs it.
+    pub seq: u64,
+    /// The user who changes it.
+    pub user: UserId,
+    /// When, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// What changes.
+    pub change: Change,
+}
+
+/// What changes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It gets another text.
+    Edit {
+        /// The new text.
+        content: String,
+        /// The new metadata: JSON text.
+        metadata: Option<String>,
+    },
+    /// Its text, metadata and marks are removed. The message keeps its place.
+    Delete,
+    /// The user marks it, or takes the mark back: a reaction, a pin, a flag.
+    Mark {
+        /// What kind of mark.
+        kind: String,
+        /// Which one of that kind.
+        value: String,
+        /// Whether the user marks it.
+        on: bool,
+    },
+}
+
+/// What has become of a message since it was posted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revision {
+    /// The number of its last change in its room.
+    pub rev: u64,
+    /// When its text was changed last, in milliseconds since the Unix epoch.
+    pub edited_at: Option<u64>,
+    /// When it was deleted.
+    pub deleted_at: Option<u64>,
+    /// Its marks, in the order in which the first of each was set.
+    pub marks: Vec<Marks>,
+}
+
+/// The marks of one kind and value on a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// The kind.
+    pub kind: String,
+    /// The value.
+    pub value: String,
+    /// How many users have set it.
+    pub count: u64,
+    /// The first of them, at most [`MARKED_BY_MAX`], in the order in which they did.
+    pub users: Vec<UserId>,
+}
+
+impl Revision {
+    /// The bytes of its marks.
+    pub(super) fn bytes(&self) -> usize {
+        let users = |marks: &Marks| marks.users.iter().map(|user| user.as_str().len()).sum::<usize>();
+        self.marks
+            .iter()
+            .map(|marks| marks.kind.len() + marks.value.len() + users(marks))
+            .sum()
+    }
+
+    /// Adds a mark. Marks come in the order in which they were set.
+    pub(super) fn add_mark(&mut self, kind: &str, value: &str, user: UserId) {
+        let found = self
+            .marks
+            .iter_mut()
+            .find(|marks| marks.kind == kind && marks.value == value);
+        match found {
+            Some(marks) => {
+                marks.count += 1;
+                if marks.users.len() < MARKED_BY_MAX {
+                    marks.users.push(user);
+                }
+            }
+            None => self.marks.push(Marks {
+                kind: kind.to_owned(),
+                value: value.to_owned(),
+                count: 1,
+                users: vec![user],
+            }),
+        }
+    }
+}
+
+/// Which changes of a room are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeRange {
+    /// Only changes after this `rev`.
+    pub after: u64,
+    /// Only changes of messages up to this `seq`.
+    pub up_to_seq: u64,
+    /// At most this many messages, those that changed first.
+    pub limit: u32,
+}
+
+/// Messages of a room that have changed, as they are now, each once, by ascending `rev`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The messages.
+    pub messages: Vec<super::Message>,
+    /// No later change of the range is missing.
+    pub complete: bool,
+}
+
+impl Changes {
+    /// Keeps at most `count` messages, those that changed first.
+    #[must_use]
+    pub(super) fn truncate(mut self, count: usize) -> Self {
+        if self.messages.len() > count {
+            self.messages.truncate(count);
+            self.complete = false;
+        }
+        self
+    }
+
+    /// Keeps as many messages as fit into `bytes` of content, metadata and marks, at least one.
+    #[must_use]
+    pub fn truncate_to_bytes(self, bytes: usize) -> Self {
+        let mut left = bytes;
+        let fits = |message: &&super::Message| {
+            let size = message.bytes();
+            let fits = left >= size;
+            left = left.saturating_sub(size);
+            fits
+        };
+        let kept = self.messages.iter().take_while(fits).count();
+        self.truncate(kept.max(1))
+    }
+}

@@ -1,0 +1,192 @@
+//! Changes messages, within the transaction of a batch.
+//!
+//! A message that is not merged is first: so its text is in one place of the database, and this is the only code that
+//! changes it. In memory it stays among the recent ones, as it is after the transaction.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::merge::{self, RecentRow};
+use super::reader;
+use super::writer::{Batch, WriteError};
+use crate::quota::message_bytes;
+use crate::{Change, Message, QuotaKind, Rejected, Revise, Usage, WriteSet, Written};
+use parlance_types::id::{MessageId, RoomId, TenantId};
+
+/// What a transaction has changed.
+#[derive(Default)]
+pub(super) struct Revised {
+    /// Messages that are not merged, with their tenants.
+    recent: Vec<(TenantId, MessageId)>,
+    /// Rooms, with their tenants and their last `rev`.
+    rooms: Vec<(TenantId, RoomId, u64)>,
+}
+
+impl Revised {
+    /// How much there is.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.recent.len(), self.rooms.len())
+    }
+
+    /// Forgets what came since there was this much.
+    pub(super) fn truncate(&mut self, (recent, rooms): (usize, usize)) {
+        self.recent.truncate(recent);
+        self.rooms.truncate(rooms);
+    }
+}
+
+/// What is to be changed in memory after a transaction.
+pub(super) struct RevisedRecent {
+    /// Messages that are not merged, as they are now, with their tenants.
+    pub(super) recent: Vec<(TenantId, Arc<Message>)>,
+    /// As in [`Revised`].
+    pub(super) rooms: Vec<(TenantId, RoomId, u64)>,
+}
+
+impl Batch<'_> {
+    pub(super) fn revise(&mut self, write_set: &WriteSet, revise: &Revise) -> Result<Written, WriteError> {
+        let tenant = &write_set.tenant;
+        let (room, seq) = self.place(tenant, revise.id)?.ok_or(Rejected::NotFound)?;
+        self.merge_one(tenant, revise, room, seq)?;
+        let stored = self
+            .db
+            .prepare_cached(
+                "SELECT tenant_id, octet_length(content) + coalesce(octet_length(metadata), 0) FROM messages
+                 WHERE room_id = ?1 AND seq = ?2 AND deleted_at IS NULL",
+            )?
+            .query_row([room, seq], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (row, bytes): (i64, i64) = stored.ok_or(Rejected::NotFound)?;
+        let bytes = bytes.cast_unsigned();
+        let mut count = 0;
+        if let Change::Mark { kind, value, on } = &revise.change {
+            let changed;
+            (changed, count) = self.mark(write_set, revise, (room, seq), (kind, value, *on))?;
+            if !changed {
+                return Ok(Written::Revised { rev: None, count });
+            }
+        }
+        let rev: i64 = self
+            .db
+            .prepare_cached("UPDATE rooms SET last_rev = last_rev + 1 WHERE id = ?1 RETURNING last_rev")?
+            .query_row([room], |row| row.get(0))?;
+        self.room(tenant, &revise.room)?.last_rev = rev;
+        let of_room = (tenant.clone(), revise.room.clone(), rev.cast_unsigned());
+        self.revised.rooms.push(of_room);
+        let at = revise.at.cast_signed();
+        match &revise.change {
+            Change::Edit { content, metadata } => {
+                let after = message_bytes(content, metadata.as_deref()) - message_bytes("", None);
+                match after.checked_sub(bytes) {
+                    Some(message_bytes) => {
+                        let more = Usage {
+                            message_bytes,
+                            ..Usage::default()
+                        };
+                        self.usages.add(self.db, row, more, write_set.quota)??;
+                    }
+                    None => self.usages.remove_message_bytes(self.db, row, bytes - after)?,
+                }
+                self.db
+                    .prepare_cached(
+                        "UPDATE messages SET content = ?3, metadata = ?4, rev = ?5, edited_at = ?6
+                         WHERE room_id = ?1 AND seq = ?2",
+                    )?
+                    .execute(params![room, seq, content, metadata, rev, at])?;
+            }
+            Change::Delete => {
+                self.usages.remove_message_bytes(self.db, row, bytes)?;
+                self.db
+                    .prepare_cached("DELETE FROM marks WHERE room_id = ?1 AND seq = ?2")?
+                    .execute([room, seq])?;
+                self.db
+                    .prepare_cached(
+                        "UPDATE messages SET content = '', metadata = NULL, rev = ?3, deleted_at = ?4
+                         WHERE room_id = ?1 AND seq = ?2",
+                    )?
+                    .execute([room, seq, rev, at])?;
+            }
+            Change::Mark { .. } => {
+                self.db
+                    .prepare_cached("UPDATE messages SET rev = ?3 WHERE room_id = ?1 AND seq = ?2")?
+                    .execute([room, seq, rev])?;
+            }
+        }
+        Ok(Written::Revised {
+            rev: Some(rev.cast_unsigned()),
+            count,
+        })
+    }
+
+    /// Merges one message, if it is not, and notes that it is to be replaced in memory.
+    fn merge_one(&mut self, tenant: &TenantId, revise: &Revise, room: i64, seq: i64) -> Result<(), WriteError> {
+        if self.recent_message(tenant, revise.id).is_none() {
+            return Ok(());
+        }
+        let of_this = |row: &&RecentRow| row.room_row == room && row.message.seq.cast_signed() == seq;
+        let own = self.appended.iter().rev().find(of_this).map(|row| row.n);
+        if let Some(n) = own.or_else(|| self.merger.row_number(room, seq)) {
+            merge::merge_one(self.db, n)?;
+        }
+        self.revised.recent.push((tenant.clone(), revise.id));
+        Ok(())
+    }
+
+    /// Sets a mark or takes it back. Returns whether that has changed anything, and how many users have set it.
+    fn mark(
+        &self,
+        write_set: &WriteSet,
+        revise: &Revise,
+        (room, seq): (i64, i64),
+        (kind, value, on): (&str, &str, bool),
+    ) -> Result<(bool, u64), WriteError> {
+        let user = revise.user.as_str();
+        let (all, same, own): (i64, i64, i64) = self
+            .db
+            .prepare_cached(
+                "SELECT count(*), count(*) FILTER (WHERE kind = ?3 AND value = ?4),
+                        count(*) FILTER (WHERE kind = ?3 AND value = ?4 AND user = ?5)
+                 FROM marks WHERE room_id = ?1 AND seq = ?2",
+            )?
+            .query_row(params![room, seq, kind, value, user], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let (all, same) = (all.cast_unsigned(), same.cast_unsigned());
+        if (own == 1) == on {
+            return Ok((false, same));
+        }
+        if on && all >= write_set.quota.marks {
+            return Err(Rejected::QuotaExceeded(QuotaKind::Marks).into());
+        }
+        if on {
+            self.db
+                .prepare_cached(
+                    "INSERT INTO marks (room_id, seq, kind, value, user, marked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![room, seq, kind, value, user, revise.at.cast_signed()])?;
+            return Ok((true, same + 1));
+        }
+        self.db
+            .prepare_cached(
+                "DELETE FROM marks WHERE room_id = ?1 AND seq = ?2 AND kind = ?3 AND value = ?4 AND user = ?5",
+            )?
+            .execute(params![room, seq, kind, value, user])?;
+        Ok((true, same.saturating_sub(1)))
+    }
+
+    /// What is to be changed in memory.
+    pub(super) fn read_revised(&mut self) -> rusqlite::Result<RevisedRecent> {
+        let Revised { recent, rooms } = std::mem::take(&mut self.revised);
+        let mut messages = Vec::with_capacity(recent.len());
+        for (tenant, id) in recent {
+            if let Some(message) = reader::message(self.db, &tenant, id)? {
+                messages.push((tenant, Arc::new(message)));
+            }
+        }
+        Ok(RevisedRecent {
+            recent: messages,
+            rooms,
+        })
+    }
+}
