@@ -1,6 +1,6 @@
 //! Promise 1: each kind of effect happens if the handler accepts the event, and does not if it fails.
 
-use parlance_testing::{Effect, Event, Outcome, Status, TestHost, Write};
+use parlance_testing::{Change, Effect, Event, Message, Outcome, Status, TestHost, Write};
 use serde_json::{Value, json};
 
 use crate::built::hostile;
@@ -14,7 +14,7 @@ struct Scene {
 /// Everything that a client could observe.
 #[derive(Debug, PartialEq)]
 struct Visible {
-    messages: usize,
+    messages: Vec<Message>,
     value: Option<Vec<u8>>,
     members: [Vec<String>; 2],
     status: Status,
@@ -42,7 +42,7 @@ impl Scene {
     fn visible(&self) -> Visible {
         let host = &self.host;
         Visible {
-            messages: host.history("general").len(),
+            messages: host.history("general"),
             value: host.value("key"),
             members: [host.members("general"), host.members("side")],
             status: host.presence("alice", "alice").status,
@@ -51,7 +51,7 @@ impl Scene {
     }
 }
 
-const EFFECTS: [&str; 9] = [
+const EFFECTS: [&str; 12] = [
     "post",
     "kv-set",
     "kv-delete",
@@ -61,6 +61,9 @@ const EFFECTS: [&str; 9] = [
     "leave",
     "presence",
     "mark-read",
+    "edit",
+    "remove",
+    "mark",
 ];
 
 #[test]
@@ -140,10 +143,14 @@ fn the_next_event_sees_the_effects_of_this_one() {
 
 fn name(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Write(write) => match **write {
+        Effect::Write(write) => match &**write {
             Write::Append(_) => "post",
             Write::MarkRead { .. } => "mark-read",
-            Write::Revise(_) => "revise",
+            Write::Revise(revise) => match revise.change {
+                Change::Edit { .. } => "edit",
+                Change::Delete => "remove",
+                Change::Mark { .. } => "mark",
+            },
             Write::KvSet { .. } => "kv-set",
             Write::DueSet { .. } => "timer-set",
             Write::KvDelete { .. } => "kv-delete",

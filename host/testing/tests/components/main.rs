@@ -26,6 +26,7 @@ mod collections;
 mod effects;
 mod limits;
 mod requests;
+mod revise;
 mod scenarios;
 mod test_host;
 mod timers;

@@ -120,18 +120,6 @@ fn its_handler_can_set_it_again() {
 }
 
 #[test]
-fn a_turn_that_cannot_read_its_keys_comes_again() {
-    let mut host = host();
-    run(&mut host, &json!([["timer", "kept", 1000, null, {"list": "order"}]]));
-    host.store_down(true);
-    let outcomes = host.advance(seconds(2));
-    assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| !outcome.is_ok()));
-    host.store_down(false);
-    assert_eq!(host.advance(seconds(60)).len(), 1);
-    assert_eq!(text(&host, "order").unwrap(), "kept");
-}
-
-#[test]
 fn a_refusal_or_a_trap_ends_the_turn_without_another_effect() {
     let mut host = host();
     run(

@@ -9,7 +9,7 @@ use parlance_guest::broadcast::Audience;
 use parlance_guest::messages::{self, Draft};
 use parlance_guest::presence::{self, Status};
 use parlance_guest::{
-    Arguments, Context, EventHandler, Fault, Rejection, Serialize, emit, info, kv, rate_limited, refusal, rooms,
+    Arguments, Context, EventHandler, Fault, Rejection, Serialize, emit, info, kv, rate_limited, refusal, revise, rooms,
 };
 use serde::Deserialize;
 
@@ -109,6 +109,9 @@ fn ask_for(effect: &str, action: &Action) -> Result<(), Rejection> {
         "leave" => rooms::leave(&action.room_id)?,
         "presence" => presence::set(Status::Away)?,
         "mark-read" => messages::mark_read(&action.message_id)?,
+        "edit" => revise::edit(&action.message_id, "an edit", None)?,
+        "remove" => revise::delete(&action.message_id)?,
+        "mark" => revise::mark(&action.message_id, "reaction", "+1", true)?,
         _ => return Err(Rejection::Invalid(format!("no such effect: {effect}"))),
     }
     Ok(())
