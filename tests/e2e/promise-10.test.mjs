@@ -1,6 +1,6 @@
 // Promise 10: who was away ends in the state of one that never left. Random histories of posts, edits, deletes and marks,
 // of clients that come and go, and of faults; in the end all clients show the same, which is what the store has.
-// ARCHITECTURE.md#10-away-and-back says what makes it true.
+// ARCHITECTURE.md#10-converges says what makes it true.
 import assert from 'node:assert/strict';
 import { connect, freshRoom } from './lib/client.mjs';
 import { startFleet, UNLIMITED } from './lib/fleet.mjs';
@@ -96,7 +96,7 @@ async function history(nodes, seed, faults = async () => {}) {
 
 const SHIPPED = { limits: { ...UNLIMITED.limits, history_page_max: 1000 }, quota: UNLIMITED.quota };
 
-test('promise 10: away and back: on one node, over a restart', async () => {
+test('promise 10: converges: on one node, over a restart', async () => {
   const server = await startServer({ config: SHIPPED });
   for (const seed of [1, 2]) await history([server], seed);
   await history([server], 3, async () => {
@@ -105,7 +105,7 @@ test('promise 10: away and back: on one node, over a restart', async () => {
   });
 });
 
-test('promise 10: away and back: on a fleet, while a node dies and Redis and PostgreSQL go', async () => {
+test('promise 10: converges: on a fleet, while a node dies and Redis and PostgreSQL go', async () => {
   const fleet = await startFleet({ nodes: 3, config: SHIPPED });
   const [one, two] = fleet.nodes;
   await history(fleet.nodes, 4);

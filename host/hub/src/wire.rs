@@ -1,5 +1,6 @@
 //! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
+mod past;
 mod revision;
 
 use std::time::Duration;
@@ -12,9 +13,10 @@ use serde_json::value::RawValue;
 
 use super::connection::{Connection, Outgoing};
 use parlance_handler::capability::{Packet, PresenceState, Status};
-use parlance_store::{ClientRef, Draft, Message, Page, Past};
+use parlance_store::{ClientRef, Draft, Message};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId};
+pub use past::{history_reply, join_reply};
 pub(super) use revision::{message_changed, message_revised};
 
 /// What the answer to an event says when the event succeeded. [`Responder`] is how it reaches the client.
@@ -214,32 +216,6 @@ struct Failed<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct JoinBody<'a> {
-    ok: bool,
-    last_seq: u64,
-    rev: u64,
-    messages: Vec<Posted<'a>>,
-    /// Older messages that have changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changes: Option<Vec<Posted<'a>>>,
-    complete: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    unknown: &'a [String],
-}
-
-#[derive(Serialize)]
-struct HistoryBody<'a> {
-    ok: bool,
-    messages: Vec<Posted<'a>>,
-    complete: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    unknown: &'a [String],
-}
-
-#[derive(Serialize)]
 struct StatesBody<'a> {
     ok: bool,
     states: Vec<PlainState<'a>>,
@@ -367,41 +343,6 @@ struct Expiring {
 #[must_use]
 pub fn token_expiring(expires_at: u64) -> Outgoing {
     event("token-expiring", &Expiring { expires_at }, 64)
-}
-
-/// The acknowledgement of `join-room`. `asks_for_changes`: the client has said which changes it has.
-#[must_use]
-pub fn join_reply(past: &Past, asks_for_changes: bool, data: Option<&str>, unknown: &[String]) -> Bytes {
-    let messages = past.page.messages.iter().map(posted).collect();
-    let changes = past.changes.messages.iter().map(posted).collect();
-    write(
-        &[JoinBody {
-            ok: true,
-            last_seq: past.place.seq,
-            rev: past.place.rev,
-            messages,
-            changes: asks_for_changes.then_some(changes),
-            complete: past.is_complete(),
-            data: raw(data),
-            unknown,
-        }],
-        256,
-    )
-}
-
-/// The acknowledgement of `history`.
-#[must_use]
-pub fn history_reply(page: &Page, unknown: &[String]) -> Bytes {
-    let messages = page.messages.iter().map(posted).collect();
-    write(
-        &[HistoryBody {
-            ok: true,
-            messages,
-            complete: page.complete,
-            unknown,
-        }],
-        256,
-    )
 }
 
 fn plain(state: &PresenceState) -> PlainState<'_> {

@@ -23,7 +23,6 @@ use super::wasi::{Ambient, Wasi};
 use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
 use parlance_store::ReadSet;
-use parlance_types::error::Code;
 
 /// The data of the instance's wasmtime store: the call and its meter.
 pub(super) struct CallState {
@@ -466,32 +465,6 @@ pub(super) fn trap(error: &wasmtime::Error, state: &CallState, compiled: &Compil
         detail: backtrace::describe_with(error, &compiled.lines, &compiled.shifts),
     }
 }
-
-impl From<types::Rejection> for Rejection {
-    fn from(rejection: types::Rejection) -> Self {
-        let (code, message) = match rejection {
-            types::Rejection::Denied(text) => (Code::Denied, text),
-            types::Rejection::Invalid(text) => (Code::Invalid, text),
-            types::Rejection::NotFound(text) => (Code::NotFound, text),
-            types::Rejection::Conflict(text) => (Code::Conflict, text),
-            types::Rejection::TooLarge(text) => (Code::TooLarge, text),
-            types::Rejection::RateLimited(text) => (Code::RateLimited, text),
-            types::Rejection::QuotaExceeded(text) => (Code::QuotaExceeded, text),
-            types::Rejection::Unavailable(text) => (Code::Unavailable, text),
-        };
-        let mut message = message;
-        message.truncate(message.floor_char_boundary(REJECTION_MESSAGE_MAX));
-        Self {
-            code,
-            message,
-            retry_after: None,
-            host_failed: false,
-        }
-    }
-}
-
-/// Most bytes of a rejection's message that reach the client.
-const REJECTION_MESSAGE_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bindings::parlance::chat::types;
 use crate::capability::{Effects, Logs, Packet};
 use parlance_store::ReadSet;
 use parlance_types::error::{Code, EventError};
@@ -57,6 +58,32 @@ impl Rejection {
         Self {
             retry_after: after.filter(|_| makes_sense),
             ..self
+        }
+    }
+}
+
+/// Most bytes of a rejection's message that reach the client.
+const REJECTION_MESSAGE_MAX: usize = 1024;
+
+impl From<types::Rejection> for Rejection {
+    fn from(rejection: types::Rejection) -> Self {
+        let (code, message) = match rejection {
+            types::Rejection::Denied(text) => (Code::Denied, text),
+            types::Rejection::Invalid(text) => (Code::Invalid, text),
+            types::Rejection::NotFound(text) => (Code::NotFound, text),
+            types::Rejection::Conflict(text) => (Code::Conflict, text),
+            types::Rejection::TooLarge(text) => (Code::TooLarge, text),
+            types::Rejection::RateLimited(text) => (Code::RateLimited, text),
+            types::Rejection::QuotaExceeded(text) => (Code::QuotaExceeded, text),
+            types::Rejection::Unavailable(text) => (Code::Unavailable, text),
+        };
+        let mut message = message;
+        message.truncate(message.floor_char_boundary(REJECTION_MESSAGE_MAX));
+        Self {
+            code,
+            message,
+            retry_after: None,
+            host_failed: false,
         }
     }
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
-use parlance_handler::capability::{ClientLimits, EventPattern, Grants, HandlerInfo, Isolation};
+use parlance_handler::capability::{Capability, ClientLimits, EventPattern, Grants, HandlerInfo, Isolation};
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, Sandbox};
 use parlance_types::settings::{GIB, MIB, suggestion};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use super::file::{HandlerSpec, InterfaceName, IsolationSpec};
+use super::file::{CapabilityName, HandlerSpec, InterfaceName, IsolationSpec};
 use crate::handlers::TestHandler;
 
 /// The shipped handlers, by name.
@@ -281,5 +281,20 @@ pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// The capability with this name.
+pub(super) fn capability(name: CapabilityName) -> Capability {
+    match name {
+        CapabilityName::Messages => Capability::Messages,
+        CapabilityName::Kv => Capability::Kv,
+        CapabilityName::Broadcast => Capability::Broadcast,
+        CapabilityName::Rooms => Capability::Rooms,
+        CapabilityName::Presence => Capability::Presence,
+        CapabilityName::Timers => Capability::Timers,
+        CapabilityName::Requests => Capability::Requests,
+        CapabilityName::Revise => Capability::Revise,
+        CapabilityName::Http => Capability::Http,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use parlance_handler::capability::{CallLimits, Capability, Effect, RandomSource as _, Status};
+use parlance_handler::capability::{CallLimits, Effect, RandomSource as _, Status};
 use parlance_handler::sandbox::{GuestLimits, Interface};
 use parlance_store::{Draft, End, KvKey, Range, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::id::{MessageId, RoomId, UserId};
@@ -14,10 +14,8 @@ use parlance_types::settings::suggestion;
 use serde_json::{Map, Value, json};
 
 use super::compare::{Names, interpolate, interpolated};
-use super::environment::{Environment, SHIPPED};
-use super::file::{
-    Before, CapabilityName, Case, Fault, Instant, MessageSpec, PresenceName, ScenarioFile, Step, StoreFault, UserSpec,
-};
+use super::environment::{Environment, SHIPPED, capability};
+use super::file::{Before, Case, Fault, Instant, MessageSpec, PresenceName, ScenarioFile, Step, StoreFault, UserSpec};
 use super::handlers::handlers;
 use super::http::answers;
 use super::limits::Limits;
@@ -465,20 +463,6 @@ fn user(id: &str, spec: &UserSpec) -> User {
         user = user.header(name, value);
     }
     user
-}
-
-fn capability(name: CapabilityName) -> Capability {
-    match name {
-        CapabilityName::Messages => Capability::Messages,
-        CapabilityName::Kv => Capability::Kv,
-        CapabilityName::Broadcast => Capability::Broadcast,
-        CapabilityName::Rooms => Capability::Rooms,
-        CapabilityName::Presence => Capability::Presence,
-        CapabilityName::Timers => Capability::Timers,
-        CapabilityName::Requests => Capability::Requests,
-        CapabilityName::Revise => Capability::Revise,
-        CapabilityName::Http => Capability::Http,
-    }
 }
 
 fn millis(now: &Instant) -> Result<u64> {
