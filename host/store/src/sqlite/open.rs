@@ -381,6 +381,8 @@ fn configure(path: &Path, db: &Connection) -> Result<(), OpenError> {
         // With a write-ahead log, only FULL makes a commit survive the loss of power.
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
+        // What is deleted is overwritten, so that nobody finds the text of a deleted message in the file.
+        db.pragma_update(None, "secure_delete", true)?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         db.pragma_update(None, "journal_size_limit", LOG_BYTES)
     };

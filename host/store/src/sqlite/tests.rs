@@ -22,6 +22,7 @@ use parlance_types::id::UserId;
 mod backup;
 mod merges;
 mod paths;
+mod removed_text;
 
 /// A directory and the path of a database in it.
 fn home() -> (TempDir, PathBuf) {

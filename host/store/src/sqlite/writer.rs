@@ -22,6 +22,14 @@ use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 /// How often a batch also removes expired keys, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How long the log may have text that was removed from messages, while there are commits. Emptying it takes a sync of the
+/// database.
+const LOG_KEEPS_REMOVED: Duration = if cfg!(test) {
+    Duration::ZERO
+} else {
+    Duration::from_secs(30)
+};
+
 /// What the writer thread is told to do.
 pub(super) enum WriterCommand {
     /// Runs a job, which sends its own answer.
@@ -59,6 +67,8 @@ pub(super) struct WriterThread {
     known_ids: Arc<KnownIds>,
     merger: Merger,
     swept: Option<Instant>,
+    /// Since when the log may have text that was removed from messages.
+    removed: Option<Instant>,
     /// Fields are dropped in this order, so the lock is held until the connection is closed.
     _lock: Arc<Lock>,
 }
@@ -73,6 +83,7 @@ impl WriterThread {
             known_ids,
             merger: Merger::default(),
             swept: None,
+            removed: None,
             _lock: lock,
         }
     }
@@ -118,7 +129,26 @@ impl WriterThread {
         self.merger.add(appended);
         self.merger.committed(merged, &mut recent);
         self.merger.begin(&mut recent, false);
+        drop(recent);
+        self.empty_log(write_sets);
         Ok(results)
+    }
+
+    /// Empties the log some time after text was removed from messages, which it still has.
+    fn empty_log(&mut self, write_sets: &[WriteSet]) {
+        if self.removed.is_some_and(|since| since.elapsed() >= LOG_KEEPS_REMOVED) {
+            let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get::<_, bool>(0).map(|busy| !busy)
+            });
+            // A reader may need the log, or the disk may be full: the next commit tries again.
+            if emptied.unwrap_or(false) {
+                self.removed = None;
+            }
+        }
+        let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);
+        if writes.any(|write| write.removes_text()) {
+            self.removed.get_or_insert_with(Instant::now);
+        }
     }
 
     fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Applied> {
