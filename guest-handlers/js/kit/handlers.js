@@ -6,6 +6,7 @@ import { fromWire, json, parseJson, toWire } from 'parlance-handlers/json.js';
 import { describeError, frames, inspect, log } from 'parlance-handlers/log.js';
 import { drain, firstUnhandled, KitPromise, reset } from 'parlance-handlers/promise.js';
 import { readPart } from 'parlance-handlers/requests.js';
+import { readChange } from 'parlance-handlers/revise.js';
 
 const CODES = ['denied', 'invalid', 'not-found', 'conflict', 'too-large', 'rate-limited', 'quota-exceeded', 'unavailable'];
 const MAX_RETRY_MS = 86_400_000;
@@ -97,6 +98,7 @@ export const wrap = {
   onMessage: exported(([context, message]) => [context, { ...message, metadata: parseJson(message.metadata) }], data),
   onTyping: exported((args) => args, nothing),
   onReceipt: exported((args) => args, nothing),
+  onRevise: exported(([context, message, asked]) => [context, message, readChange(asked)], data),
   onPresence: exported(([context, event]) => [context, change(event)], nothing),
   onRoom: exported(([context, request]) => [context, { type: request.tag, room: request.val }], data),
   onEvent: exported(([context, name, args, attachments]) => [context, name, fromWire(args, attachments)], data),

@@ -429,3 +429,4 @@ export const timers: {
 };
 
 export * from './requests.js';
+export * from './revise.js';

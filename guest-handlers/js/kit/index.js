@@ -23,6 +23,7 @@ export {
 } from 'parlance-handlers/errors.js';
 export { kv, KvKey, KvMap, KvSet } from 'parlance-handlers/kv.js';
 export { requests } from 'parlance-handlers/requests.js';
+export { revise } from 'parlance-handlers/revise.js';
 
 const message = (stored) => ({ ...stored, metadata: parseJson(stored.metadata) });
 

@@ -16,6 +16,7 @@ pub(crate) const HANDLERS: &[(&str, &str)] = &[
     ("onServerEvent", "on-server-event"),
     ("onTimer", "on-timer"),
     ("onResponse", "on-response"),
+    ("onRevise", "on-revise"),
 ];
 
 /// Names that are less alike than this are not taken for misspellings.

@@ -11,6 +11,7 @@ const PACKAGE: &[(&str, &str)] = &[
     ("index.d.ts", include_str!("../kit/index.d.ts")),
     ("globals.d.ts", include_str!("../kit/globals.d.ts")),
     ("requests.d.ts", include_str!("../kit/requests.d.ts")),
+    ("revise.d.ts", include_str!("../kit/revise.d.ts")),
 ];
 
 /// The name that handlers import.
@@ -31,6 +32,7 @@ const MODULES: &[(&str, &str)] = &[
     ("phase.js", include_str!("../kit/phase.js")),
     ("promise.js", include_str!("../kit/promise.js")),
     ("requests.js", include_str!("../kit/requests.js")),
+    ("revise.js", include_str!("../kit/revise.js")),
     ("structured-clone.js", include_str!("../kit/structured-clone.js")),
     ("url.js", include_str!("../kit/url.js")),
 ];

@@ -22,6 +22,7 @@ const CAPABILITIES: &[&str] = &[
     "presence",
     "refusal",
     "requests",
+    "revise",
     "rooms",
     "settings",
     "timers",

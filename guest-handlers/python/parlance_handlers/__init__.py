@@ -12,7 +12,7 @@ The standard library has the event's time, which stands still during the event, 
 `print` and `logging` write is in the server's log.
 """
 
-from . import identity, kv, messages, presence, requests, rooms, settings, timers
+from . import identity, kv, messages, presence, requests, revise, rooms, settings, timers
 from .emit import Audience, ask, emit
 from .errors import (
     Conflict,
@@ -34,6 +34,7 @@ from .handlers import (
     on_presence,
     on_receipt,
     on_response,
+    on_revise,
     on_room,
     on_server_event,
     on_timer,
@@ -74,12 +75,14 @@ __all__ = [
     "on_presence",
     "on_receipt",
     "on_response",
+    "on_revise",
     "on_room",
     "on_server_event",
     "on_timer",
     "on_typing",
     "presence",
     "requests",
+    "revise",
     "rooms",
     "settings",
     "timers",

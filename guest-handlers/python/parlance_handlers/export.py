@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from componentize_py_types import Err
 from wit_world.imports import refusal, types
 
-from . import handlers, phase, presence, requests, system
+from . import handlers, phase, presence, requests, revise, system
 from .errors import Rejection
 from .values import Argument, Context, Draft, PresenceChange, RoomRequest
 from .wire import dump_optional, from_wire, load_optional, to_wire
@@ -73,6 +73,11 @@ class OnTyping:
 class OnReceipt:
     def handle(self, ctx: Any, message: str) -> None:
         _run("on_receipt", (_context(ctx), message), _nothing)
+
+
+class OnRevise:
+    def handle(self, ctx: Any, message: str, change: Any) -> str | None:
+        return _run("on_revise", (_context(ctx), message, revise.read_change(change)), dump_optional)
 
 
 class OnPresence:
@@ -149,6 +154,7 @@ __all__ = [
     "OnPresence",
     "OnReceipt",
     "OnResponse",
+    "OnRevise",
     "OnRoom",
     "OnServerEvent",
     "OnTimer",

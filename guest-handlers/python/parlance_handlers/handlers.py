@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .requests import ResponseEvent
+from .revise import Change
 from .values import Argument, Context, Draft, Json, PresenceChange, RoomRequest
 
 registered: dict[str, Callable[..., Any]] = {}
@@ -14,6 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _Message = TypeVar("_Message", bound=Callable[[Context, Draft], Json])
 _Typing = TypeVar("_Typing", bound=Callable[[Context, str, bool], None])
 _Receipt = TypeVar("_Receipt", bound=Callable[[Context, str], None])
+_Revise = TypeVar("_Revise", bound=Callable[[Context, str, Change], Json])
 _Presence = TypeVar("_Presence", bound=Callable[[Context, PresenceChange], None])
 _Room = TypeVar("_Room", bound=Callable[[Context, RoomRequest], Json])
 _Event = TypeVar("_Event", bound=Callable[[Context, str, list[Argument]], Json])
@@ -52,6 +54,15 @@ def on_typing(function: _Typing) -> _Typing:
 def on_receipt(function: _Receipt) -> _Receipt:
     """Handles `read-message`: `(context, message_id)`. To accept it, call `messages.mark_read`."""
     return _register("on_receipt", function)
+
+
+def on_revise(function: _Revise) -> _Revise:
+    """Handles `edit-message`, `delete-message` and `mark-message`: `(context, message_id, change)`.
+
+    To accept the change, make it with `revise`. Whether the message exists has not been checked yet. The acknowledgement is
+    `{ok: true}`, and `data` with the result.
+    """
+    return _register("on_revise", function)
 
 
 def on_presence(function: _Presence) -> _Presence:

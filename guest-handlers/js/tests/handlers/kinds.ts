@@ -11,6 +11,7 @@ import {
   NotFound,
   presence,
   RateLimited,
+  revise,
   rooms,
   settings,
   timers,
@@ -22,6 +23,7 @@ import {
   type OnPresence,
   type OnReceipt,
   type OnResponse,
+  type OnRevise,
   type OnRoom,
   type OnServerEvent,
   type OnTimer,
@@ -42,6 +44,13 @@ export const onTyping: OnTyping = (context, room, typing) => {
 };
 
 export const onReceipt: OnReceipt = (_, message) => messages.markRead(message);
+
+export const onRevise: OnRevise = (_, message, change) => {
+  if (change.type === 'edit') revise.edit(message, change.content, change.metadata);
+  else if (change.type === 'delete') revise.delete(message);
+  else revise.mark(message, change.kind, change.value, change.on);
+  return { type: change.type };
+};
 
 export const onPresence: OnPresence = (_, change) => {
   presence.set(change.type === 'set' ? change.status : change.type === 'connected' ? 'online' : 'offline');
@@ -85,6 +94,9 @@ const events: Record<string, (args: Argument[]) => Argument | void> = {
   },
   denied() {
     messages.post({ room: 'elsewhere', content: 'x' });
+  },
+  revision([id]) {
+    return revise.get(String(id)) as never;
   },
   binary([picture]) {
     emit(Audience.sender, 'picture', { picture: picture!, again: [new Uint8Array([7])] });
