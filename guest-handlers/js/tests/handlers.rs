@@ -6,6 +6,7 @@
 )]
 
 mod built;
+mod changes;
 mod requests;
 
 use std::fs;
@@ -116,7 +117,7 @@ fn others(host: &mut TestHost) {
     assert_eq!(host.value("answer:alice").unwrap(), br#"{"tag":"poll","answer":null}"#);
 
     timers(host);
-    changes(host);
+    changes::changes(host);
 
     let answer = host.dispatch(Event::server("sync", &json!([1, {"a": 2}])));
     let expected = json!({"receivedAt": START_MS + 2000, "name": "sync", "args": [1, {"a": 2}]});
@@ -152,34 +153,6 @@ fn timers(host: &mut TestHost) {
         json!({"payload": null, "dueMs": often, "now": often})
     );
     assert_eq!(host.value("timer:gone"), None);
-}
-
-fn changes(host: &mut TestHost) {
-    for user in ["alice", "bob"] {
-        host.dispatch(Event::join("changes").by(user)).assert_ok();
-    }
-    let id = host.post("alice", "changes", "first");
-    let edit = Event::edit(&id, "grüße").metadata(&json!({"a": [1]})).by("alice");
-    assert_eq!(
-        host.dispatch(edit).assert_ok().reply,
-        json!({"ok": true, "data": {"type": "edit"}})
-    );
-    host.dispatch(Event::mark(&id, "reaction", "👍", true).by("bob"))
-        .assert_ok();
-    let revision = host.dispatch(Event::custom("revision", &json!([id])).by("alice"));
-    let revision = &revision.assert_ok().reply;
-    assert_eq!(revision["rev"], 2);
-    assert_eq!(
-        revision["marks"],
-        json!([{"kind": "reaction", "value": "👍", "count": 1, "users": ["bob"]}])
-    );
-    let message = host.history("changes").pop().unwrap();
-    assert_eq!(
-        (message.content.as_str(), message.metadata.as_deref()),
-        ("grüße", Some(r#"{"a":[1]}"#))
-    );
-    host.dispatch(Event::delete(&id).by("alice")).assert_ok();
-    assert!(host.history("changes").pop().unwrap().is_deleted());
 }
 
 fn capabilities(host: &mut TestHost) {

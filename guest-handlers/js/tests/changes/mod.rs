@@ -1,0 +1,32 @@
+//! Changes of messages.
+
+use parlance_testing::{Event, TestHost};
+use serde_json::json;
+
+pub(crate) fn changes(host: &mut TestHost) {
+    for user in ["alice", "bob"] {
+        host.dispatch(Event::join("changes").by(user)).assert_ok();
+    }
+    let id = host.post("alice", "changes", "first");
+    let edit = Event::edit(&id, "grüße").metadata(&json!({"a": [1]})).by("alice");
+    assert_eq!(
+        host.dispatch(edit).assert_ok().reply,
+        json!({"ok": true, "data": {"type": "edit"}})
+    );
+    host.dispatch(Event::mark(&id, "reaction", "👍", true).by("bob"))
+        .assert_ok();
+    let revision = host.dispatch(Event::custom("revision", &json!([id])).by("alice"));
+    let revision = &revision.assert_ok().reply;
+    assert_eq!(revision["rev"], 2);
+    assert_eq!(
+        revision["marks"],
+        json!([{"kind": "reaction", "value": "👍", "count": 1, "users": ["bob"]}])
+    );
+    let message = host.history("changes").pop().unwrap();
+    assert_eq!(
+        (message.content.as_str(), message.metadata.as_deref()),
+        ("grüße", Some(r#"{"a":[1]}"#))
+    );
+    host.dispatch(Event::delete(&id).by("alice")).assert_ok();
+    assert!(host.history("changes").pop().unwrap().is_deleted());
+}
