@@ -72,6 +72,9 @@ const messages = new MessagesView({
     const room = active;
     messages.reporting = setTimeout(() => session.markRead(room, seq), REPORT_SEEN_AFTER);
   },
+  react: (messageId, value, on) => session.change('mark-message', { messageId, kind: 'reaction', value, on }),
+  change: editMessage,
+  remove: (messageId) => session.change('delete-message', { messageId }),
   retry: (clientId) => session.retry(clientId),
   edit: (clientId) => {
     const entry = outbox.remove(clientId);
@@ -207,6 +210,20 @@ function refreshBefore(expiresAt) {
   }, wait);
 }
 
+// Editing
+
+function editMessage(messageId, text) {
+  byId('edited').value = text;
+  byId('editing').dataset.message = messageId;
+  byId('editing').showModal();
+}
+
+byId('editing-cancel').addEventListener('click', () => byId('editing').close());
+byId('editing-form').addEventListener('submit', () => {
+  const content = byId('edited').value;
+  if (content.trim() !== '') session.change('edit-message', { messageId: byId('editing').dataset.message, content });
+});
+
 // Name, keys, tab
 
 byId('leave').addEventListener('click', leave);
@@ -227,7 +244,7 @@ byId('naming-form').addEventListener('submit', () => {
   draw();
 });
 document.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || byId('naming').open) return;
+  if (event.key !== 'Escape' || byId('naming').open || byId('editing').open) return;
   if (side.isOpen) side.toggle(false);
   else if (!dropNewestToast()) byId('message').focus();
 });

@@ -11,6 +11,9 @@ export class MessagesView {
    * @param {object} acts
    * @param {() => void} acts.older the reader comes near to the oldest message shown
    * @param {(seq: number) => void} acts.seen a message of another user is on the screen
+   * @param {(id: string, value: string, on: boolean) => void} acts.react
+   * @param {(id: string, text: string) => void} acts.change the author wants another text
+   * @param {(id: string) => void} acts.remove
    */
   constructor(acts) {
     this.acts = acts;
@@ -132,7 +135,7 @@ export class MessagesView {
     if (row.kind === 'gap') {
       return el('li', { class: 'gap' }, row.lost ? 'Some messages were deleted.' : 'Loading missed messages…');
     }
-    return row.kind === 'outgoing' ? this.#outgoing(row) : message(row);
+    return row.kind === 'outgoing' ? this.#outgoing(row) : message(row, this.acts);
   }
 
   #outgoing({ clientId, text, state, error }) {
@@ -159,14 +162,59 @@ function topOf(seq) {
   return byId('messages').querySelector(`[data-seq="${seq}"]`)?.getBoundingClientRect().top;
 }
 
-function message({ seq, userId, name, text, at, own, heads, readers, lastOwn }) {
+/** What a click reacts with. */
+const REACTIONS = ['👍', '❤️', '😂', '🎉'];
+
+function message(row, acts) {
+  const { seq, userId, name, text, at, own, heads, readers, lastOwn, edited, deleted, marks } = row;
   return el(
     'li',
     { class: `message ${own ? 'own' : 'other'}${heads ? ' heads' : ''}`, 'data-seq': String(seq), 'data-user': userId },
     heads && !own ? el('p', { class: `name ${hue(userId)}`, title: userId }, name) : undefined,
     own || heads ? undefined : el('span', { class: 'hidden' }, `${name}: `),
-    el('p', { class: 'text', dir: 'auto' }, text),
-    el('p', { class: 'meta' }, time(at), own ? ticks(readers, lastOwn) : undefined),
+    el('p', { class: `text${deleted ? ' deleted' : ''}`, dir: 'auto' }, deleted ? 'This message was deleted.' : text),
+    marks.length > 0 ? el('p', { class: 'marks' }, ...marks.map((mark) => reaction(row, mark, acts))) : undefined,
+    el(
+      'div',
+      { class: 'meta' },
+      deleted ? undefined : more(row, acts),
+      edited && !deleted ? el('span', {}, 'edited') : undefined,
+      time(at),
+      own ? ticks(readers, lastOwn) : undefined,
+    ),
+  );
+}
+
+/** A reaction with its count; a click sets the user's own, or takes it back. */
+function reaction({ id }, { value, count, mine, names }, acts) {
+  const label = `${value} ${count}`;
+  return el(
+    'button',
+    {
+      type: 'button',
+      class: 'small mark',
+      title: names.join(', '),
+      'aria-pressed': String(mine),
+      onclick: () => acts.react(id, value, !mine),
+    },
+    label,
+  );
+}
+
+/** What can be done with a message, behind one button. */
+function more({ id, own, text }, acts) {
+  const act = (label, run) => el('button', { type: 'button', class: 'small', onclick: run }, label);
+  return el(
+    'details',
+    { class: 'more' },
+    el('summary', {}, el('span', { 'aria-hidden': 'true' }, '⋯'), el('span', { class: 'hidden' }, 'More')),
+    el(
+      'p',
+      { class: 'acts' },
+      ...REACTIONS.map((value) => act(value, () => acts.react(id, value, true))),
+      own && act('Edit', () => acts.change(id, text)),
+      own && act('Delete', () => acts.remove(id)),
+    ),
   );
 }
 

@@ -19,6 +19,8 @@ export class Room {
     this.messages = [];
     /** The newest `seq` that the server has reported; undefined until the first join. */
     this.lastSeq = undefined;
+    /** The number of the last change of a message that is here (`rev`). */
+    this.rev = 0;
     /** Whether there is no message before `messages[0]`. */
     this.atStart = false;
     this.bySeq = new Map();
@@ -55,7 +57,7 @@ export class Room {
     let replaced = false;
     for (const message of wellFormed) {
       const known = this.bySeq.get(message.seq);
-      if (known && !known.provisional) continue;
+      if (known && !known.provisional && (message.rev ?? 0) <= (known.rev ?? 0)) continue;
       this.bySeq.set(message.seq, message);
       this.byId.set(message.id, message);
       if (known) replaced = true;
@@ -76,14 +78,51 @@ export class Room {
    * @param {number | undefined} after what was asked for
    * @returns {{added: object[], reset: boolean}}
    */
-  joined(after, { lastSeq, messages = [] }) {
+  joined(after, { lastSeq, messages = [], rev = 0, changes = [], complete = true }) {
     // The server knows fewer messages than we have seen: its data was reset.
     const reset = after !== undefined && lastSeq < after;
     if (reset) this.clear();
     const merged = this.merge(messages);
+    this.merge(changes.filter((message) => this.bySeq.has(message.seq)));
+    // Where there are more changes than one answer holds, the next join asks for those after the last one.
+    this.rev = complete || changes.length === 0 ? rev : changes.at(-1).rev;
     this.lastSeq = Math.max(this.lastSeq ?? 0, lastSeq);
     if (this.lastSeq === 0) this.atStart = true;
     return { added: merged.added, reset: reset || merged.reset };
+  }
+
+  /**
+   * Takes one change of a message: `message-edited`, `message-deleted` or `message-marked`. One that is older than what is
+   * shown of the message changes nothing.
+   */
+  change(event, { seq, rev, userId, content, metadata, editedAt, deletedAt, kind, value, on, count }) {
+    this.rev = Math.max(this.rev, rev);
+    const known = this.bySeq.get(seq);
+    if (!known || (known.rev ?? 0) >= rev) return;
+    const next = { ...known, rev };
+    if (event === 'message-edited') Object.assign(next, { content, metadata, editedAt });
+    if (event === 'message-deleted') Object.assign(next, { content: '', metadata: undefined, marks: [], deletedAt });
+    if (event === 'message-marked') {
+      const marks = known.marks ?? [];
+      const before = marks.find((mark) => mark.kind === kind && mark.value === value) ?? { kind, value, userIds: [] };
+      const others = before.userIds.filter((id) => id !== userId);
+      const after = { ...before, count, userIds: on ? [...others, userId] : others };
+      next.marks = marks.includes(before) ? marks.map((mark) => (mark === before ? after : mark)) : [...marks, after];
+      next.marks = next.marks.filter((mark) => mark.count > 0);
+    }
+    this.#replace(next);
+  }
+
+  /** Takes a message as it is now (`message-changed`), if it is here. */
+  changed(message) {
+    this.rev = Math.max(this.rev, message.rev);
+    if (this.bySeq.has(message.seq)) this.merge([message]);
+  }
+
+  #replace(message) {
+    this.bySeq.set(message.seq, message);
+    this.byId.set(message.id, message);
+    this.messages = this.messages.map((each) => (each.seq === message.seq ? message : each));
   }
 
   /**

@@ -111,6 +111,13 @@ export class Session {
     this.changed({});
   }
 
+  /** Changes a message. @returns {Promise<boolean>} whether the server has done so */
+  async change(event, body) {
+    const answer = await this.#ask(event, body);
+    if (!answer.ok) this.#report(event, answer.error ?? { code: 'unavailable', message: 'There is no connection.' });
+    return answer.ok;
+  }
+
   /** The user has seen this room up to `seq`. */
   markRead(roomId, seq) {
     const room = this.rooms.get(roomId);
@@ -156,6 +163,16 @@ export class Session {
       this.#connectLater();
     });
     socket.on('new-message', (message) => this.#arrived(message));
+    for (const event of ['message-edited', 'message-deleted', 'message-marked']) {
+      socket.on(event, (change) => {
+        this.rooms.get(change?.roomId)?.change(event, change);
+        this.changed({});
+      });
+    }
+    socket.on('message-changed', (message) => {
+      this.rooms.get(message?.roomId)?.changed(message);
+      this.changed({});
+    });
     socket.on('user-typing', ({ roomId, userId, username, typing }) => {
       this.people.saw({ userId, username });
       this.people.setTyping(roomId, userId, typing, Date.now());
@@ -209,7 +226,7 @@ export class Session {
   async #join(room) {
     const { connection } = this;
     const after = room.after;
-    const answer = await this.#ask('join-room', room.id, after === undefined ? { last: PAGE } : { after });
+    const answer = await this.#ask('join-room', room.id, after === undefined ? { last: PAGE } : { after, rev: room.rev });
     if (connection !== this.connection || this.rooms.get(room.id) !== room) return [];
     if (!answer.ok) {
       if (!answer.lost) this.#report('join-room', answer.error);
@@ -225,6 +242,7 @@ export class Session {
     this.refusals.delete(room.id);
     this.joined.add(room.id);
     this.#took(room, room.joined(after, answer));
+    if (answer.changes?.length > 0 && !answer.complete) return this.#join(room);
     if (!this.lastRead.has(room.id)) this.lastRead.set(room.id, room.lastSeq);
     this.#fillGaps(room);
     this.#flush(room.id);

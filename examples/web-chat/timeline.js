@@ -23,6 +23,14 @@ export function timeline({ room, outgoing, people, me }) {
       // Messages from before the server stored names have the user id there.
       name: message.username === message.userId ? people.name(message.userId) : message.username,
       text: asText(message.content),
+      edited: message.editedAt !== undefined,
+      deleted: message.deletedAt !== undefined,
+      marks: (message.marks ?? []).filter(({ kind }) => kind === 'reaction').map(({ value, count, userIds }) => ({
+        value,
+        count,
+        mine: userIds.includes(me),
+        names: userIds.map((id) => people.name(id)),
+      })),
       at: message.sentAt,
       own,
       heads: gap || newDay || !continues(previous, message),

@@ -119,6 +119,42 @@ test('a message is ticked as posted, then with its readers', async () => {
   await unread.waitFor({ state: 'detached' });
 });
 
+test('a message is edited, reacted to and deleted, and every tab shows it, one that was away too', async () => {
+  const { room, tabs: [ann, bob] } = await tabs(2, { apart: true });
+  await ann.write('helo');
+  await ann.write('second');
+  await bob.shows(['helo', 'second']);
+  const first = (tab) => tab.page.locator('#messages [data-seq="1"]');
+  const act = async (tab, name) => {
+    await first(tab).locator('summary').click();
+    await first(tab).getByRole('button', { name, exact: true }).click();
+  };
+  await act(ann, 'Edit');
+  await ann.page.locator('#edited').fill('hello');
+  await ann.page.locator('#editing').getByRole('button', { name: 'Save' }).click();
+  await bob.shows(['hello', 'second']);
+  assert.match(await first(bob).locator('.meta').innerText(), /edited/);
+  assert.equal(await first(bob).getByRole('button', { name: 'Edit', exact: true }).count(), 0, 'it is not his');
+  await act(bob, '🎉');
+  const mark = (tab, pressed) => first(tab).locator(`.mark[aria-pressed="${pressed}"]`, { hasText: '🎉 1' });
+  await mark(ann, false).waitFor();
+  await mark(bob, true).waitFor();
+  await mark(ann, false).click();
+  await first(bob).locator('.mark', { hasText: '🎉 2' }).waitFor();
+
+  await bob.page.context().setOffline(true);
+  await bob.down();
+  await act(ann, 'Delete');
+  await ann.shows(['This message was deleted.', 'second']);
+  await ann.write('third');
+  await bob.page.context().setOffline(false);
+  await bob.live();
+  await bob.shows(['This message was deleted.', 'second', 'third']);
+  assert.equal(await first(bob).locator('.mark, summary').count(), 0);
+  assert.ok(room);
+  assertUnharmed(ann, bob);
+});
+
 test('offline and back: nothing is lost, doubled or out of order', async () => {
   const { tabs: [ann, bob] } = await tabs(2, { apart: true });
   await ann.write('before');

@@ -320,3 +320,30 @@ test('typing ends on request, or by itself', () => {
   assert.deepEqual(people.typingIn('general', NOON + TYPING_LASTS), []);
   assert.deepEqual(people.typingIn('random', NOON), []);
 });
+
+test('a change of a message that is here is shown, an older one is not', () => {
+  const room = joinedRoom(2, messages(1, 2));
+  room.change('message-edited', { seq: 1, rev: 1, content: 'new', editedAt: NOON });
+  room.change('message-marked', { seq: 1, rev: 2, kind: 'reaction', value: '+1', on: true, count: 1, userId: 'bob' });
+  room.change('message-marked', { seq: 1, rev: 3, kind: 'reaction', value: '+1', on: true, count: 2, userId: 'cid' });
+  room.change('message-edited', { seq: 1, rev: 1, content: 'old', editedAt: NOON });
+  room.change('message-edited', { seq: 9, rev: 4, content: 'unknown', editedAt: NOON });
+  assert.deepEqual([room.messages[0].content, room.messages[0].marks, room.rev], [
+    'new', [{ kind: 'reaction', value: '+1', count: 2, userIds: ['bob', 'cid'] }], 4,
+  ]);
+  room.change('message-marked', { seq: 1, rev: 5, kind: 'reaction', value: '+1', on: false, count: 1, userId: 'bob' });
+  room.change('message-marked', { seq: 1, rev: 6, kind: 'reaction', value: '+1', on: false, count: 0, userId: 'cid' });
+  assert.deepEqual(room.messages[0].marks, []);
+  room.change('message-deleted', { seq: 1, rev: 7, deletedAt: NOON });
+  const [row] = timeline({ room, outgoing: [], people: new People(), me: 'ann' }).filter(({ kind }) => kind === 'message');
+  assert.deepEqual([row.deleted, row.text, seqs(room)], [true, '', [1, 2]]);
+});
+
+test('a rejoin brings what has changed, and asks for the rest from there', () => {
+  const room = joinedRoom(3, messages(1, 3));
+  const changed = (seq, rev) => message(seq, { content: `changed ${seq}`, rev, editedAt: NOON });
+  room.joined(3, { lastSeq: 3, rev: 9, messages: [], changes: [changed(2, 4), changed(1, 6)], complete: false });
+  assert.deepEqual([room.rev, room.messages.map(({ content }) => content)], [6, ['changed 1', 'changed 2', 'text 3']]);
+  room.joined(3, { lastSeq: 3, rev: 9, messages: [], changes: [changed(3, 9), changed(8, 8)], complete: true });
+  assert.deepEqual([room.rev, room.messages.map(({ content }) => content)], [9, ['changed 1', 'changed 2', 'changed 3']]);
+});
