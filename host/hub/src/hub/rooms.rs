@@ -452,7 +452,8 @@ impl Rooms {
     }
 }
 
-/// Delivers the changes of a room whose turn has come: each follows the messages that are known.
+/// Delivers the changes of a room whose turn has come: each follows the messages that are known. An order names its numbers
+/// as those of messages; here they are those of changes.
 fn follows<'f>(
     id: &'f RoomId,
     order: &'f mut RoomOrder,

@@ -1,5 +1,6 @@
 //! Scenario files, with real components.
 
+mod changes;
 mod compared;
 mod faults;
 mod fuzzed;
