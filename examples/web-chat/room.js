@@ -21,6 +21,8 @@ export class Room {
     this.lastSeq = undefined;
     /** The number of the last change of a message that is here (`rev`). */
     this.rev = 0;
+    /** Which data of the server's the messages are of. */
+    this.epoch = undefined;
     /** Whether there is no message before `messages[0]`. */
     this.atStart = false;
     this.bySeq = new Map();
@@ -78,15 +80,17 @@ export class Room {
    * @param {number | undefined} after what was asked for
    * @returns {{added: object[], reset: boolean}}
    */
-  joined(after, { lastSeq, messages = [], rev = 0, changes = [], complete = true }) {
-    // The server knows fewer messages than we have seen: its data was reset.
-    const reset = after !== undefined && lastSeq < after;
+  joined(after, { lastSeq, messages = [], rev = 0, changes = [], complete = true, epoch }) {
+    // The server has other data, or knows fewer messages than we have seen: its data was reset.
+    const isOther = this.epoch !== undefined && this.epoch !== epoch;
+    const reset = after !== undefined && (isOther || lastSeq < after);
     if (reset) this.clear();
     const merged = this.merge(messages);
     this.merge(changes.filter((message) => this.bySeq.has(message.seq)));
     // Where there are more changes than one answer holds, the next join asks for those after the last one.
     this.rev = complete || changes.length === 0 ? rev : changes.at(-1).rev;
     this.lastSeq = Math.max(this.lastSeq ?? 0, lastSeq);
+    this.epoch = epoch;
     if (this.lastSeq === 0) this.atStart = true;
     return { added: merged.added, reset: reset || merged.reset };
   }

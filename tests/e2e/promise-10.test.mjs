@@ -2,11 +2,12 @@
 // of clients that come and go, and of faults; in the end all clients show the same, which is what the store has.
 // ARCHITECTURE.md#10-converges says what makes it true.
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { connect, freshRoom } from './lib/client.mjs';
 import { startFleet, UNLIMITED } from './lib/fleet.mjs';
 import { seededRandom } from './lib/random.mjs';
 import { test } from './lib/scope.mjs';
-import { startServer } from './lib/server.mjs';
+import { run, startServer } from './lib/server.mjs';
 import { View } from './lib/view.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -14,6 +15,8 @@ import { eventually } from './lib/wait.mjs';
 const STEPS = Number(process.env.PARLANCE_STEPS ?? 60);
 /** After how long an event counts as unanswered. Its client goes on. */
 const PATIENCE_MS = 3000;
+
+const SHIPPED = { limits: { ...UNLIMITED.limits, history_page_max: 1000 }, quota: UNLIMITED.quota };
 
 /** Emits an event, and waits for its answer for a while. */
 const attempt = (client, event, ...args) =>
@@ -34,10 +37,7 @@ class Viewer {
       await new Promise((resolve) => {
         // At once when the answer comes: what follows it is about the room as it is then.
         this.client.socket.timeout(PATIENCE_MS).emit('join-room', this.view.roomId, this.view.place, (error, answer) => {
-          if (!error && answer.ok && answer.complete) {
-            this.view.joined(answer);
-            this.isIn = true;
-          }
+          if (!error && answer.ok && answer.complete) this.isIn = this.view.joined(answer);
           resolve();
         });
       });
@@ -94,7 +94,29 @@ async function history(nodes, seed, faults = async () => {}) {
   assert.ok(last.after > STEPS / 4 && last.rev > STEPS, JSON.stringify(last));
 }
 
-const SHIPPED = { limits: { ...UNLIMITED.limits, history_page_max: 1000 }, quota: UNLIMITED.quota };
+test('promise 10: converges: over a restored backup, after which numbers are given a second time', async () => {
+  const server = await startServer({ config: SHIPPED });
+  const database = join(server.dir, 'chat.db');
+  const command = (...args) => run(args, { cwd: server.dir, env: { DATABASE_URL: `sqlite:${database}` } });
+  const room = freshRoom();
+  const [ann, bob] = [new Viewer(await connect(server, 'ann'), room), new Viewer(await connect(server, 'bob'), room)];
+  await ann.join();
+  await bob.join();
+  const { id } = await ann.client.post(room, 'before the backup');
+  assert.equal((await command('backup', join(server.dir, 'copy.db'))).code, 0);
+  await ann.client.post(room, 'lost');
+  await ann.client.askOk('edit-message', { messageId: id, content: 'lost too' });
+  await bob.client.until(() => bob.view.rev === 1, 'the change');
+  await server.stop();
+  assert.equal((await command('restore', join(server.dir, 'copy.db'))).code, 0);
+  await server.start();
+  await ann.join();
+  await ann.client.post(room, 'another second one');
+  await ann.client.askOk('mark-message', { messageId: id, kind: 'reaction', value: '+1' });
+  await bob.join();
+  assert.deepEqual(bob.view.shown(), ann.view.shown());
+  assert.deepEqual(bob.view.shown().messages.map(({ text }) => text.content), ['before the backup', 'another second one']);
+});
 
 test('promise 10: converges: on one node, over a restart', async () => {
   const server = await startServer({ config: SHIPPED });

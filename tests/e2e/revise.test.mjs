@@ -96,8 +96,9 @@ test('a client that was away is told what has changed of the messages that it ha
   const fourth = await ann.post(room, 'fourth');
   await ann.askOk('edit-message', { messageId: fourth.id, content: 'fourth!' });
   await bob.back();
-  const { messages, changes, data, ...place } = await bob.join(room, { after: 3, rev: 0 });
+  const { messages, changes, data, epoch, ...place } = await bob.join(room, { after: 3, rev: 0 });
   assert.equal(data.memberCount, 2);
+  assert.match(epoch, /^[0-9a-f]{16}$/);
   assert.deepEqual(place, { ok: true, lastSeq: 4, rev: 5, complete: true });
   assert.deepEqual(messages.map(({ seq, content, rev }) => [seq, content, rev]), [[4, 'fourth!', 5]]);
   assert.deepEqual(changes.map(({ seq, content, rev }) => [seq, content, rev]), [[2, '', 2], [3, 'third', 3], [1, 'hello!', 4]]);

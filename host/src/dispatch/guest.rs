@@ -198,7 +198,8 @@ async fn release_join(
             },
             ..Past::default()
         });
-        let text = join_reply(&told, asked.rev.is_some(), data.as_deref(), &responder.unknown);
+        let epoch = session.tenant.store.epoch();
+        let text = join_reply(&told, epoch, asked.rev.is_some(), data.as_deref(), &responder.unknown);
         let first = responder.ack.map(|id| Outgoing::acknowledgement(id, text));
         // What the acknowledgement covers is dropped of what was held. It covers nothing if the past cannot be read, and
         // no messages or changes that a connection which was in the room already did not ask for.

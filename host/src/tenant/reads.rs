@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use parlance_store::{
-    ChangeRange, Changes, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
+    ChangeRange, Changes, Epoch, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
@@ -35,6 +35,10 @@ impl ReadLimitedStore {
 
 #[async_trait::async_trait]
 impl Reader for ReadLimitedStore {
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         let _slot = self.slot().await;
         self.store.message(tenant, id).await

@@ -27,6 +27,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod conformance;
 mod counter;
+mod epoch;
 mod error;
 mod message;
 mod outage_log;
@@ -37,6 +38,7 @@ mod revision;
 mod schedule;
 mod write_set;
 
+pub use epoch::Epoch;
 pub use error::StoreError;
 pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
 pub use outage_log::OutageLog;
@@ -50,6 +52,9 @@ pub use write_set::{DueKind, KvKey, Rejected, Write, WriteSet, WriteSetResult, W
 /// Reads messages and keys. A read sees every commit that has returned before it began.
 #[async_trait::async_trait]
 pub trait Reader: Send + Sync + 'static {
+    /// Which data this is. It is the same on all nodes.
+    fn epoch(&self) -> Epoch;
+
     /// One message of the tenant.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::quota::{exceeded, message_bytes};
 use super::read_set::PageBuilder;
 use super::{
-    ChangeRange, Changes, Draft, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
-    QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
+    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page,
+    Place, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
     ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
@@ -74,6 +74,11 @@ impl MemoryStore {
 
 #[async_trait::async_trait]
 impl Reader for MemoryStore {
+    fn epoch(&self) -> Epoch {
+        // The data ends with the process, and no client of a test outlives it.
+        Epoch::default()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         Ok(self.with(tenant, |tenant| tenant.message(id).cloned()))
     }

@@ -31,8 +31,8 @@ use parking_lot::Mutex;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    ChangeRange, Changes, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range,
-    ReadSet, Reader, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
+    Range, ReadSet, Reader, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -94,6 +94,7 @@ pub struct PostgresStore {
     /// Tasks that run transactions to their end.
     transactions: TaskTracker,
     address: String,
+    epoch: Epoch,
 }
 
 impl PostgresStore {
@@ -107,7 +108,7 @@ impl PostgresStore {
         let tls = tls::connector(target.check, target.roots.as_deref()).map_err(|error| OpenError::Url {
             problem: format!("{error:#}"),
         })?;
-        let warnings = open::open(&target.config, tls.clone(), &address, settings.connect_time).await?;
+        let (warnings, epoch) = open::open(&target.config, tls.clone(), &address, settings.connect_time).await?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
@@ -127,6 +128,7 @@ impl PostgresStore {
             sweeper,
             transactions: TaskTracker::new(),
             address,
+            epoch,
         })
     }
 
@@ -206,6 +208,10 @@ impl PostgresStore {
 
 #[async_trait::async_trait]
 impl Reader for PostgresStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         Ok(reader::message(&self.pool, tenant, id).await?)
     }

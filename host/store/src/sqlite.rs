@@ -30,8 +30,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ChangeRange, Changes, DueKey, DueSpace, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range,
-    ReadSet, Reader, SLOTS, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
+    Range, ReadSet, Reader, SLOTS, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -73,6 +73,7 @@ pub struct SqliteStore {
     readers: mpsc::Sender<ReaderCommand>,
     recent: SharedRecent,
     known_ids: Arc<KnownIds>,
+    epoch: Epoch,
     /// Emptied by [`SqliteStore::close`].
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -125,6 +126,7 @@ impl SqliteStore {
             readers,
             recent,
             known_ids,
+            epoch: opened.epoch,
             threads: Mutex::new(threads),
         })
     }
@@ -200,6 +202,10 @@ async fn received<T>(answer: oneshot::Receiver<rusqlite::Result<T>>) -> Result<T
 
 #[async_trait::async_trait]
 impl Reader for SqliteStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         if let Some(message) = self.recent.read().message(tenant, id) {
             return Ok(Some(Message::clone(message)));

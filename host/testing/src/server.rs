@@ -430,7 +430,7 @@ impl TestServer {
                 "code": error.code.as_str(), "message": error.message, "retryable": error.is_retryable(),
             }}));
         };
-        elements(&join_reply(&past, asked.rev.is_some(), data, &[]))
+        elements(&join_reply(&past, self.store.epoch(), asked.rev.is_some(), data, &[]))
             .into_iter()
             .next()
             .context("the join was not acknowledged")

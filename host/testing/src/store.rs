@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance_store::memory::MemoryStore;
 use parlance_store::{
-    ChangeRange, Changes, DueKey, DueKind, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader,
+    ChangeRange, Changes, DueKey, DueKind, Epoch, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader,
     Schedule as _, StoreError, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -62,6 +62,10 @@ impl TestStore {
 
 #[async_trait::async_trait]
 impl Reader for TestStore {
+    fn epoch(&self) -> Epoch {
+        self.inner.epoch()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         self.available().await?.message(tenant, id).await
     }

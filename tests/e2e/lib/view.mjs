@@ -14,6 +14,8 @@ function shownOf({ id, seq, userId, content, metadata, rev = 0, deletedAt, marks
 
 export class View {
   #messages = new Map();
+  /** Which data of the server's it is of. */
+  #epoch;
   /** The place up to which it has the room. */
   after = 0;
   rev = 0;
@@ -27,12 +29,20 @@ export class View {
     return { after: this.after, rev: this.rev };
   }
 
-  /** Takes the answer to a join with `place`. */
-  joined({ lastSeq, rev, messages, changes, complete }) {
+  /** Takes the answer to a join with `place`, and returns whether it could: if not, the view has begun anew. */
+  joined({ epoch, lastSeq, rev, messages, changes, complete }) {
+    const isOther = this.#epoch !== undefined && this.#epoch !== epoch;
+    this.#epoch = epoch;
+    if (isOther) {
+      Object.assign(this, { after: 0, rev: 0 });
+      this.#messages.clear();
+      return false;
+    }
     assert.equal(complete, true);
     for (const message of [...messages, ...changes]) this.#messages.set(message.seq, shownOf(message));
     this.after = Math.max(this.after, lastSeq);
     this.rev = rev;
+    return true;
   }
 
   /** Takes an event of any room. */

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance_store::memory::{MemoryCatalog, MemoryStore};
 use parlance_store::{
-    ChangeRange, Changes, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range, ReadSet, Reader,
+    ChangeRange, Changes, Epoch, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range, ReadSet, Reader,
     StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -125,6 +125,10 @@ impl StoreClient {
 
 #[async_trait]
 impl Reader for StoreClient {
+    fn epoch(&self) -> Epoch {
+        self.store.contents.data.epoch()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         self.available().await?;
         self.deliver(self.store.contents.data.message(tenant, id).await).await

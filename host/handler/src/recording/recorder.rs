@@ -10,7 +10,7 @@ use crate::capability::{
     Call, DnsLookupLimit, HostContext, HttpAnswer, HttpRequest, HttpTap, PresenceState, RandomSource, WasiTap,
 };
 use parlance_store::{
-    ChangeRange, Changes, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
+    ChangeRange, Changes, Epoch, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -132,6 +132,10 @@ fn stored<T, U>(answer: &Result<T, StoreError>, recorded: impl FnOnce(&T) -> U) 
 
 #[async_trait::async_trait]
 impl Reader for RecordingReader {
+    fn epoch(&self) -> Epoch {
+        self.inner.epoch()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         let asked = |answer| Answer::Message {
             id: id.to_string(),

@@ -26,7 +26,7 @@ use crate::capability::{
 use crate::sandbox::{GuestLimits, Handler, Interface};
 use parlance_scheduler::Quantum;
 use parlance_store::{
-    ChangeRange, Changes, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
+    ChangeRange, Changes, Epoch, KvKey, KvPage, KvRange, Message, Page, Place, Range, ReadSet, Reader, StoreError,
 };
 use parlance_types::id::{ConnectionId, MessageId, RoomId, TenantId, UserId};
 
@@ -269,6 +269,10 @@ fn corrupt() -> StoreError {
 
 #[async_trait::async_trait]
 impl Reader for Answers {
+    fn epoch(&self) -> Epoch {
+        Epoch::default()
+    }
+
     async fn message(&self, _: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         let answer = match self.read(message_question(&id.to_string())) {
             Some(Answer::Message { answer, .. }) => Some(answer),

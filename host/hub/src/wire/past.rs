@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Posted, posted, raw, write};
-use parlance_store::{Page, Past};
+use parlance_store::{Epoch, Page, Past};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct JoinBody<'a> {
     ok: bool,
+    epoch: String,
     last_seq: u64,
     rev: u64,
     messages: Vec<Posted<'a>>,
@@ -35,12 +36,13 @@ struct HistoryBody<'a> {
 
 /// The acknowledgement of `join-room`. `asks_for_changes`: the client has said which changes it has.
 #[must_use]
-pub fn join_reply(past: &Past, asks_for_changes: bool, data: Option<&str>, unknown: &[String]) -> Bytes {
+pub fn join_reply(past: &Past, epoch: Epoch, asks_for_changes: bool, data: Option<&str>, unknown: &[String]) -> Bytes {
     let messages = past.page.messages.iter().map(posted).collect();
     let changes = past.changes.messages.iter().map(posted).collect();
     write(
         &[JoinBody {
             ok: true,
+            epoch: epoch.to_string(),
             last_seq: past.place.seq,
             rev: past.place.rev,
             messages,

@@ -7,6 +7,8 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::Epoch;
+
 mod embedded {
     refinery::embed_migrations!("src/migrations/postgres");
 }
@@ -107,13 +109,21 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     words
 }
 
-/// Connects, checks the server, and migrates the schema. Returns warnings for the operator.
+/// Tells this server's data from those that a backup of it gives: the directory, and its timeline, which changes when a
+/// standby takes over or with a recovery to a point in time.
+const SERVER_EPOCH: &str = "SELECT (SELECT system_identifier FROM pg_control_system()),
+        (SELECT timeline_id FROM pg_control_checkpoint())::bigint";
+/// Tells this database from one that was restored from a dump: by its number, and that of a table that a dump makes anew.
+const DATABASE_EPOCH: &str = "SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::bigint,
+        'messages'::regclass::oid::bigint";
+
+/// Connects, checks the server, and migrates the schema. Returns warnings for the operator, and which data it is.
 pub(super) async fn open(
     config: &Config,
     tls: MakeRustlsConnect,
     server: &str,
     time: Duration,
-) -> Result<Vec<String>, OpenError> {
+) -> Result<(Vec<String>, Epoch), OpenError> {
     let unreachable = |problem: String| OpenError::Unreachable {
         server: server.to_owned(),
         problem,
@@ -127,12 +137,31 @@ pub(super) async fn open(
     let checked = async {
         let warnings = check(&client, server).await?;
         migrate(&mut client, server).await?;
-        Ok(warnings)
+        let epoch = read_epoch(&client).await.map_err(|error| OpenError::Unsuitable {
+            server: server.to_owned(),
+            problem: error_chain(&error),
+        })?;
+        Ok((warnings, epoch))
     }
     .await;
     drop(client);
     let _ = driving.await;
     checked
+}
+
+async fn read_epoch(client: &Client) -> Result<Epoch, tokio_postgres::Error> {
+    let mut numbers = [0; 4];
+    for (query, numbers) in [DATABASE_EPOCH, SERVER_EPOCH].iter().zip(numbers.chunks_mut(2)) {
+        let row = match client.query_one(*query, &[]).await {
+            // An operator may have kept these functions from users.
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => continue,
+            row => row?,
+        };
+        for (column, number) in numbers.iter_mut().enumerate() {
+            *number = row.try_get::<_, i64>(column)?.cast_unsigned();
+        }
+    }
+    Ok(Epoch::of(&numbers))
 }
 
 fn connect_error(server: &str, error: &tokio_postgres::Error) -> OpenError {

@@ -1,16 +1,17 @@
 //! Opens a database: takes its lock, checks that it is one of Parlance's and not damaged, and migrates its schema.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::integrity::{self, Integrity};
 use super::merge;
+use crate::Epoch;
 use crate::quota::MESSAGE_OVERHEAD;
 
 mod embedded {
@@ -150,6 +151,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     /// About how many messages there are: no fewer, unless some were deleted.
     pub(super) messages: u64,
+    pub(super) epoch: Epoch,
     pub(super) lock: Lock,
 }
 
@@ -167,12 +169,23 @@ pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenErro
     migrate(path, &mut writer)?;
     merge::merge_all(&writer).map_err(|error| failed(path, error))?;
     let messages = count_messages(&writer).map_err(|error| failed(path, error))?;
+    let epoch = epoch(&real);
     Ok(Opened {
         writer,
         path: real,
         messages,
+        epoch,
         lock,
     })
+}
+
+/// Tells this file from the one that a restore puts in its place: by its number and the time when it was made.
+fn epoch(file: &Path) -> Epoch {
+    let metadata = fs::metadata(file).ok();
+    let made = metadata.as_ref().and_then(|metadata| metadata.created().ok());
+    let since = made.and_then(|made| made.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let since = since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+    Epoch::of(&[metadata.map_or(0, |metadata| metadata.ino()), since])
 }
 
 /// About how many messages there are, from what the tenants' usage says, without a look at each of them.

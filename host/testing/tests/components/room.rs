@@ -21,7 +21,7 @@ fn any_user_may_join_and_gets_the_members() {
     members.sort_by_key(ToString::to_string);
     assert_eq!(
         reply,
-        json!({"ok": true, "lastSeq": 1, "rev": 0, "messages": [], "complete": true, "data": {
+        json!({"ok": true, "epoch": "0000000000000000", "lastSeq": 1, "rev": 0, "messages": [], "complete": true, "data": {
             "members": ["alice", "bob"], "memberCount": 2, "membersComplete": true,
         }})
     );

@@ -11,6 +11,13 @@ async fn nodes(count: usize) -> Vec<Arc<PostgresStore>> {
     nodes
 }
 
+#[tokio::test]
+async fn nodes_have_one_epoch_and_another_database_has_another() {
+    let (ours, others) = (nodes(2).await, nodes(1).await);
+    assert_eq!(ours[0].epoch(), ours[1].epoch());
+    assert_ne!(ours[0].epoch(), others[0].epoch());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_that_write_to_one_room_give_one_order_without_gaps() {
     let nodes = nodes(3).await;

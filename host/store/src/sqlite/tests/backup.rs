@@ -208,3 +208,26 @@ async fn nothing_is_overwritten_that_was_not_meant() {
     );
     assert_eq!(last(&path).await, 1);
 }
+
+#[tokio::test]
+async fn a_restored_database_has_another_epoch() {
+    let (dir, path) = home();
+    stored(&path, 1).await;
+    let epoch = async || {
+        let store = open(&path).unwrap();
+        let epoch = store.epoch();
+        store.close().await;
+        epoch
+    };
+    let first = epoch().await;
+    assert_eq!(epoch().await, first, "it is the same after a restart");
+    let copy = dir.path().join("copy.db");
+    backup(&path, &copy, false).unwrap();
+    let mut seen = vec![first];
+    for replace in [false, true, true] {
+        restore(&path, &copy, replace).unwrap();
+        let now = epoch().await;
+        assert!(!seen.contains(&now));
+        seen.push(now);
+    }
+}
