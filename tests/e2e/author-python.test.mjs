@@ -1,6 +1,6 @@
 // A handler in Python, from `parlance new` to a canary.
 import { join } from 'node:path';
-import { assertKeys, assertRequests, assertTimer, authorLoop, edit, webService } from './lib/author.mjs';
+import { assertKeys, assertRequests, assertRevise, assertTimer, authorLoop, edit, webService } from './lib/author.mjs';
 import { test } from './lib/scope.mjs';
 
 /** What the handler does at the event `keys`. */
@@ -84,6 +84,29 @@ def answered(event: requests.ResponseEvent) -> None:
 @on_message`],
 ];
 
+/** What makes it change messages as clients ask, and say at the event `revision` what has become of one. */
+const REVISE = [
+  ['    requests,\n)', '    requests,\n    on_revise,\n    revise,\n)'],
+  ['    if name != "hello":', `    if name == "revision":
+        revision = revise.get(str(args[0]))
+        marks: Json = [[each.kind, each.value, each.count, each.users] for each in revision.marks]
+        return {"rev": revision.rev, "edited": revision.edited_at is not None, "marks": marks}
+    if name != "hello":`],
+  ['@on_message', `@on_revise
+def revised(context: Context, message: str, change: revise.Change) -> Json:
+    match change:
+        case revise.Edit(content, metadata):
+            revise.edit(message, content, metadata)
+        case revise.Mark(kind, value, on):
+            revise.mark(message, kind, value, on)
+        case revise.Delete():
+            revise.delete(message)
+    return {"by": context.user}
+
+
+@on_message`],
+];
+
 test('an author in Python: new, dev, a mistake, a swap, deploy, canary', async (t) => {
   const service = await webService();
   const timing = await authorLoop({
@@ -96,12 +119,13 @@ test('an author in Python: new, dev, a mistake, a swap, deploy, canary', async (
       const source = join(dir, 'src/handler.py');
       edit(source, '    messages,\n', '    kv,\n    messages,\n');
       edit(source, '    if name != "hello":', `${KEYS}    if name != "hello":`);
-      for (const [from, to] of [...TIMER, ...REQUESTS]) edit(source, from, to);
+      for (const [from, to] of [...TIMER, ...REQUESTS, ...REVISE]) edit(source, from, to);
     },
     served: async (client) => {
       await assertKeys(client);
       await assertTimer(client);
       await assertRequests(client, service);
+      await assertRevise(client);
     },
   });
   t.diagnostic(timing);

@@ -1,7 +1,8 @@
 //! Exports a handler's traits from the component.
 
-/// Exports a type as the component's handler for the named interfaces: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`, `revise`. The type must implement the trait of each.
+/// Exports a type as the component's handler for the named interfaces: `message`, `typing`, `receipt`, `revise`,
+/// `presence`, `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`. The type must implement the
+/// trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);

@@ -240,6 +240,32 @@ export async function assertRequests(client, service) {
   assert.equal(all().length, count);
 }
 
+/**
+ * Asserts that the handler changes messages as clients ask, acknowledges that with the user, and says at the event
+ * `revision` what has become of a message.
+ */
+export async function assertRevise(client) {
+  const room = freshRoom('changed');
+  await client.join(room);
+  const { id: messageId } = await client.post(room, 'first');
+  const changed = async (event, body) => {
+    assert.deepEqual(await client.askOk(event, { messageId, ...body }), { ok: true, data: { by: client.user } });
+  };
+  assert.deepEqual(await client.ask('revision', messageId), { rev: 0, edited: false, marks: [] });
+  await changed('edit-message', { content: 'grüße', metadata: { a: [1] } });
+  await changed('mark-message', { kind: 'reaction', value: '👍' });
+  await changed('mark-message', { kind: 'pin', value: '1' });
+  await changed('mark-message', { kind: 'pin', value: '1', on: false });
+  const marks = [['reaction', '👍', 1, [client.user]]];
+  assert.deepEqual(await client.ask('revision', messageId), { rev: 4, edited: true, marks });
+  const [{ content, metadata }] = await client.history(room);
+  assert.deepEqual([content, metadata], ['grüße', { a: [1] }]);
+  await changed('edit-message', { content: 'no metadata' });
+  assert.equal((await client.history(room))[0].metadata, undefined);
+  await changed('delete-message');
+  assertFailed(await client.ask('revision', messageId), 'not-found');
+}
+
 /** Makes a handler that `addTimerInJs` has changed do what `assertRequests` expects. */
 export function addRequestsInJs(source) {
   edit(source, 'timers, Audience, emit } from', 'requests, timers, Audience, emit } from');

@@ -3,6 +3,9 @@
 use parlance_testing::{Event, TestHost};
 use serde_json::json;
 
+use super::ask;
+
+/// Changes a message with `kinds.ts`, and makes mistakes.
 pub(crate) fn changes(host: &mut TestHost) {
     for user in ["alice", "bob"] {
         host.dispatch(Event::join("changes").by(user)).assert_ok();
@@ -29,4 +32,12 @@ pub(crate) fn changes(host: &mut TestHost) {
     );
     host.dispatch(Event::delete(&id).by("alice")).assert_ok();
     assert!(host.history("changes").pop().unwrap().is_deleted());
+    let mistakes = json!([
+        "not-found",
+        "invalid",
+        "the content of revise.edit() must be a string, not a value of type number",
+        "the metadata of revise.edit() cannot be a function",
+        "the last argument of revise.mark() must be true or false",
+    ]);
+    assert_eq!(ask(host, "badChanges", &json!([])), mistakes);
 }

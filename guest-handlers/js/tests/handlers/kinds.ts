@@ -62,6 +62,18 @@ export const onRoom: OnRoom = (_, { type, room }) => {
   return { [type]: room };
 };
 
+/** What each attempt throws: the code of a fault, or the message of a mistake; null for nothing. */
+function thrown(attempts: (() => unknown)[]): (string | null)[] {
+  return attempts.map((attempt) => {
+    try {
+      attempt();
+      return null;
+    } catch (error) {
+      return error instanceof Fault ? error.code : (error as Error).message;
+    }
+  });
+}
+
 const events: Record<string, (args: Argument[]) => Argument | void> = {
   keys() {
     kv.setJson('json', { a: [1, 'é'] }, { ttlMs: 60_000 });
@@ -98,6 +110,15 @@ const events: Record<string, (args: Argument[]) => Argument | void> = {
   revision([id]) {
     return revise.get(String(id)) as never;
   },
+  badChanges() {
+    return thrown([
+      () => revise.get('0'.repeat(26)),
+      () => revise.mark('0'.repeat(26), '', 'x'),
+      () => revise.edit('x', 7 as never),
+      () => revise.edit('x', 'y', (() => 1) as never),
+      () => revise.mark('x', 'y', 'z', 1 as never),
+    ]);
+  },
   binary([picture]) {
     emit(Audience.sender, 'picture', { picture: picture!, again: [new Uint8Array([7])] });
     return { bytes: [...(picture as Uint8Array)] };
@@ -109,15 +130,7 @@ const events: Record<string, (args: Argument[]) => Argument | void> = {
     timers.cancel('gone');
   },
   badTimers() {
-    const wrong = [() => timers.set('', 0), () => timers.set('x', new Date(NaN)), () => timers.set('x', 0, null, { everyMs: 999 })];
-    return wrong.map((attempt) => {
-      try {
-        attempt();
-        return null;
-      } catch (error) {
-        return error instanceof Fault ? error.code : (error as Error).message;
-      }
-    });
+    return thrown([() => timers.set('', 0), () => timers.set('x', new Date(NaN)), () => timers.set('x', 0, null, { everyMs: 999 })]);
   },
   ask() {
     ask(Audience.room('general'), 'question', ['ready?'], { tag: 'poll', timeMs: 1000 });
