@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::message::{Draft, FirstPost};
 use super::quota::{QuotaKind, StorageQuota};
 use super::read_set::ReadSet;
-use super::revision::{Change, Revise};
+use super::revision::Revise;
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// The writes of one event. They commit together or not at all (promise 1).
@@ -90,12 +90,6 @@ pub enum Write {
 }
 
 impl Write {
-    /// Whether it removes text of a message.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn removes_text(&self) -> bool {
-        matches!(self, Self::Revise(revise) if matches!(revise.change, Change::Edit { .. } | Change::Delete))
-    }
-
     /// The message that this write appends.
     #[must_use]
     pub fn draft(&self) -> Option<&Draft> {

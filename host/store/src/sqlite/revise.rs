@@ -11,7 +11,7 @@ use super::merge::{self, RecentRow};
 use super::reader;
 use super::writer::{Batch, WriteError};
 use crate::quota::message_bytes;
-use crate::{Change, Message, QuotaKind, Rejected, Revise, Usage, WriteSet, Written};
+use crate::{Change, Message, QuotaKind, Rejected, Revise, Usage, Write, WriteSet, Written};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// What a transaction has changed.
@@ -42,6 +42,11 @@ pub(super) struct RevisedRecent {
     pub(super) recent: Vec<(TenantId, Arc<Message>)>,
     /// As in [`Revised`].
     pub(super) rooms: Vec<(TenantId, RoomId, u64)>,
+}
+
+/// Whether a write removes text of a message.
+pub(super) fn removes_text(write: &Write) -> bool {
+    matches!(write, Write::Revise(revise) if matches!(revise.change, Change::Edit { .. } | Change::Delete))
 }
 
 impl Batch<'_> {

@@ -12,7 +12,7 @@ use super::merge::{self, Merger, RecentRow};
 use super::open::Lock;
 use super::reader;
 use super::recent::{RecentMessages, SharedRecent};
-use super::revise::{Revised, RevisedRecent};
+use super::revise::{Revised, RevisedRecent, removes_text};
 use super::row_cache::{RoomRow, RowCache};
 use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
@@ -146,7 +146,7 @@ impl WriterThread {
             }
         }
         let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);
-        if writes.any(|write| write.removes_text()) {
+        if writes.any(|write| removes_text(write)) {
             self.removed.get_or_insert_with(Instant::now);
         }
     }

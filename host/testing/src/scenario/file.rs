@@ -47,7 +47,7 @@ fn yes() -> bool {
 pub(super) struct HandlerSpec {
     /// The component (.wasm), or its source: a .js or .ts file, or the directory of a project. Relative to this file.
     pub(super) component: Option<PathBuf>,
-    /// A shipped handler: message, typing, receipt, presence or room.
+    /// A shipped handler: message, typing, receipt, revise, presence or room.
     pub(super) shipped: Option<String>,
     /// The settings that the handler can read.
     #[serde(default)]
