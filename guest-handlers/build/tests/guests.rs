@@ -71,7 +71,10 @@ fn building_twice_in_two_directories_gives_the_same_bytes() {
     .unwrap();
 
     let names = |built: &[Built]| built.iter().map(|built| built.package.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&first), ["message", "presence", "receipt", "revise", "room", "typing"]);
+    assert_eq!(
+        names(&first),
+        ["message", "presence", "receipt", "revise", "room", "typing"]
+    );
     assert_eq!(names(&first), names(&second));
     for (one, other) in first.iter().zip(&second) {
         let same = fs::read(&one.path).unwrap() == fs::read(&other.path).unwrap();
