@@ -20,8 +20,8 @@ settings! {
         timers: u64 = 1000, Count(1, 1_000_000);
         /// Requests of one handler that are not answered yet; as many that have failed are kept.
         requests: u64 = 1000, Count(1, 1_000_000);
-        /// Marks of one message: each user's of each kind and value counts.
-        marks: u64 = 10_000, Count(1, 1_000_000);
+        /// Marks of one message: each user's of each kind and value counts. Each further one counts them all.
+        marks: u64 = 1000, Count(1, 100_000);
     }
 }
 
