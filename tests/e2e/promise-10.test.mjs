@@ -107,7 +107,8 @@ test('promise 10: converges: over a restored backup, after which numbers are giv
   assert.equal((await command('backup', join(server.dir, 'copy.db'))).code, 0);
   await ann.client.post(room, 'lost');
   await ann.client.askOk('edit-message', { messageId: id, content: 'lost too' });
-  await bob.client.until(() => bob.view.rev === 1, 'the change');
+  await bob.client.next('message-edited');
+  assert.equal(bob.view.rev, 1);
   await server.stop();
   assert.equal((await command('restore', join(server.dir, 'copy.db'))).code, 0);
   await server.start();
