@@ -2,6 +2,7 @@
 import { retryAfter } from 'parlance:chat/refusal@0.1.0';
 import { Rejection } from 'parlance-handlers/errors.js';
 import * as globals from 'parlance-handlers/globals.js';
+import { texts } from 'parlance-handlers/host.js';
 import { fromWire, json, parseJson, toWire } from 'parlance-handlers/json.js';
 import { describeError, frames, inspect, log } from 'parlance-handlers/log.js';
 import { drain, firstUnhandled, KitPromise, reset } from 'parlance-handlers/promise.js';
@@ -100,6 +101,10 @@ export const wrap = {
   onReceipt: exported((args) => args, nothing),
   onRevise: exported(([context, message, asked]) => [context, message, readChange(asked)], data),
   onPresence: exported(([context, event]) => [context, change(event)], nothing),
+  onConnect: exported(
+    (args) => args,
+    (rooms, name) => texts(`what ${name} returns`, rooms ?? []),
+  ),
   onRoom: exported(([context, request]) => [context, { type: request.tag, room: request.val }], data),
   onEvent: exported(([context, name, args, attachments]) => [context, name, fromWire(args, attachments)], data),
   onEventAck: exported(([context, name, args, attachments]) => [context, name, fromWire(args, attachments)], acknowledgement),

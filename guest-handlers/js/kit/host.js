@@ -39,3 +39,10 @@ export function texts(what, values) {
   if (!Array.isArray(values)) throw new TypeError(`${what} must be an array of strings, not ${kind(values)}`);
   return values.map((value, index) => text(`${what}[${index}]`, value));
 }
+
+/** A Date or a number as milliseconds since the Unix epoch. */
+export function moment(what, value) {
+  const ms = value instanceof Date ? value.getTime() : value;
+  if (typeof ms === 'number' && !Number.isNaN(ms)) return whole(what, ms, 0, Number.MAX_SAFE_INTEGER);
+  throw new TypeError(`${what} must be a valid Date, or milliseconds since the Unix epoch such as Date.now() + 5000`);
+}

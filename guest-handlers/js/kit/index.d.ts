@@ -72,6 +72,12 @@ export type PresenceChange = { readonly type: 'connected' } | { readonly type: '
 /** Handles opened and closed connections, and `set-presence`. To show the status to others, call `presence.set`. */
 export type OnPresence = (context: Context, change: PresenceChange) => void | Promise<void>;
 
+/**
+ * Handles a client that wants to connect, before its connection opens. The result names the rooms in which it begins. A
+ * rejection refuses it: the client gets a `connect_error` that begins with the code. `identity` tells what it has sent.
+ */
+export type OnConnect = (context: Context) => string[] | void | Promise<string[] | void>;
+
 /** To join a room, or to leave it. */
 export interface RoomRequest {
   readonly type: 'join' | 'leave';
@@ -428,5 +434,7 @@ export const timers: {
   cancel(name: string): void;
 };
 
+export * from './members.js';
+export * from './moderate.js';
 export * from './requests.js';
 export * from './revise.js';

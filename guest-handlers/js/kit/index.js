@@ -6,7 +6,7 @@ import * as presenceHost from 'parlance:chat/presence@0.1.0';
 import * as roomsHost from 'parlance:chat/rooms@0.1.0';
 import * as settingsHost from 'parlance:chat/settings@0.1.0';
 import * as timersHost from 'parlance:chat/timers@0.1.0';
-import { call, kind, optionalText, text, texts, whole } from 'parlance-handlers/host.js';
+import { call, kind, moment, optionalText, text, texts, whole } from 'parlance-handlers/host.js';
 import { json, parseJson, toWire } from 'parlance-handlers/json.js';
 
 export {
@@ -22,6 +22,8 @@ export {
   Unavailable,
 } from 'parlance-handlers/errors.js';
 export { kv, KvKey, KvMap, KvSet } from 'parlance-handlers/kv.js';
+export { members } from 'parlance-handlers/members.js';
+export { moderate } from 'parlance-handlers/moderate.js';
 export { requests } from 'parlance-handlers/requests.js';
 export { revise } from 'parlance-handlers/revise.js';
 
@@ -114,13 +116,6 @@ export const identity = {
 export const settings = {
   get: (key) => call('settings.get', settingsHost.get, text('the key of settings.get()', key)) ?? undefined,
 };
-
-/** A Date or a number as milliseconds since the Unix epoch. */
-function moment(what, value) {
-  const ms = value instanceof Date ? value.getTime() : value;
-  if (typeof ms === 'number' && !Number.isNaN(ms)) return whole(what, ms, 0, Number.MAX_SAFE_INTEGER);
-  throw new TypeError(`${what} must be a valid Date, or milliseconds since the Unix epoch such as Date.now() + 5000`);
-}
 
 export const timers = {
   set(name, due, payload = null, { everyMs } = {}) {

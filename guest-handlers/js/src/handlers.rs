@@ -17,6 +17,7 @@ pub(crate) const HANDLERS: &[(&str, &str)] = &[
     ("onTimer", "on-timer"),
     ("onResponse", "on-response"),
     ("onRevise", "on-revise"),
+    ("onConnect", "on-connect"),
 ];
 
 /// Names that are less alike than this are not taken for misspellings.

@@ -10,6 +10,8 @@ const PACKAGE: &[(&str, &str)] = &[
     ("package.json", include_str!("../kit/package.json")),
     ("index.d.ts", include_str!("../kit/index.d.ts")),
     ("globals.d.ts", include_str!("../kit/globals.d.ts")),
+    ("members.d.ts", include_str!("../kit/members.d.ts")),
+    ("moderate.d.ts", include_str!("../kit/moderate.d.ts")),
     ("requests.d.ts", include_str!("../kit/requests.d.ts")),
     ("revise.d.ts", include_str!("../kit/revise.d.ts")),
 ];
@@ -29,6 +31,8 @@ const MODULES: &[(&str, &str)] = &[
     ("json.js", include_str!("../kit/json.js")),
     ("kv.js", include_str!("../kit/kv.js")),
     ("log.js", include_str!("../kit/log.js")),
+    ("members.js", include_str!("../kit/members.js")),
+    ("moderate.js", include_str!("../kit/moderate.js")),
     ("phase.js", include_str!("../kit/phase.js")),
     ("promise.js", include_str!("../kit/promise.js")),
     ("requests.js", include_str!("../kit/requests.js")),

@@ -31,8 +31,25 @@ fn the_types_have_all_that_the_wit_has() {
         .status();
     assert!(program.unwrap().success());
     let module = |name: &str| fs::read_to_string(package.join(name)).unwrap();
-    let types = module("index.d.ts") + &module("requests.d.ts") + &module("revise.d.ts");
-    let modules = module("index.js") + &module("kv.js") + &module("requests.js") + &module("revise.js");
+    let types = [
+        "index.d.ts",
+        "members.d.ts",
+        "moderate.d.ts",
+        "requests.d.ts",
+        "revise.d.ts",
+    ]
+    .map(module)
+    .concat();
+    let modules = [
+        "index.js",
+        "kv.js",
+        "members.js",
+        "moderate.js",
+        "requests.js",
+        "revise.js",
+    ]
+    .map(module)
+    .concat();
     let manifest = fs::read_to_string(package.join("package.json")).unwrap();
     assert!(manifest.contains(r#""types": "index.d.ts""#));
 

@@ -31,6 +31,8 @@ macro_rules! world {
                     "parlance:chat/timers@0.1.0": crate::bindings::capabilities::parlance::chat::timers,
                     "parlance:chat/requests@0.1.0": crate::bindings::capabilities::parlance::chat::requests,
                     "parlance:chat/revise@0.1.0": crate::bindings::capabilities::parlance::chat::revise,
+                    "parlance:chat/members@0.1.0": crate::bindings::capabilities::parlance::chat::members,
+                    "parlance:chat/moderate@0.1.0": crate::bindings::capabilities::parlance::chat::moderate,
                 },
             });
         }
@@ -84,4 +86,8 @@ world!(
 world!(
     /// `on-revise`.
     revise, "revise-handler", "export_on_revise"
+);
+world!(
+    /// `on-connect`.
+    connect, "connect-handler", "export_on_connect"
 );

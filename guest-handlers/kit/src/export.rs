@@ -1,8 +1,8 @@
 //! Exports a handler's traits from the component.
 
 /// Exports a type as the component's handler for the named interfaces: `message`, `typing`, `receipt`, `revise`,
-/// `presence`, `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`. The type must implement the
-/// trait of each.
+/// `presence`, `connect`, `room`, `event`, `event_ack`, `answer`, `server_event`, `timer`, `response`. The type must
+/// implement the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -40,6 +40,11 @@ macro_rules! __export {
         $crate::__export_as!(presence, on_presence, export_on_presence,
             (context: $crate::Context, change: $crate::Change) -> Result<(), $crate::Rejection>,
             <$handler as $crate::PresenceHandler>::handle(&context, change));
+    };
+    (connect, $handler:ty) => {
+        $crate::__export_as!(connect, on_connect, export_on_connect,
+            (context: $crate::Context) -> Result<Vec<String>, $crate::Rejection>,
+            <$handler as $crate::ConnectHandler>::handle(&context));
     };
     (room, $handler:ty) => {
         $crate::__export_as!(room, on_room, export_on_room,

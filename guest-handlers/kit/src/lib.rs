@@ -13,7 +13,7 @@ mod request;
 
 pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message, Rejection};
 pub use bindings::capabilities::parlance::chat::{
-    ambient, broadcast, identity, kv, log, messages, presence, refusal, requests, revise, rooms, settings, timers,
+    ambient, broadcast, identity, kv, log, members, messages, moderate, presence, refusal, requests, revise, rooms, settings, timers,
 };
 pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
@@ -68,6 +68,15 @@ pub trait ReviseHandler {
     /// # Errors
     /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, message: &str, change: MessageChange) -> Result<impl Serialize, Rejection>;
+}
+
+/// Handles clients that want to connect, before their connections open.
+pub trait ConnectHandler {
+    /// Returns the rooms in which the connection begins.
+    ///
+    /// # Errors
+    /// The rejection refuses the connection: the client gets a `connect_error` that begins with its code.
+    fn handle(context: &Context) -> Result<Vec<String>, Rejection>;
 }
 
 /// Handles opened and closed connections, and `set-presence`.

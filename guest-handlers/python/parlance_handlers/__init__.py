@@ -12,7 +12,7 @@ The standard library has the event's time, which stands still during the event, 
 `print` and `logging` write is in the server's log.
 """
 
-from . import identity, kv, messages, presence, requests, revise, rooms, settings, timers
+from . import identity, kv, members, messages, moderate, presence, requests, revise, rooms, settings, timers
 from .emit import Audience, ask, emit
 from .errors import (
     Conflict,
@@ -28,6 +28,7 @@ from .errors import (
 )
 from .handlers import (
     on_answer,
+    on_connect,
     on_event,
     on_event_ack,
     on_message,
@@ -67,8 +68,11 @@ __all__ = [
     "emit",
     "identity",
     "kv",
+    "members",
     "messages",
+    "moderate",
     "on_answer",
+    "on_connect",
     "on_event",
     "on_event_ack",
     "on_message",

@@ -90,6 +90,18 @@ class OnPresence:
         _run("on_presence", (_context(ctx), event), _nothing)
 
 
+def _rooms(result: list[str] | None) -> list[str]:
+    rooms = [] if result is None else list(result)
+    if not all(isinstance(room, str) for room in rooms):
+        raise TypeError("it must be a list of rooms' ids, or None")
+    return rooms
+
+
+class OnConnect:
+    def handle(self, ctx: Any) -> list[str]:
+        return _run("on_connect", (_context(ctx),), _rooms)
+
+
 class OnRoom:
     def handle(self, ctx: Any, request: Any) -> str | None:
         kind = "join" if type(request).__name__ == "Request_Join" else "leave"
@@ -148,6 +160,7 @@ def check(expected: Sequence[str]) -> None:
 
 __all__ = [
     "OnAnswer",
+    "OnConnect",
     "OnEvent",
     "OnEventAck",
     "OnMessage",

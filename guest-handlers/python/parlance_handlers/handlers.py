@@ -17,6 +17,7 @@ _Typing = TypeVar("_Typing", bound=Callable[[Context, str, bool], None])
 _Receipt = TypeVar("_Receipt", bound=Callable[[Context, str], None])
 _Revise = TypeVar("_Revise", bound=Callable[[Context, str, Change], Json])
 _Presence = TypeVar("_Presence", bound=Callable[[Context, PresenceChange], None])
+_Connect = TypeVar("_Connect", bound=Callable[[Context], "list[str] | None"])
 _Room = TypeVar("_Room", bound=Callable[[Context, RoomRequest], Json])
 _Event = TypeVar("_Event", bound=Callable[[Context, str, list[Argument]], Json])
 _EventAck = TypeVar("_EventAck", bound=Callable[[Context, str, list[Argument]], "list[Argument] | None"])
@@ -71,6 +72,14 @@ def on_presence(function: _Presence) -> _Presence:
     To show the status to others, call `presence.set`.
     """
     return _register("on_presence", function)
+
+
+def on_connect(function: _Connect) -> _Connect:
+    """Handles a client that wants to connect, before its connection opens: `(context)`.
+
+    The result is the list of rooms in which the connection begins, or None. A rejection refuses the connection.
+    """
+    return _register("on_connect", function)
 
 
 def on_room(function: _Room) -> _Room:

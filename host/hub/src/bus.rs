@@ -132,6 +132,15 @@ pub enum BroadcastTarget {
     AllClients,
 }
 
+/// What connections do after an event that was sent to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterEvent {
+    /// They leave the room with this name, which is not checked.
+    LeaveRoom(Arc<str>),
+    /// They close.
+    Disconnect,
+}
+
 /// An event for clients on other nodes.
 #[derive(Debug, Clone)]
 pub struct Broadcast {
@@ -148,6 +157,8 @@ pub struct Broadcast {
     pub after: Option<(RoomId, u64)>,
     /// For a change of that message: the change's `rev`. Node servers ignore it.
     pub rev: Option<u64>,
+    /// What the clients' connections are to do after the event. Node servers ignore it.
+    pub then: Option<AfterEvent>,
     /// For an event that a handler wants acknowledged. Node servers ignore it, so their clients are not asked.
     pub question: Option<Arc<Question>>,
 }
@@ -163,6 +174,7 @@ impl Broadcast {
             message: None,
             after: None,
             rev: None,
+            then: None,
             question: None,
         }
     }

@@ -28,6 +28,6 @@ pub use handle::{Fleet, HubGone, HubHandle};
 pub use hub::CatchUpPace;
 pub use metrics::Metrics;
 pub use wire::{
-    Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, keys_contested, presence_reply,
-    token_expiring,
+    Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, keys_contested, members_reply,
+    presence_reply, token_expiring, unread_reply,
 };

@@ -1,5 +1,6 @@
 //! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
+mod members;
 mod past;
 mod revision;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::connection::{Connection, Outgoing};
+pub use members::{members_reply, unread_reply};
 use parlance_handler::capability::{Packet, PresenceState, Status};
 use parlance_store::{ClientRef, Draft, Message};
 use parlance_types::error::{Code, EventError};

@@ -117,6 +117,8 @@ handlers! {
     revise = "shipped";
     /// What happens when somebody comes, goes or sets a presence (`set-presence`).
     presence = "shipped";
+    /// Who may connect, and in which rooms a connection begins. None is shipped: whoever has a valid token may.
+    connect = "none";
     /// Who may join and leave a room, and read in it (`join-room`, `leave-room`, `history`).
     room = "shipped";
     /// What happens at an event of any other name. None is shipped.

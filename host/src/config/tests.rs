@@ -73,7 +73,7 @@ fn nothing_at_all_is_a_configuration() {
     assert_eq!(config.log.format, LogFormat::Text);
     assert!(config.default_tenant.auth.keys.is_empty() && config.warnings.is_empty());
     for (name, handler) in config.default_tenant.handlers.iter() {
-        let expected = if ["event", "server_event"].contains(&name) {
+        let expected = if ["event", "server_event", "connect"].contains(&name) {
             Component::Absent
         } else {
             Component::Shipped

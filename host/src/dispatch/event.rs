@@ -15,12 +15,12 @@ use serde_json::value::RawValue;
 use parlance_handler::capability::{ClientLimits, MARK_MAX, RequestedChange, Status, is_mark};
 use parlance_store::PastRange;
 use parlance_types::error::{Code, EventError};
-use parlance_types::id::{RoomId, check_client_id};
+use parlance_types::id::{RoomId, UserId, check_client_id};
 use parlance_types::text::json;
 use request::{KnownFields, Object, PastRequest};
 use revise::{DeleteMessage, EditMessage, MarkMessage};
 
-pub(super) use request::HistoryRequest;
+pub(super) use request::{HistoryRequest, RoomMembersRequest, UnreadRequest};
 
 /// An event of a client.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(super) enum Event {
     SetPresence(Status),
     GetPresence(Vec<String>),
     History(HistoryRequest),
+    Unread(UnreadRequest),
+    RoomMembers(RoomMembersRequest),
     RefreshToken(String),
     Custom {
         name: String,
@@ -144,6 +146,13 @@ impl Event {
             | Self::Leave { room: id }
             | Self::Typing { room: id, .. }
             | Self::History(HistoryRequest { room: id, .. }) => check_room(id, limits),
+            Self::RoomMembers(RoomMembersRequest { room, after, .. }) => {
+                check_room(room, limits)?;
+                after.as_deref().map_or(Ok(()), check_user)
+            }
+            Self::Unread(UnreadRequest { after, .. }) => {
+                after.as_deref().map_or(Ok(()), |after| check_room(after, limits))
+            }
             Self::GetPresence(users) if users.len() > limits.presence_users => Err(EventError::new(
                 Code::TooLarge,
                 format!(
@@ -208,6 +217,14 @@ impl<'de> Visitor<'de> for &EventVisitor<'_> {
             },
             "get-presence" => Event::GetPresence(argument(&mut items, "the users")?),
             "history" => Event::History(self.object(&mut items)?),
+            "unread" => Event::Unread(
+                items
+                    .next_element::<Option<Object<UnreadRequest>>>()?
+                    .flatten()
+                    .map(|options| self.fields(options))
+                    .unwrap_or_default(),
+            ),
+            "room-members" => Event::RoomMembers(self.object(&mut items)?),
             "refresh-token" => Event::RefreshToken(argument(&mut items, "the token")?),
             _ => self.custom(&name, &mut items)?,
         };
@@ -274,6 +291,8 @@ fn usage(name: &str) -> &'static str {
         "set-presence" => "set-presence takes (\"online\" or \"away\")",
         "get-presence" => "get-presence takes ([userId…])",
         "history" => "history takes ({roomId, after?, before?, limit?})",
+        "unread" => "unread takes ({after?: roomId, limit?}?)",
+        "room-members" => "room-members takes ({roomId, after?: userId, limit?})",
         "refresh-token" => "refresh-token takes (token)",
         _ => "an event takes JSON arguments",
     }
@@ -315,6 +334,10 @@ fn check_room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
         )));
     }
     Ok(())
+}
+
+fn check_user(id: &str) -> Result<(), EventError> {
+    UserId::new(id).map(drop).map_err(|error| invalid(error.to_string()))
 }
 
 fn check_size(what: &str, got: usize, max: usize) -> Result<(), EventError> {

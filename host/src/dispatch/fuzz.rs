@@ -60,6 +60,8 @@ fn assert_keeps(event: &Event, limits: &ClientLimits) {
             assert!(RoomId::new(room).is_ok() && room.len() <= limits.room_id);
         }
         Event::History(history) => assert!(RoomId::new(&history.room).is_ok()),
+        Event::RoomMembers(members) => assert!(RoomId::new(&members.room).is_ok()),
+        Event::Unread(unread) => assert!(unread.after.as_ref().is_none_or(|room| RoomId::new(room).is_ok())),
         Event::GetPresence(users) => assert!(users.len() <= limits.presence_users),
         Event::Revise {
             change: RequestedChange::Edit { content, metadata },

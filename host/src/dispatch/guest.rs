@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::deduplication::DedupLookup;
 use super::event::Event;
-use super::runs::Runs;
+use super::runs::{Handled, Runs};
 use super::session::Session;
 use super::{Decision, EventContext, complete, fail, host, lifecycle, submit};
 use crate::tenant::RouteKey;
@@ -56,7 +56,12 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
             }
         }
         // `client_event` gives these to other functions.
-        Event::Join { .. } | Event::GetPresence(_) | Event::History { .. } | Event::RefreshToken(_) => {
+        Event::Join { .. }
+        | Event::GetPresence(_)
+        | Event::History(_)
+        | Event::Unread(_)
+        | Event::RoomMembers(_)
+        | Event::RefreshToken(_) => {
             return fail(
                 session,
                 &context,
@@ -257,6 +262,22 @@ pub(super) async fn presence(session: &Arc<Session>, context: EventContext, chan
             },
             Err(error) => return fail(session, &context, error).await,
         }
+    }
+}
+
+/// Submits what the handler of new connections has decided about one that is open now. Where keys that it had read have
+/// changed since, it decides again, and may still refuse the connection.
+pub(super) async fn welcome(session: &Arc<Session>, context: EventContext, handled: Handled) {
+    let mut handled = handled;
+    let mut runs = Runs::of(session, &context);
+    loop {
+        if complete(session, &context, Decision::by_handler(handled, silent)).await != Err(Undone::ReadsChanged) {
+            return;
+        }
+        handled = match runs.run(HandlerInput::Connect, None).await {
+            Ok(handled) => handled,
+            Err(error) => return session.disconnect("connect", error),
+        };
     }
 }
 

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
-use super::event::HistoryRequest;
+use super::event::{HistoryRequest, RoomMembersRequest, UnreadRequest};
 use super::session::Session;
 use super::{EventContext, fail};
 use parlance_handler::capability::HostContext as _;
-use parlance_hub::{Outgoing, history_reply, presence_reply};
-use parlance_store::{End, PAGE_BYTES, Range, StoreError};
+use parlance_hub::{Outgoing, history_reply, members_reply, presence_reply, unread_reply};
+use parlance_store::{
+    End, MEMBERS_PAGE, MEMBERSHIPS_PAGE, PAGE_BYTES, Range, StoreError, read_members, read_memberships,
+};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{RoomId, UserId};
 
@@ -108,6 +110,68 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
         }
         Err(_) => {
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");
+            fail(session, &context, error).await;
+        }
+    }
+}
+
+/// Answers `unread`: the rooms in which the user is a lasting member, and what is unread there.
+pub(super) async fn unread(session: &Arc<Session>, context: EventContext, request: UnreadRequest) {
+    let UnreadRequest { after, limit } = request;
+    wait_for_earlier_events(session).await;
+    let user = session.connection.identity.load().user().clone();
+    // Checked when the event was read.
+    let after = after.and_then(|room| RoomId::new(&room).ok());
+    let limit = limit.unwrap_or(MEMBERSHIPS_PAGE);
+    let _page_permit = page_permit(session).await;
+    let (store, tenant) = (&*session.tenant.store, session.tenant.id());
+    let read = read_memberships(store, tenant, &user, after.as_ref(), limit).await;
+    record_read(session, &read);
+    match read {
+        Ok((rooms, complete)) => {
+            acknowledge(
+                session,
+                &context,
+                unread_reply(&rooms, complete, &context.responder.unknown),
+            )
+            .await;
+        }
+        Err(_) => {
+            let error = EventError::new(Code::Unavailable, "your rooms cannot be read now; try again");
+            fail(session, &context, error).await;
+        }
+    }
+}
+
+/// Answers `room-members`, which every connection in the room may read.
+pub(super) async fn room_members(session: &Arc<Session>, context: EventContext, request: RoomMembersRequest) {
+    let RoomMembersRequest { room, after, limit } = request;
+    wait_for_earlier_events(session).await;
+    let id = match RoomId::new(&room) {
+        Ok(id) if session.connection.is_in(&room) => id,
+        Ok(_) => {
+            let error = EventError::not_joined(Code::Denied, "join the room before reading its members");
+            return fail(session, &context, error).await;
+        }
+        Err(error) => return fail(session, &context, EventError::new(Code::Invalid, error.to_string())).await,
+    };
+    let after = after.and_then(|user| UserId::new(&user).ok());
+    let limit = limit.unwrap_or(MEMBERS_PAGE);
+    let _page_permit = page_permit(session).await;
+    let (store, tenant) = (&*session.tenant.store, session.tenant.id());
+    let read = read_members(store, tenant, &id, after.as_ref(), limit).await;
+    record_read(session, &read);
+    match read {
+        Ok((members, complete)) => {
+            acknowledge(
+                session,
+                &context,
+                members_reply(&members, complete, &context.responder.unknown),
+            )
+            .await;
+        }
+        Err(_) => {
+            let error = EventError::new(Code::Unavailable, "the members cannot be read now; try again");
             fail(session, &context, error).await;
         }
     }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::packet::now_ms;
+use super::runs::{Handled, Runs};
 use super::session::Session;
 use super::{Decision, EventContext, complete, guest};
 use parlance_handler::capability::Effect;
-use parlance_handler::sandbox::Change;
+use parlance_handler::sandbox::{Change, HandlerInput};
 use parlance_hub::{ConnectionPhase, Reply, Responder};
 use parlance_scheduler::Quantum;
+use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
+use tokio::sync::oneshot;
 
 /// The context of an event that no packet of the client has caused, such as `disconnect`.
 pub(super) fn event_context(
@@ -36,7 +39,28 @@ pub(super) async fn connected(session: &Arc<Session>, quantum: &Quantum) {
     let connection = session.connection.clone();
     if session.tenant.hub.connect(connection, context.at_ms).is_ok() {
         guest::presence(session, context, Change::Connected).await;
+        if let Some(handled) = session.take_admission() {
+            let context = event_context(session, "connect", ConnectionPhase::Connected, quantum);
+            guest::welcome(session, context, handled).await;
+        }
     }
+}
+
+/// Asks the handler of new connections, before the connection opens. It waits for the tenant's turn, as events do.
+///
+/// # Errors
+/// Why the client may not connect.
+pub(super) async fn admit(session: &Arc<Session>) -> Result<Handled, EventError> {
+    let (done, decided) = oneshot::channel();
+    let asked = session.clone();
+    session.tenant.scheduler.spawn(|quantum| async move {
+        let context = event_context(&asked, "connect", ConnectionPhase::Connecting, &quantum);
+        let handled = Runs::of(&asked, &context).run(HandlerInput::Connect, None).await;
+        // Nobody waits if the client has gone.
+        let _ = done.send(handled);
+    });
+    let interrupted = |_| EventError::new(Code::Unavailable, "the connection was interrupted; try again");
+    decided.await.map_err(interrupted)?
 }
 
 /// Handles the end of the connection: runs the presence handler, then removes the connection from the hub, whatever the

@@ -129,6 +129,8 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
     match event {
         Event::GetPresence(users) => charge_cpu(session, pin!(host::get_presence(session, context, &users))).await,
         Event::History(request) => charge_cpu(session, pin!(host::history(session, context, request))).await,
+        Event::Unread(request) => charge_cpu(session, pin!(host::unread(session, context, request))).await,
+        Event::RoomMembers(request) => charge_cpu(session, pin!(host::room_members(session, context, request))).await,
         Event::RefreshToken(token) => charge_cpu(session, pin!(host::refresh_token(session, context, &token))).await,
         Event::Join { room, past } => guest::join(session, context, room, past).await,
         Event::Typing { ref room, typing } => {

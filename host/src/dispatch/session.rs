@@ -3,6 +3,7 @@
 //! An idle session has no task. The first event spawns one in its tenant's scheduler, which ends when the queue is
 //! empty.
 
+mod admission;
 mod due;
 mod notice;
 
@@ -27,6 +28,8 @@ use parlance_hub::{Connection, Responder, token_expiring};
 use parlance_scheduler::Quantum;
 use parlance_store::OutageLog;
 use parlance_types::error::{Code, EventError};
+
+use admission::Admission;
 
 /// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
 /// client's own events take.
@@ -87,6 +90,8 @@ pub struct Session {
     /// Released when the session's last event, the `disconnect`, has ended. So the queued events of a client that has
     /// gone still count as a connection, and a client gains nothing by connecting again and again.
     permit: Mutex<Option<ConnectionPermit>>,
+    /// What the handler of new connections has decided, until the connection is open.
+    admission: Admission,
 }
 
 /// The connection's rate limits, with the settings that they were made from.
@@ -162,6 +167,7 @@ impl Session {
             notified_expiry: AtomicU64::new(0),
             refuses_events: AtomicBool::new(false),
             permit: Mutex::new(permit),
+            admission: Admission::default(),
         });
         let weak = Arc::downgrade(&session);
         session

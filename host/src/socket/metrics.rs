@@ -27,6 +27,8 @@ pub(super) struct Refused {
     pub(super) quota: IntCounter,
     /// The server has as many connections as allowed.
     pub(super) server_full: IntCounter,
+    /// The tenant's handler of new connections has refused it.
+    pub(super) handler: IntCounter,
     /// The tenant is suspended, or the server is about to stop.
     pub(super) closed: IntCounter,
 }
@@ -55,6 +57,7 @@ impl Metrics {
                 token: refused.with_label_values(&["token"]),
                 quota: refused.with_label_values(&["quota"]),
                 server_full: refused.with_label_values(&["server-full"]),
+                handler: refused.with_label_values(&["handler"]),
                 closed: refused.with_label_values(&["closed"]),
             },
             too_slow: registry.counter(

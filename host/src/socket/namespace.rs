@@ -259,6 +259,11 @@ impl ConnectMiddleware {
             self.sessions.remove(&key, &session);
             return Err(refused);
         }
+        if let Err(error) = session.admit_client().await {
+            self.sessions.remove(&key, &session);
+            refused.handler.inc();
+            return Err((&error).into());
+        }
         self.sessions.metrics.connected.inc();
         socket.on_disconnect(RemoveOnDisconnect {
             session: session.clone(),

@@ -8,6 +8,7 @@ pub(crate) mod history;
 pub(crate) mod kv;
 pub(crate) mod messages;
 pub(crate) mod quota;
+pub(crate) mod raise;
 pub(crate) mod repetition;
 pub(crate) mod revisions;
 pub(crate) mod timers;
@@ -97,6 +98,8 @@ macro_rules! tests_of {
             kv::an_event_whose_range_has_changed_is_rejected,
             kv::reads_see_the_earlier_write_sets_of_their_batch,
             kv::two_events_that_read_what_the_other_writes_do_not_both_commit,
+            raise::a_number_is_raised_and_never_lowered,
+            raise::of_raises_that_race_the_highest_counts,
             quota::usage_follows_what_is_written_and_removed,
             quota::a_write_may_reach_the_quota_and_not_exceed_it,
             timers::a_handler_has_so_many_timers_and_no_more,

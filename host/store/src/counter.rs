@@ -1,4 +1,5 @@
-//! The arithmetic of [`Write::KvIncrement`](super::Write::KvIncrement), shared by all stores.
+//! The arithmetic of [`Write::KvIncrement`](super::Write::KvIncrement) and [`Write::KvRaise`](super::Write::KvRaise),
+//! shared by all stores.
 
 use super::Rejected;
 
@@ -6,19 +7,32 @@ use super::Rejected;
 ///
 /// A decimal integer is what [`i64`] parses: an optional sign and digits, without spaces.
 pub(super) fn add(current: Option<&[u8]>, by: i64) -> Result<i64, Rejected> {
-    let current = match current {
-        None => 0,
-        Some(bytes) => {
-            let text = std::str::from_utf8(bytes).map_err(|_| Rejected::NotANumber)?;
-            text.parse::<i64>().map_err(|_| Rejected::NotANumber)?
-        }
-    };
-    current.checked_add(by).ok_or(Rejected::NotANumber)
+    number(current)?.checked_add(by).ok_or(Rejected::NotANumber)
+}
+
+/// What the decimal integer at a key becomes that is raised to `to`; `None` where it is as great already.
+pub(super) fn raise(current: Option<&[u8]>, to: i64) -> Result<Option<i64>, Rejected> {
+    Ok((number(current)? < to).then_some(to))
+}
+
+fn number(value: Option<&[u8]>) -> Result<i64, Rejected> {
+    let Some(bytes) = value else { return Ok(0) };
+    let text = std::str::from_utf8(bytes).map_err(|_| Rejected::NotANumber)?;
+    text.parse().map_err(|_| Rejected::NotANumber)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_only_raised() {
+        assert_eq!(raise(None, 0), Ok(None));
+        assert_eq!(raise(None, 3), Ok(Some(3)));
+        assert_eq!(raise(Some(b"3"), 3), Ok(None));
+        assert_eq!(raise(Some(b"3"), 4), Ok(Some(4)));
+        assert_eq!(raise(Some(b"x"), 4), Err(Rejected::NotANumber));
+    }
 
     #[test]
     fn only_64_bit_decimal_integers_count() {

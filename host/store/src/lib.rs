@@ -29,6 +29,7 @@ mod conformance;
 mod counter;
 mod epoch;
 mod error;
+mod members;
 mod message;
 mod outage_log;
 mod past;
@@ -40,6 +41,10 @@ mod write_set;
 
 pub use epoch::Epoch;
 pub use error::StoreError;
+pub use members::{
+    MEMBERS_PAGE, MEMBERSHIPS_PAGE, Member, MemberChange, MemberKeys, MemberState, Membership, ROLE_MAX, member_of_key,
+    members_range, read_members, read_memberships,
+};
 pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
 pub use outage_log::OutageLog;
 pub use past::{PAGE_BYTES, Past, PastRange, read_past};
@@ -47,7 +52,7 @@ pub use quota::{QuotaKind, StorageQuota, Usage};
 pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
 pub use revision::{Change, ChangeRange, Changes, MARKED_BY_MAX, Marks, Place, Revise, Revision};
 pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
-pub use write_set::{DueKind, KvKey, Rejected, Write, WriteSet, WriteSetResult, Written};
+pub use write_set::{DueKind, KvKey, MEMBERS, Rejected, Write, WriteSet, WriteSetResult, Written};
 
 /// Reads messages and keys. A read sees every commit that has returned before it began.
 #[async_trait::async_trait]

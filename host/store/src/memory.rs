@@ -344,6 +344,18 @@ impl Tenant {
                 let old = self.kv.remove(key);
                 Ok((Written::Done, Undo::Kv(key.clone(), old)))
             }
+            Write::KvRaise { key, to } => {
+                let value = self.kv.get(key).map(|value| value.bytes.as_slice());
+                let Some(raised) = counter::raise(value, *to)? else {
+                    return Ok((Written::Done, Undo::Nothing));
+                };
+                let value = Value {
+                    bytes: raised.to_string().into_bytes(),
+                    expires_at: None,
+                    due_at: None,
+                };
+                Ok((Written::Done, self.set(key.clone(), value)))
+            }
             Write::KvIncrement { key, by, at } => {
                 let live = self.live(key, *at);
                 let sum = counter::add(live.map(|value| value.bytes.as_slice()), *by)?;

@@ -87,6 +87,16 @@ pub enum Write {
         /// The time of the event, which decides whether the key has expired; in milliseconds since the Unix epoch.
         at: u64,
     },
+    /// Raises the decimal integer at a key that does not expire to `to`, unless it is as great already.
+    ///
+    /// An absent key counts as 0. A value that is not a 64-bit integer rejects the write set with
+    /// [`Rejected::NotANumber`].
+    KvRaise {
+        /// The key.
+        key: KvKey,
+        /// What it is to be at least.
+        to: i64,
+    },
 }
 
 impl Write {
@@ -119,6 +129,10 @@ const REQUESTS: &str = "/requests";
 const REQUEST_CONTENTS: &str = "/request-contents";
 /// What follows it in the space of the requests that have failed.
 const DEAD_LETTERS: &str = "/dead-letters";
+/// The space of the lasting members of a tenant's rooms. No handler's name has a `/`.
+pub const MEMBERS: &str = "/members";
+/// The space of bans from a tenant's rooms.
+const BANS: &str = "/bans";
 
 /// What a key with a due time is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,6 +190,47 @@ impl KvKey {
     #[must_use]
     pub fn dead_letter(handler: &str, id: String) -> Self {
         Self::beside(handler, DEAD_LETTERS, id)
+    }
+
+    /// A key of what the host keeps about the lasting members of the tenant's rooms. All handlers share it.
+    #[must_use]
+    pub fn member(key: String) -> Self {
+        Self {
+            handler: MEMBERS.into(),
+            key,
+        }
+    }
+
+    /// The key of a user's ban from a room, which all handlers share. It expires with the ban; its value is when that ends,
+    /// in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn ban(room: &RoomId, user: &UserId) -> Self {
+        Self {
+            handler: BANS.into(),
+            key: format!("{room}\0{user}"),
+        }
+    }
+
+    /// The room and the user of a ban, if the key is one.
+    #[must_use]
+    pub fn ban_of(&self) -> Option<(&str, &str)> {
+        if &*self.handler == BANS {
+            self.key.split_once('\0')
+        } else {
+            None
+        }
+    }
+
+    /// Whether the key is in a space of the host, which no handler reaches by itself.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        self.handler.contains('/')
+    }
+
+    /// Whether the host keeps members under this key.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        &*self.handler == MEMBERS
     }
 
     /// The handler whose timer the key is, if it is one.

@@ -154,7 +154,8 @@ impl Event {
         Self::new(Input::Revise { message, change })
     }
 
-    /// The user's connection opens. It must be the user's first event, since any other event connects the user too.
+    /// The user's connection opens. It must be the user's first event, since any other event connects the user too. Where a
+    /// handler exports `on-connect`, the outcome is what that decides.
     #[must_use]
     pub fn connect() -> Self {
         Self::new(CONNECTED)

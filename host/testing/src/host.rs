@@ -13,7 +13,8 @@ use parlance_handler::capability::{
 };
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, Sandbox};
 use parlance_store::{
-    Draft, End, KvKey, Message, Range, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _,
+    Draft, End, KvKey, Membership, Message, Range, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _,
+    read_memberships,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::runtime::{Builder, Runtime};
@@ -78,7 +79,7 @@ impl TestHost {
     ///
     /// # fn main() -> anyhow::Result<()> {
     /// # let bytes: &[u8] = &[];
-    /// let grants = Grants { http: vec!["http://127.0.0.1:8080".parse()?] };
+    /// let grants = Grants { http: vec!["http://127.0.0.1:8080".parse()?], ..Grants::default() };
     /// let host = TestHost::granted(bytes, grants)?;
     /// # Ok(())
     /// # }
@@ -369,6 +370,22 @@ impl TestHost {
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
         let (server, tenant, key, now) = (self.server.clone(), self.tenant.clone(), self.kv_key(key), self.now_ms);
         expect_ok(self.run(async move { server.store.kv_get(&tenant, &key, now).await.map_err(Into::into) }))
+    }
+
+    /// The rooms in which a user is a lasting member, with what the user has read there.
+    ///
+    /// # Panics
+    /// When the id is not valid, or the store is down.
+    #[must_use]
+    #[track_caller]
+    pub fn memberships(&self, user: &str) -> Vec<Membership> {
+        let (server, tenant) = (self.server.clone(), self.tenant.clone());
+        let user = expect_ok(UserId::new(user).map_err(Into::into));
+        let read = async move {
+            let read = read_memberships(&*server.store, &tenant, &user, None, u32::MAX).await;
+            Ok(read?.0)
+        };
+        expect_ok(self.run(read))
     }
 
     /// The ids of the users in a room, sorted.

@@ -30,5 +30,8 @@ pub use parlance_handler::capability::{
     OutboundRequest, Parts, PresenceState, ServerSentEvent, Status,
 };
 pub use parlance_handler::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
-pub use parlance_store::{Change, Draft, KvKey, Marks, Message, Revision, StorageQuota, Write};
+pub use parlance_store::{
+    Change, Draft, KvKey, Marks, MemberChange, MemberKeys, MemberState, Membership, Message, Revision, StorageQuota,
+    Write,
+};
 pub use parlance_types::error::Code;

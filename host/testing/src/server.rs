@@ -268,8 +268,21 @@ impl TestServer {
             );
         }
         let client = self.connect(&self.profile(&event.user), setup, !connects).await?;
-        let outcome = self.handle(&client, setup, event).await;
-        if event.input == DISCONNECTED {
+        let mut admitted = None;
+        if connects && self.route(setup, &Input::Connect).is_some() {
+            let asked = Event {
+                input: Input::Connect,
+                ..event.clone()
+            };
+            admitted = Some(self.handle(&client, setup, &asked).await?);
+        }
+        let is_refused = admitted.as_ref().is_some_and(|outcome| !outcome.is_ok());
+        let outcome = match admitted {
+            Some(refused) if is_refused => Ok(refused),
+            Some(admitted) => self.handle(&client, setup, event).await.map(|_| admitted),
+            None => self.handle(&client, setup, event).await,
+        };
+        if is_refused || event.input == DISCONNECTED {
             self.hub.disconnect(client.connection.clone(), setup.now_ms).await?;
             self.clients.lock().remove(&event.user);
         }

@@ -8,6 +8,7 @@ use super::{ask, component};
 fn host() -> TestHost {
     let grants = Grants {
         http: vec!["https://api.example.org".parse().unwrap()],
+        ..Grants::default()
     };
     TestHost::granted(&component("requests.ts"), grants).unwrap()
 }

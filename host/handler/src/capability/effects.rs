@@ -84,6 +84,22 @@ pub enum Effect {
     Join(RoomId),
     /// Take the connection out of the room.
     Leave(RoomId),
+    /// Take a user's connections out of the room.
+    Kick {
+        /// The room.
+        room: RoomId,
+        /// The user.
+        user: UserId,
+        /// What each of the user's connections gets first.
+        packet: Packet,
+    },
+    /// Close a user's connections.
+    Disconnect {
+        /// The user.
+        user: UserId,
+        /// What each of them gets first.
+        packet: Packet,
+    },
     /// Set the connection's status.
     SetPresence(Status),
     /// Keep a JSON object with the connection.
@@ -103,9 +119,13 @@ impl Effect {
                     Change::Delete | Change::Mark { .. } => 0,
                 },
                 Write::KvSet { value, .. } | Write::DueSet { value, .. } => value.len(),
-                Write::MarkRead { .. } | Write::KvDelete { .. } | Write::KvIncrement { .. } => 0,
+                Write::MarkRead { .. } | Write::KvDelete { .. } | Write::KvIncrement { .. } | Write::KvRaise { .. } => {
+                    0
+                }
             }),
-            Self::Emit { packet, .. } => OTHER.saturating_add(packet.bytes()),
+            Self::Emit { packet, .. } | Self::Kick { packet, .. } | Self::Disconnect { packet, .. } => {
+                OTHER.saturating_add(packet.bytes())
+            }
             Self::SetData(data) => OTHER.saturating_add(data.len()),
             Self::Join(_) | Self::Leave(_) | Self::SetPresence(_) => OTHER,
         }

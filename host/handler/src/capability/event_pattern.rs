@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const EVENT_PATTERNS_MAX: usize = 64;
 
 /// The client events that are not custom: the server or the handler of another interface takes them.
-pub const SERVER_EVENTS: [&str; 12] = [
+pub const SERVER_EVENTS: [&str; 14] = [
     "send-message",
     "typing",
     "read-message",
@@ -21,6 +21,8 @@ pub const SERVER_EVENTS: [&str; 12] = [
     "set-presence",
     "get-presence",
     "history",
+    "unread",
+    "room-members",
     "refresh-token",
 ];
 

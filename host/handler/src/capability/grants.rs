@@ -8,7 +8,7 @@ use std::str::FromStr;
 use reqwest::Url;
 use serde_json::Value as Json;
 
-use parlance_types::settings::{Syntax, Texts, Value, ValueKind, settings};
+use parlance_types::settings::{Switch, Syntax, Texts, Value, ValueKind, settings};
 
 settings! {
     /// What handlers may reach outside of this server.
@@ -17,6 +17,8 @@ settings! {
         /// Servers that they may send HTTP requests to, through `wasi:http`. A name must lead to public addresses; an
         /// address that is not public is reached only when it is itself written here.
         http: Vec<HostPattern> = Vec::new(), Hosts;
+        /// Whether they may act on other users (`moderate`): kick, ban and disconnect them, and post as bots.
+        moderate: bool = false, Switch;
     }
 }
 
@@ -271,7 +273,11 @@ mod tests {
 
     fn granted(pattern: &str, scheme: HttpScheme, host: &str, port: u16) -> bool {
         let http = vec![pattern.parse().unwrap()];
-        Grants { http }.http_to(scheme, host, port).is_some()
+        let grants = Grants {
+            http,
+            ..Grants::default()
+        };
+        grants.http_to(scheme, host, port).is_some()
     }
 
     #[test]

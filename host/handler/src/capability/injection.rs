@@ -19,6 +19,10 @@ pub enum Capability {
     Requests,
     /// `revise`
     Revise,
+    /// `members`
+    Members,
+    /// `moderate`
+    Moderate,
     /// `wasi:http/outgoing-handler`
     Http,
 }

@@ -84,7 +84,7 @@ impl Call {
     }
 
     /// Reads the stored values of keys. `checked`: the commit is to find them unchanged.
-    async fn kv_stored(&mut self, keys: &[KvKey], checked: bool) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+    pub(super) async fn kv_stored(&mut self, keys: &[KvKey], checked: bool) -> Result<Vec<Option<Vec<u8>>>, Fault> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -102,7 +102,7 @@ impl Call {
         Ok(values)
     }
 
-    async fn kv_read(&mut self, key: &KvKey, checked: bool) -> Result<Option<Vec<u8>>, Fault> {
+    pub(super) async fn kv_read(&mut self, key: &KvKey, checked: bool) -> Result<Option<Vec<u8>>, Fault> {
         if self.own_writes(key).base.is_none() {
             let stored = self.kv_stored(std::slice::from_ref(key), checked).await?;
             return self
@@ -187,7 +187,11 @@ impl Call {
     }
 
     /// Reads the beginning of a range from the store, and returns it with the part of the range that it is all of.
-    async fn kv_page(&mut self, range: KvRange, limit: u32) -> Result<(Vec<(String, Vec<u8>)>, KvRange), Fault> {
+    pub(super) async fn kv_page(
+        &mut self,
+        range: KvRange,
+        limit: u32,
+    ) -> Result<(Vec<(String, Vec<u8>)>, KvRange), Fault> {
         self.host_context.wait_in_flight().await;
         let (tenant, now) = (self.identity.tenant(), self.now_ms);
         let read = self.store.kv_scan(tenant, &range, limit, SCAN_BYTES, now).await;
@@ -263,7 +267,7 @@ impl Call {
     }
 
     /// Whether the commit is to find every key unchanged that this event has read.
-    fn is_serializable(&self) -> bool {
+    pub(super) fn is_serializable(&self) -> bool {
         self.handler.isolation_level == IsolationLevel::Serializable
     }
 

@@ -163,6 +163,7 @@ impl Call {
     /// When there is no such message for this user, the store cannot serve, or the allowance is used up.
     pub async fn mark_read(&mut self, id: &str) -> Result<(), Fault> {
         let message = self.message(id).await?;
+        self.read_up_to(&message).await?;
         let write = Write::MarkRead {
             id: message.id,
             room: message.room,

@@ -18,8 +18,9 @@ impl Call {
     /// Puts the connection into the room.
     ///
     /// # Errors
-    /// When the id is invalid, no client caused the event, or the connection is in too many rooms.
-    pub fn join(&mut self, room: &str) -> Result<(), Fault> {
+    /// When the id is invalid, no client caused the event, the user is banned from the room, the connection is in too many
+    /// rooms, or the store cannot serve.
+    pub async fn join(&mut self, room: &str) -> Result<(), Fault> {
         self.require(Capability::Rooms)?;
         let id = room_id(room)?;
         self.require_client()?;
@@ -33,6 +34,11 @@ impl Call {
         );
         if self.host_context.room_count() + joins >= self.limits.client.rooms_per_connection + leaves {
             return Err(Fault::QuotaExceeded);
+        }
+        let user = self.identity.user().clone();
+        // Without the grant nobody has been banned, and a join needs no store.
+        if self.handler.grants.moderate && self.ban_of(&id, &user, false).await?.is_some() {
+            return Err(Fault::Denied);
         }
         self.add(Effect::Join(id), room.len())
     }

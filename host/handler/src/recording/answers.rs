@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
+use super::questions::{
+    ELAPSED, HTTP_RATE, RANDOM, ROOM_COUNT, history_question, http_question, joined_question, key_question,
+    keys_question, last_seq_question, member_count_question, members_question, message_question, presence_question,
+    random_bytes_question,
+};
 use crate::capability::{HttpAnswer, HttpHead, PresenceState, Status};
 use parlance_store::{KvPage, Marks, Message, Revision};
 use parlance_types::id::{MessageId, RoomId, UserId};
@@ -14,18 +19,30 @@ use parlance_types::id::{MessageId, RoomId, UserId};
 pub enum Answer {
     /// The value at a key in the store.
     Key {
+        /// The space of the host that the key is in; absent for the handler's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        space: Option<String>,
         key: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answer: Option<Stored<Option<Blob>>>,
     },
     /// Keys of the store from one on, and before another one.
     Keys {
+        /// As for a key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        space: Option<String>,
         from: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<String>,
         limit: u32,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answer: Option<Stored<RecordedPage>>,
+    },
+    /// The `seq` of the room's last message.
+    LastSeq {
+        room: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Stored<u64>>,
     },
     /// A message of the store.
     Message {
@@ -222,8 +239,15 @@ impl Answer {
     #[must_use]
     pub fn question(&self) -> String {
         match self {
-            Self::Key { key, .. } => key_question(key),
-            Self::Keys { from, until, limit, .. } => keys_question(from, until.as_deref(), *limit),
+            Self::Key { space, key, .. } => key_question(space.as_deref(), key),
+            Self::Keys {
+                space,
+                from,
+                until,
+                limit,
+                ..
+            } => keys_question(space.as_deref(), from, until.as_deref(), *limit),
+            Self::LastSeq { room, .. } => last_seq_question(room),
             Self::Message { id, .. } => message_question(id),
             Self::History {
                 room, before, limit, ..
@@ -245,7 +269,7 @@ impl Answer {
     pub(super) fn bytes(&self) -> usize {
         const FIXED: usize = 96;
         let own = match self {
-            Self::Key { key, answer } => {
+            Self::Key { key, answer, .. } => {
                 key.len()
                     + match answer {
                         Some(Stored::Value(Some(value))) => value.0.len(),
@@ -276,7 +300,7 @@ impl Answer {
             Self::Members { answer, .. } => answer.iter().flatten().map(|user| user.len() + FIXED).sum(),
             Self::Presence { users, .. } => users.iter().map(|user| 2 * user.len() + 2 * FIXED).sum(),
             Self::RandomBytes { answer } => answer.0.len(),
-            Self::Joined { room, .. } | Self::MemberCount { room, .. } => room.len(),
+            Self::Joined { room, .. } | Self::MemberCount { room, .. } | Self::LastSeq { room, .. } => room.len(),
             Self::Http { answer, .. } => {
                 let pair = |(name, value): &(String, Blob)| name.len() + value.0.len();
                 answer.headers.iter().map(pair).sum::<usize>()
@@ -286,57 +310,6 @@ impl Answer {
         };
         own + FIXED
     }
-}
-
-pub(super) const ROOM_COUNT: &str = "how many rooms the connection is in";
-pub(super) const HTTP_RATE: &str = "whether the tenant's rate admits an HTTP request";
-pub(super) const RANDOM: &str = "64 random bits";
-pub(super) const ELAPSED: &str = "the time since the event began";
-
-pub(super) fn key_question(key: &str) -> String {
-    format!("the key {key:?}")
-}
-
-pub(super) fn keys_question(from: &str, until: Option<&str>, limit: u32) -> String {
-    match until {
-        Some(until) => format!("{limit} keys from {from:?} on, before {until:?}"),
-        None => format!("{limit} keys from {from:?} on"),
-    }
-}
-
-pub(super) fn message_question(id: &str) -> String {
-    format!("the message {id}")
-}
-
-pub(super) fn history_question(room: &str, before: Option<u64>, limit: u32) -> String {
-    match before {
-        Some(before) => format!("{limit} messages of {room:?} before {before}"),
-        None => format!("the newest {limit} messages of {room:?}"),
-    }
-}
-
-pub(super) fn joined_question(room: &str) -> String {
-    format!("whether the connection is in {room:?}")
-}
-
-pub(super) fn members_question(room: &str, limit: usize) -> String {
-    format!("{limit} members of {room:?}")
-}
-
-pub(super) fn member_count_question(room: &str) -> String {
-    format!("how many members {room:?} has")
-}
-
-pub(super) fn presence_question(users: &[String]) -> String {
-    format!("the presence of {users:?}")
-}
-
-pub(super) fn random_bytes_question(count: usize) -> String {
-    format!("{count} random bytes")
-}
-
-pub(super) fn http_question(method: &str, origin: &str) -> String {
-    format!("the answer to a {method} at {origin}")
 }
 
 impl From<&Message> for RecordedMessage {

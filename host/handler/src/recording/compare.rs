@@ -225,7 +225,10 @@ fn function(line: &str) -> &str {
 
 fn group_of(effect: &RecordedEffect) -> Group {
     match effect {
-        RecordedEffect::Post { .. } | RecordedEffect::MarkRead { .. } | RecordedEffect::Revise { .. } => Group::Posts,
+        RecordedEffect::Post { .. }
+        | RecordedEffect::MarkRead { .. }
+        | RecordedEffect::ReadUpTo { .. }
+        | RecordedEffect::Revise { .. } => Group::Posts,
         // A timer is a key with a due time.
         RecordedEffect::SetKey { .. }
         | RecordedEffect::DeleteKey { .. }
@@ -238,6 +241,12 @@ fn group_of(effect: &RecordedEffect) -> Group {
         RecordedEffect::Join { .. }
         | RecordedEffect::Leave { .. }
         | RecordedEffect::SetPresence { .. }
+        | RecordedEffect::AddMember { .. }
+        | RecordedEffect::RemoveMember { .. }
+        | RecordedEffect::Mention { .. }
+        | RecordedEffect::Kick { .. }
+        | RecordedEffect::Disconnect { .. }
+        | RecordedEffect::Ban { .. }
         | RecordedEffect::SetData { .. } => Group::Rooms,
     }
 }

@@ -34,6 +34,9 @@ pub struct Context {
     /// The servers that it could send requests to.
     #[serde(default)]
     pub grants: Vec<String>,
+    /// Whether it may act on other users.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moderate: bool,
     /// Whether it exported `on-answer`.
     #[serde(default)]
     pub takes_answers: bool,
@@ -170,6 +173,7 @@ impl Recorder {
                 isolation: info.isolation,
                 settings: info.settings.clone(),
                 grants: info.grants.http.iter().map(ToString::to_string).collect(),
+                moderate: info.grants.moderate,
                 takes_answers: call.takes_answers,
                 limits: Limits::of(&call.limits, limits),
             },

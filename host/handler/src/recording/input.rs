@@ -33,6 +33,8 @@ pub enum Input {
     },
     /// `on-presence.handle`
     Presence { change: PresenceChange },
+    /// `on-connect.handle`
+    Connect,
     /// `on-room.handle` with `join`
     Join { room: String },
     /// `on-room.handle` with `leave`
@@ -143,6 +145,7 @@ impl Input {
                 change: change.clone(),
             },
             HandlerInput::Presence(change) => Self::Presence { change: change.into() },
+            HandlerInput::Connect => Self::Connect,
             HandlerInput::Join { room } => Self::Join { room: room.clone() },
             HandlerInput::Leave { room } => Self::Leave { room: room.clone() },
             HandlerInput::Event {
@@ -238,6 +241,7 @@ impl Input {
             Self::Receipt { message } => HandlerInput::Receipt { message },
             Self::Revise { message, change } => HandlerInput::Revise { message, change },
             Self::Presence { change } => HandlerInput::Presence((*change).into()),
+            Self::Connect => HandlerInput::Connect,
             Self::Join { room } => HandlerInput::Join { room },
             Self::Leave { room } => HandlerInput::Leave { room },
             Self::Event { name, arguments, .. } => HandlerInput::Event {

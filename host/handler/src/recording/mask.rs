@@ -101,6 +101,7 @@ fn input(input: &mut Input, with_content: bool) {
         Input::Typing { .. }
         | Input::Receipt { .. }
         | Input::Presence { .. }
+        | Input::Connect
         | Input::Join { .. }
         | Input::Leave { .. } => {}
     }
@@ -143,11 +144,14 @@ fn headers(headers: &mut [(String, String)]) {
 fn answer(answer: &mut Answer, with_content: bool) {
     let content = Content(with_content);
     match answer {
+        // What the host keeps of members is no content.
         Answer::Key {
+            space: None,
             answer: Some(Stored::Value(Some(value))),
             ..
         } => content.value(value),
         Answer::Keys {
+            space: None,
             answer: Some(Stored::Value(page)),
             ..
         } => page.entries.iter_mut().for_each(|(_, value)| content.value(value)),
@@ -228,8 +232,14 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
                 content.packet(packet);
                 attachments.iter_mut().for_each(|attachment| content.binary(attachment));
             }
+            RecordedEffect::Kick { packet, .. } | RecordedEffect::Disconnect { packet, .. } => content.packet(packet),
             RecordedEffect::SetData { data } => content.json(data),
             RecordedEffect::MarkRead { .. }
+            | RecordedEffect::AddMember { .. }
+            | RecordedEffect::RemoveMember { .. }
+            | RecordedEffect::ReadUpTo { .. }
+            | RecordedEffect::Mention { .. }
+            | RecordedEffect::Ban { .. }
             | RecordedEffect::CancelTimer { .. }
             | RecordedEffect::CancelRequest { .. }
             | RecordedEffect::DeleteKey { .. }
@@ -256,6 +266,23 @@ pub(super) fn ids(outcome: &mut Outcome) {
                 client_id.iter_mut().for_each(text);
             }
             RecordedEffect::MarkRead { id } | RecordedEffect::Revise { id, .. } => text(id),
+            RecordedEffect::AddMember { room, user, .. }
+            | RecordedEffect::RemoveMember { room, user }
+            | RecordedEffect::ReadUpTo { room, user, .. }
+            | RecordedEffect::Mention { room, user }
+            | RecordedEffect::Ban { room, user, .. } => {
+                text(room);
+                text(user);
+            }
+            RecordedEffect::Kick { room, user, packet } => {
+                text(room);
+                text(user);
+                json(packet);
+            }
+            RecordedEffect::Disconnect { user, packet } => {
+                text(user);
+                json(packet);
+            }
             RecordedEffect::SetKey { key, .. }
             | RecordedEffect::DeleteKey { key }
             | RecordedEffect::IncrementKey { key, .. } => text(key),

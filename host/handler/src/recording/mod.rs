@@ -17,6 +17,7 @@ mod limits;
 mod mask;
 mod mask_text;
 mod outcome;
+mod questions;
 mod recorder;
 mod replay;
 mod report;

@@ -7,7 +7,7 @@ use crate::capability::{
     Audience, Effect, Level, LogLine, OutboundRequest, Packet, Parts, RequestedChange, Status, Timer,
 };
 use crate::sandbox::{CallOutcome, Failure, HandlerReply, TrapKind};
-use parlance_store::{Change, Write};
+use parlance_store::{Change, MemberChange, Write};
 
 /// The outcome of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +82,41 @@ pub enum RecordedEffect {
         id: String,
         #[serde(flatten)]
         change: RequestedChange,
+    },
+    AddMember {
+        room: String,
+        user: String,
+        role: String,
+    },
+    RemoveMember {
+        room: String,
+        user: String,
+    },
+    ReadUpTo {
+        room: String,
+        user: String,
+        seq: u64,
+    },
+    Mention {
+        room: String,
+        user: String,
+    },
+    Kick {
+        room: String,
+        user: String,
+        /// What the user's connections get: a JSON array.
+        packet: String,
+    },
+    Disconnect {
+        user: String,
+        /// What the user's connections get: a JSON array.
+        packet: String,
+    },
+    Ban {
+        room: String,
+        user: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
     },
     SetKey {
         key: String,
@@ -284,6 +319,15 @@ impl RecordedEffect {
                     time_ms: u64::try_from(question.time.as_millis()).unwrap_or(u64::MAX),
                 }),
             },
+            Effect::Kick { room, user, packet } => Self::Kick {
+                room: room.to_string(),
+                user: user.to_string(),
+                packet: text(packet),
+            },
+            Effect::Disconnect { user, packet } => Self::Disconnect {
+                user: user.to_string(),
+                packet: text(packet),
+            },
             Effect::Join(room) => Self::Join { room: room.to_string() },
             Effect::Leave(room) => Self::Leave { room: room.to_string() },
             Effect::SetPresence(status) => Self::SetPresence { status: *status },
@@ -291,8 +335,39 @@ impl RecordedEffect {
         })
     }
 
+    fn of_member(write: &Write) -> Option<Self> {
+        let (keys, change) = MemberChange::of(write)?;
+        let (room, user) = (keys.room.to_owned(), keys.user.to_owned());
+        Some(match change {
+            MemberChange::Add { role, .. } => Self::AddMember { room, user, role },
+            MemberChange::Remove => Self::RemoveMember { room, user },
+            MemberChange::ReadUpTo(seq) => Self::ReadUpTo { room, user, seq },
+            MemberChange::Mention => Self::Mention { room, user },
+        })
+    }
+
     fn of_write(write: &Write) -> Option<Self> {
+        if let Write::KvSet { key, .. } | Write::KvDelete { key } = write
+            && let Some((room, user)) = key.ban_of()
+        {
+            let until = match write {
+                Write::KvSet { value, .. } => std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+                _ => None,
+            };
+            let (room, user) = (room.to_owned(), user.to_owned());
+            return Some(Self::Ban { room, user, until });
+        }
         Some(match write {
+            Write::KvSet { key, .. }
+            | Write::KvDelete { key }
+            | Write::KvIncrement { key, .. }
+            | Write::KvRaise { key, .. }
+                if key.is_member() =>
+            {
+                return Self::of_member(write);
+            }
+            // Only members' keys are raised.
+            Write::KvRaise { .. } => return None,
             Write::Append(draft) => Self::Post {
                 id: draft.id.to_string(),
                 room: draft.room.to_string(),

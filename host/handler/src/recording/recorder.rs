@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::answers::{Answer, RecordedRequest, RecordedResponse, Stored};
 use super::blob::Blob;
+use super::questions::space;
 use crate::capability::{
     Call, DnsLookupLimit, HostContext, HttpAnswer, HttpRequest, HttpTap, PresenceState, RandomSource, WasiTap,
 };
@@ -168,12 +169,22 @@ impl Reader for RecordingReader {
         room: &RoomId,
         range: ChangeRange,
     ) -> Result<Changes, StoreError> {
-        // No call of a handler asks for it, here and below.
+        // No call of a handler asks for it.
         self.inner.changed_messages(tenant, room, range).await
     }
 
     async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
-        self.inner.places(tenant, rooms).await
+        let asked = |room: &RoomId, answer| Answer::LastSeq {
+            room: room.to_string(),
+            answer,
+        };
+        let notes: Vec<_> = rooms.iter().map(|room| self.tape.note(asked(room, None))).collect();
+        let answer = self.inner.places(tenant, rooms).await;
+        for (n, (room, note)) in rooms.iter().zip(notes).enumerate() {
+            let seq = stored(&answer, |places| places.get(n).map_or(0, |place| place.seq));
+            self.tape.answer(note, asked(room, seq));
+        }
+        answer
     }
 
     async fn kv_get_many(
@@ -183,6 +194,7 @@ impl Reader for RecordingReader {
         now: u64,
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let asked = |key: &KvKey, answer| Answer::Key {
+            space: space(&key.handler).map(str::to_owned),
             key: key.key.clone(),
             answer,
         };
@@ -204,6 +216,7 @@ impl Reader for RecordingReader {
         now: u64,
     ) -> Result<KvPage, StoreError> {
         let asked = |answer| Answer::Keys {
+            space: space(&range.handler).map(str::to_owned),
             from: range.from.clone(),
             until: range.until.clone(),
             limit,
@@ -397,12 +410,14 @@ mod tests {
     fn a_tape_that_grows_too_long_is_given_up() {
         let tape = Tape::with_limit(1000);
         let place = tape.note(Answer::Key {
+            space: None,
             key: "k".to_owned(),
             answer: None,
         });
         tape.answer(
             place,
             Answer::Key {
+                space: None,
                 key: "k".to_owned(),
                 answer: Some(Stored::Value(Some(Blob(vec![0; 100])))),
             },

@@ -8,17 +8,18 @@ use anyhow::anyhow;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::answers::{
-    Answer, ELAPSED, HTTP_RATE, RANDOM, ROOM_COUNT, RecordedRequest, Stored, history_question, http_question,
-    joined_question, key_question, keys_question, member_count_question, members_question, message_question,
-    presence_question, random_bytes_question,
-};
+use super::answers::{Answer, RecordedRequest, Stored};
 use super::event::{Context, Event};
 use super::file::{Entry, Header};
 use super::identities::Identities;
 use super::limits::Limits;
 use super::mask_text::text;
 use super::outcome::Outcome;
+use super::questions::{
+    ELAPSED, HTTP_RATE, RANDOM, ROOM_COUNT, history_question, http_question, joined_question, key_question,
+    keys_question, last_seq_question, member_count_question, members_question, message_question, presence_question,
+    random_bytes_question, space,
+};
 use crate::capability::{
     Call, DnsLookupLimit, Effects, Grants, HandlerInfo, HostContext, HttpAnswer, HttpRequest, HttpTap, Logs,
     PresenceState, RandomSource, WasiTap,
@@ -142,7 +143,10 @@ impl Replayer {
         Ok(HandlerInfo {
             name: context.handler.as_str().into(),
             settings,
-            grants: Arc::new(Grants { http }),
+            grants: Arc::new(Grants {
+                http,
+                moderate: context.moderate,
+            }),
             version: context.version,
             ..HandlerInfo::default()
         })
@@ -299,19 +303,30 @@ impl Reader for Answers {
     }
 
     async fn changed_messages(&self, _: &TenantId, _: &RoomId, _: ChangeRange) -> Result<Changes, StoreError> {
-        // No call of a handler asks for it, here and below.
+        // No call of a handler asks for it.
         Ok(Changes::default())
     }
 
     async fn places(&self, _: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
-        Ok(vec![Place::default(); rooms.len()])
+        let mut places = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            let answer = match self.read(last_seq_question(room.as_str())) {
+                Some(Answer::LastSeq { answer, .. }) => Some(answer),
+                _ => None,
+            };
+            let seq = value(answer).await?;
+            places.push(Place { seq, rev: 0 });
+        }
+        Ok(places)
     }
 
     async fn kv_get_many(&self, _: &TenantId, keys: &[KvKey], _: u64) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
-            let answer = match self.read(key_question(&key.key)) {
+            let answer = match self.read(key_question(space(&key.handler), &key.key)) {
                 Some(Answer::Key { answer, .. }) => Some(answer),
+                // Earlier releases did not ask for members and bans: nobody was a member, or banned.
+                None if key.is_of_host() => Some(Some(Stored::Value(None))),
                 _ => None,
             };
             values.push(value(answer).await?.map(|blob| blob.0));
@@ -320,7 +335,12 @@ impl Reader for Answers {
     }
 
     async fn kv_scan(&self, _: &TenantId, range: &KvRange, limit: u32, _: u64, _: u64) -> Result<KvPage, StoreError> {
-        let answer = match self.read(keys_question(&range.from, range.until.as_deref(), limit)) {
+        let answer = match self.read(keys_question(
+            space(&range.handler),
+            &range.from,
+            range.until.as_deref(),
+            limit,
+        )) {
             Some(Answer::Keys { answer, .. }) => Some(answer),
             _ => None,
         };

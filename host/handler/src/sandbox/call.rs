@@ -20,7 +20,7 @@ use super::reset::{Reset, ResetExports};
 use super::response;
 use super::revise;
 use super::wasi::{Ambient, Wasi};
-use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
+use crate::capability::{Call, Effects, Fault, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
 use parlance_store::ReadSet;
 
@@ -221,9 +221,9 @@ impl Handler {
             reads,
             logs,
             usage,
-            // These two interfaces decide about users who are not in the room, so a missing join is not their reason to
+            // These interfaces decide about users who are not in the room, so a missing join is not their reason to
             // refuse.
-            not_joined: not_joined && !matches!(interface, Interface::Room | Interface::Presence),
+            not_joined: not_joined && !matches!(interface, Interface::Room | Interface::Presence | Interface::Connect),
         }
     }
 
@@ -289,6 +289,15 @@ impl Handler {
             HandlerInput::Presence(change) => {
                 let guest = exported(&self.compiled.exports.presence)?.load(&mut *store, &instance)?;
                 empty_reply(guest.call_handle(store, context, change).await)
+            }
+            HandlerInput::Connect => {
+                let guest = exported(&self.compiled.exports.connect)?.load(&mut *store, &instance)?;
+                let rooms = match guest.call_handle(&mut *store, context).await? {
+                    Ok(rooms) => rooms,
+                    Err(rejection) => return Ok(Err(rejection)),
+                };
+                join_rooms(store.data_mut(), &rooms).await?;
+                Ok(Ok(HandlerReply::Data(None)))
             }
             HandlerInput::Join { room } => {
                 let guest = exported(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
@@ -393,6 +402,21 @@ fn timeout_kind(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> Tr
     } else {
         TrapKind::WallTime
     }
+}
+
+/// Puts a connection that opens into the rooms that its handler has returned.
+async fn join_rooms(state: &mut CallState, rooms: &[String]) -> wasmtime::Result<()> {
+    let Some(call) = &mut state.call else {
+        return Ok(());
+    };
+    for room in rooms {
+        match call.join(room).await {
+            // A ban keeps the user out of the room, and is no reason to refuse the connection.
+            Ok(()) | Err(Fault::Denied) => {}
+            Err(fault) => wasmtime::bail!("on-connect returned the room {room:?}, which cannot be joined: {fault}"),
+        }
+    }
+    Ok(())
 }
 
 /// The reply of an interface that may return a JSON text.

@@ -15,11 +15,11 @@ use parlance_store::Message;
 /// The result of a host function that cannot refuse. `Err` stops the guest.
 type HostResult<T> = wasmtime::Result<T>;
 /// The result of a host function that may refuse: the guest sees the inner result.
-type GuestResult<T> = HostResult<Result<T, wit::types::Fault>>;
+pub(super) type GuestResult<T> = HostResult<Result<T, wit::types::Fault>>;
 
 impl CallState {
     /// Counts a call that passes `bytes` bytes to the host.
-    fn enter(&mut self, bytes: usize) -> HostResult<&mut Call> {
+    pub(super) fn enter(&mut self, bytes: usize) -> HostResult<&mut Call> {
         self.meter.host_call()?;
         self.meter.count_transfer(bytes)?;
         let call = self.call.as_mut().ok_or(StopReason::NoEvent)?;
@@ -31,14 +31,14 @@ impl CallState {
     }
 
     /// [`enter`](Self::enter) for a call that may wait, for the store or the hub.
-    fn enter_waiting(&mut self, bytes: usize) -> HostResult<&mut Call> {
+    pub(super) fn enter_waiting(&mut self, bytes: usize) -> HostResult<&mut Call> {
         self.enter(bytes)?;
         self.meter.waits_for_host = true;
         self.call.as_mut().ok_or_else(|| StopReason::NoEvent.into())
     }
 
     /// Counts bytes that are returned to the guest.
-    fn count_returned(&mut self, bytes: usize) -> HostResult<()> {
+    pub(super) fn count_returned(&mut self, bytes: usize) -> HostResult<()> {
         Ok(self.meter.count_transfer(bytes)?)
     }
 }
@@ -273,8 +273,8 @@ impl wit::broadcast::Host for CallState {
 }
 
 impl wit::rooms::Host for CallState {
-    fn join(&mut self, room: String) -> GuestResult<()> {
-        Ok(self.enter(room.len())?.join(&room).map_err(Into::into))
+    async fn join(&mut self, room: String) -> GuestResult<()> {
+        Ok(self.enter_waiting(room.len())?.join(&room).await.map_err(Into::into))
     }
 
     fn leave(&mut self, room: String) -> GuestResult<()> {

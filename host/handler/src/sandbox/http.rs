@@ -261,7 +261,13 @@ mod tests {
 
     fn granted(pattern: &str, url: &str) -> bool {
         let http = vec![pattern.parse().unwrap()];
-        Url::parse(url).is_ok_and(|url| Grants { http }.covers(&url))
+        Url::parse(url).is_ok_and(|url| {
+            Grants {
+                http,
+                ..Grants::default()
+            }
+            .covers(&url)
+        })
     }
 
     #[test]

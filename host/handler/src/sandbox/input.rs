@@ -26,6 +26,8 @@ pub enum HandlerInput<'a> {
     },
     /// `on-presence.handle`
     Presence(exports::on_presence::Change),
+    /// `on-connect.handle`
+    Connect,
     /// `on-room.handle` with `join`
     Join { room: &'a String },
     /// `on-room.handle` with `leave`
@@ -76,6 +78,7 @@ impl<'a> HandlerInput<'a> {
             Self::Receipt { .. }
             | Self::Revise { .. }
             | Self::Presence(_)
+            | Self::Connect
             | Self::Event { .. }
             | Self::ServerEvent { .. }
             | Self::Answer { .. }
@@ -112,6 +115,7 @@ impl<'a> HandlerInput<'a> {
             Self::Receipt { .. } => Interface::Receipt,
             Self::Revise { .. } => Interface::Revise,
             Self::Presence(_) => Interface::Presence,
+            Self::Connect => Interface::Connect,
             Self::Join { .. } | Self::Leave { .. } => Interface::Room,
             Self::Event { .. } => Interface::Event,
             Self::ServerEvent { .. } => Interface::ServerEvent,

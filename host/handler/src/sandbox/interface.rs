@@ -27,11 +27,13 @@ pub enum Interface {
     Response,
     /// `on-revise`
     Revise,
+    /// `on-connect`
+    Connect,
 }
 
 impl Interface {
     /// All interfaces.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Message,
         Self::Typing,
         Self::Receipt,
@@ -43,6 +45,7 @@ impl Interface {
         Self::Timer,
         Self::Response,
         Self::Revise,
+        Self::Connect,
     ];
 
     /// Whether events are routed by this interface. Answers, timers and responses are not: they go to the handler that
@@ -73,6 +76,7 @@ impl Interface {
             Self::Timer => "timer",
             Self::Response => "response",
             Self::Revise => "revise",
+            Self::Connect => "connect",
         }
     }
 }

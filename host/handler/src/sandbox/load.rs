@@ -46,6 +46,7 @@ pub(super) struct ExportIndices {
     pub(super) timer: Option<exports::on_timer::GuestIndices>,
     pub(super) response: Option<exports::on_response::GuestIndices>,
     pub(super) revise: Option<exports::on_revise::GuestIndices>,
+    pub(super) connect: Option<exports::on_connect::GuestIndices>,
 }
 
 /// A compiled, linked and checked component. All handlers of the same bytes share it.
@@ -407,6 +408,7 @@ impl Sandbox {
             timer: exports::on_timer::GuestIndices::new(&pre).ok(),
             response: exports::on_response::GuestIndices::new(&pre).ok(),
             revise: exports::on_revise::GuestIndices::new(&pre).ok(),
+            connect: exports::on_connect::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -477,6 +479,8 @@ impl ExportIndices {
             server_event, "on-server-event";
             timer, "on-timer";
             response, "on-response";
+            revise, "on-revise";
+            connect, "on-connect";
         }
         Ok(())
     }
@@ -494,6 +498,7 @@ impl ExportIndices {
             Interface::Timer => self.timer.is_some(),
             Interface::Response => self.response.is_some(),
             Interface::Revise => self.revise.is_some(),
+            Interface::Connect => self.connect.is_some(),
         }
     }
 }

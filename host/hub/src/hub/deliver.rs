@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::rooms::Gap;
 use super::{CompletedEvent, Hub, Output};
-use crate::bus::{Broadcast, BroadcastTarget, TargetRoom};
+use crate::bus::{AfterEvent, Broadcast, BroadcastTarget, TargetRoom};
 use crate::connection::{Connection, Outgoing};
 use crate::delivery::{ConnectionPhase, Delivery};
 use crate::wire::{self, Receipt, Reply, Responder};
-use parlance_handler::capability::{Audience, Effect};
+use parlance_handler::capability::{Audience, Effect, Packet};
 use parlance_store::{Place, Revise, Write, Written};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{RoomId, UserId};
@@ -112,7 +112,7 @@ impl Hub {
         self.out.push(Output::Completed(event.completed));
     }
 
-    fn send(&mut self, connection: &Arc<Connection>, outgoing: Outgoing) {
+    pub(super) fn send(&mut self, connection: &Arc<Connection>, outgoing: Outgoing) {
         self.rooms.count_sent(outgoing.weight());
         self.out.push(Output::Send(connection.clone(), outgoing));
     }
@@ -171,6 +171,10 @@ impl Hub {
                     Audience::Sender => self.send(connection, outgoing),
                 }
             }
+            Effect::Kick { room, user, packet } => {
+                self.deliver_and_act(user, packet, AfterEvent::LeaveRoom(room.as_str().into()));
+            }
+            Effect::Disconnect { user, packet } => self.deliver_and_act(user, packet, AfterEvent::Disconnect),
             Effect::Join(room) => self.join(&room, connection, event.held_room.as_ref() == Some(&room)),
             Effect::Leave(room) => self.leave(&room, connection),
             Effect::SetData(data) => connection.set_data(data),
@@ -230,6 +234,18 @@ impl Hub {
         self.rooms
             .send_to(self.users.connections_of(&user).cloned().collect(), outgoing);
         self.publish(|| TargetRoom::User(user), outgoing, |_| {});
+    }
+
+    /// Delivers a packet to the user's connections, here and on other nodes, and has each of them do what follows it.
+    fn deliver_and_act(&mut self, user: UserId, packet: Packet, then: AfterEvent) {
+        let connections: Vec<Arc<Connection>> = self.users.connections_of(&user).cloned().collect();
+        let outgoing = Outgoing::Event(packet);
+        self.publish(
+            || TargetRoom::User(user),
+            &outgoing,
+            |broadcast| broadcast.then = Some(then.clone()),
+        );
+        self.send_and_act(connections, &outgoing, &then);
     }
 
     /// Publishes a packet for `room` to the other nodes, if there may be any. `order` sets its order relative to

@@ -10,7 +10,7 @@ use super::presence_grace::ChangeCause;
 use super::remote_presence::PresenceRecord;
 use super::rooms::Gap;
 use super::{AckRequest, Hub, Move, Output, PendingWork};
-use crate::bus::{Broadcast, BroadcastTarget, ClientSelector, Inbound, NodeId, TargetRoom};
+use crate::bus::{AfterEvent, Broadcast, BroadcastTarget, ClientSelector, Inbound, NodeId, TargetRoom};
 use crate::connection::{Connection, Outgoing};
 use parlance_types::id::{RoomId, UserId};
 
@@ -92,7 +92,25 @@ impl Hub {
             except: broadcast.except.clone(),
         };
         let clients = self.select(&selection);
-        self.rooms.send_to(clients, &outgoing);
+        match &broadcast.then {
+            Some(then) => self.send_and_act(clients, &outgoing, then),
+            None => self.rooms.send_to(clients, &outgoing),
+        }
+    }
+
+    /// Sends a packet to a user's connections, which are few, and has them do what follows it. It passes the outbox by, so
+    /// that it is there first.
+    pub(super) fn send_and_act(&mut self, connections: Vec<Arc<Connection>>, outgoing: &Outgoing, then: &AfterEvent) {
+        for connection in &connections {
+            self.send(connection, outgoing.clone());
+        }
+        match then {
+            AfterEvent::LeaveRoom(room) => {
+                let rooms: Vec<RoomId> = RoomId::new(room).into_iter().collect();
+                self.request_leave(connections, &rooms);
+            }
+            AfterEvent::Disconnect => self.out.extend(connections.into_iter().map(Output::Disconnect)),
+        }
     }
 
     /// The name of the room, if the target is exactly one room.
@@ -163,7 +181,11 @@ impl Hub {
     /// Has clients leave rooms, as another server asks.
     fn sockets_leave(&mut self, clients: &ClientSelector, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
-        for connection in self.select(clients) {
+        self.request_leave(self.select(clients), &rooms);
+    }
+
+    fn request_leave(&mut self, connections: Vec<Arc<Connection>>, rooms: &[RoomId]) {
+        for connection in connections {
             // The session first ends what the connection does in the rooms, such as typing.
             let own: Vec<RoomId> = rooms
                 .iter()

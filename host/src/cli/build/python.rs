@@ -39,7 +39,7 @@ const HTTP_IMPORT: &str = "import wasi:http/outgoing-handler@0.2.0;";
 const HTTP_NAMES: [&str; 2] = ["parlance:chat/types@0.1.0=types", "wasi:http/types@0.2.0=wasi_http"];
 
 /// The decorators, with the interface and the class of each.
-const HANDLERS: [(&str, &str, &str); 12] = [
+const HANDLERS: [(&str, &str, &str); 13] = [
     ("on_message", "on-message", "OnMessage"),
     ("on_typing", "on-typing", "OnTyping"),
     ("on_receipt", "on-receipt", "OnReceipt"),
@@ -52,6 +52,7 @@ const HANDLERS: [(&str, &str, &str); 12] = [
     ("on_timer", "on-timer", "OnTimer"),
     ("on_response", "on-response", "OnResponse"),
     ("on_revise", "on-revise", "OnRevise"),
+    ("on_connect", "on-connect", "OnConnect"),
 ];
 
 type Handler = (&'static str, &'static str, &'static str);

@@ -44,6 +44,34 @@ impl KnownFields for HistoryRequest {
     const KEYS: &'static [&'static str] = &["roomId", "after", "before", "limit"];
 }
 
+/// A client's request for a page of its user's rooms, with what is unread in each.
+#[derive(Debug, Default, Deserialize)]
+pub(in crate::dispatch) struct UnreadRequest {
+    #[serde(default)]
+    pub(in crate::dispatch) after: Option<String>,
+    #[serde(default, deserialize_with = "whole_u32")]
+    pub(in crate::dispatch) limit: Option<u32>,
+}
+
+impl KnownFields for UnreadRequest {
+    const KEYS: &'static [&'static str] = &["after", "limit"];
+}
+
+/// A client's request for a page of a room's lasting members.
+#[derive(Debug, Deserialize)]
+pub(in crate::dispatch) struct RoomMembersRequest {
+    #[serde(rename = "roomId")]
+    pub(in crate::dispatch) room: String,
+    #[serde(default)]
+    pub(in crate::dispatch) after: Option<String>,
+    #[serde(default, deserialize_with = "whole_u32")]
+    pub(in crate::dispatch) limit: Option<u32>,
+}
+
+impl KnownFields for RoomMembersRequest {
+    const KEYS: &'static [&'static str] = &["roomId", "after", "limit"];
+}
+
 /// The second argument of `join-room`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct PastRequest {

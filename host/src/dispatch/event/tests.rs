@@ -98,6 +98,31 @@ fn every_event_is_parsed() {
         parse(r#"["history",{"roomId":"r"}]"#),
         Ok(Event::History(HistoryRequest { limit: None, .. }))
     ));
+    assert!(matches!(
+        parse(r#"["unread"]"#),
+        Ok(Event::Unread(UnreadRequest {
+            after: None,
+            limit: None
+        }))
+    ));
+    assert!(matches!(
+        parse(r#"["unread",{"after":"r","limit":5}]"#),
+        Ok(Event::Unread(UnreadRequest {
+            after: Some(_),
+            limit: Some(5)
+        }))
+    ));
+    assert!(matches!(
+        parse(r#"["room-members",{"roomId":"r","after":"ann"}]"#),
+        Ok(Event::RoomMembers(RoomMembersRequest { limit: None, .. }))
+    ));
+    for wrong in [
+        r#"["unread",{"after":""}]"#,
+        r#"["room-members",{}]"#,
+        r#"["room-members",{"roomId":"r","after":"\n"}]"#,
+    ] {
+        assert_eq!(parse(wrong).unwrap_err().code, Code::Invalid, "{wrong}");
+    }
     assert!(matches!(parse(r#"["refresh-token","t"]"#), Ok(Event::RefreshToken(_))));
     let Ok(Event::Message(message)) =
         parse(r#"["send-message",{"roomId":"r","content":"c","metadata":{"a": 1},"clientId":"x","more":1}]"#)

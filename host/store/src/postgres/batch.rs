@@ -122,7 +122,7 @@ impl<'a> Touched<'a> {
                         }
                         touched.keys.entry((tenant, key)).or_insert(false);
                     }
-                    Write::KvIncrement { key, .. } => {
+                    Write::KvIncrement { key, .. } | Write::KvRaise { key, .. } => {
                         touched.handler_locks.add(tenant, &key.handler, false);
                         touched.keys.insert((tenant, key), true);
                     }

@@ -182,6 +182,17 @@ impl<'a> BatchState<'a> {
                 }
                 Ok(Written::Done)
             }
+            Write::KvRaise { key, to } => {
+                let value = self
+                    .kv
+                    .get(&(tenant, key))
+                    .map(|entry| entry.value.as_deref().unwrap_or_default());
+                if let Some(raised) = counter::raise(value, *to)? {
+                    let value = Cow::Owned(raised.to_string().into_bytes());
+                    self.set((tenant, key), value, (None, None), quota)?;
+                }
+                Ok(Written::Done)
+            }
             Write::KvIncrement { key, by, at } => {
                 let old = self.kv.get(&(tenant, key)).filter(|entry| live(entry.expires_at, *at));
                 let value = old.map(|entry| entry.value.as_deref().unwrap_or_default());

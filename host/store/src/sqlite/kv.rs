@@ -114,6 +114,25 @@ pub(super) fn increment(
     Ok(Written::Done)
 }
 
+pub(super) fn raise(
+    db: &Connection,
+    usages: &mut UsageCache,
+    tenant: i64,
+    write_set: &WriteSet,
+    key: &KvKey,
+    to: i64,
+) -> Result<Written, WriteError> {
+    let current: Option<Vec<u8>> = db
+        .prepare_cached("SELECT value FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
+        .query_row(params![tenant, &*key.handler, key.key], |row| row.get(0))
+        .optional()?;
+    if let Some(raised) = counter::raise(current.as_deref(), to)? {
+        let value = raised.to_string();
+        replace(db, usages, tenant, write_set, key, value.as_bytes(), Times::default())?;
+    }
+    Ok(Written::Done)
+}
+
 /// Whether an event would read the same now. `tenant` is `None` for a tenant that has no row, hence no keys.
 pub(super) fn reads_hold(db: &Connection, tenant: Option<i64>, reads: &ReadSet) -> rusqlite::Result<bool> {
     let mut select =

@@ -37,7 +37,9 @@ fn upper_bound(writes: &[Arc<Write>]) -> Usage {
                 upper_bound.kv_bytes += (key.key.len() + value.len()) as u64
             }
             // A 64-bit number has at most 20 characters.
-            Write::KvIncrement { key, .. } => upper_bound.kv_bytes += key.key.len() as u64 + 20,
+            Write::KvIncrement { key, .. } | Write::KvRaise { key, .. } => {
+                upper_bound.kv_bytes += key.key.len() as u64 + 20
+            }
             Write::Revise(revise) => {
                 if let Change::Edit { content, metadata } = &revise.change {
                     upper_bound.message_bytes += message_bytes(content, metadata.as_deref());

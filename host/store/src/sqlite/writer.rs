@@ -348,6 +348,10 @@ impl Batch<'_> {
                 let row = self.rows.ensure_tenant(db, tenant)?;
                 kv::increment(db, usages, row, write_set, key, *by, *at)
             }
+            Write::KvRaise { key, to } => {
+                let row = self.rows.ensure_tenant(db, tenant)?;
+                kv::raise(db, usages, row, write_set, key, *to)
+            }
         }
     }
 
@@ -482,6 +486,7 @@ fn can_reject(write: &Write) -> bool {
         | Write::MarkRead { .. }
         | Write::Revise(_)
         | Write::KvIncrement { .. }
+        | Write::KvRaise { .. }
         | Write::DueSet { .. } => true,
         Write::KvSet { .. } | Write::KvDelete { .. } => false,
     }

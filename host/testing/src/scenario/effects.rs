@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parlance_handler::capability::{Audience, Effect, OutboundRequest, Packet, Parts, Status, Timer};
-use parlance_store::{Change, Revise, Write};
+use parlance_store::{Change, MemberChange, MemberKeys, Revise, Write};
 use serde_json::{Map, Value, json};
 
 use super::bytes;
@@ -25,6 +25,23 @@ pub(super) fn shown(effect: &Effect) -> Option<Value> {
             }
             json!({"emit": emit})
         }
+        Effect::Kick { room, user, packet } => {
+            let (_, arguments) = packet_shown(packet);
+            let mut kick = Map::new();
+            kick.insert("roomId".to_owned(), room.as_str().into());
+            kick.insert("userId".to_owned(), user.as_str().into());
+            for key in ["reason", "until"] {
+                if let Some(value) = arguments.pointer(&format!("/0/{key}")) {
+                    kick.insert(key.to_owned(), value.clone());
+                }
+            }
+            json!({"kick": kick})
+        }
+        Effect::Disconnect { user, packet } => {
+            let (_, arguments) = packet_shown(packet);
+            let reason = arguments.pointer("/0/reason").cloned();
+            json!({"disconnect": {"userId": user.as_str(), "reason": reason}})
+        }
         Effect::Join(room) => json!({"join": room.as_str()}),
         Effect::Leave(room) => json!({"leave": room.as_str()}),
         Effect::SetPresence(status) => json!({"presence": status_name(*status)}),
@@ -34,8 +51,35 @@ pub(super) fn shown(effect: &Effect) -> Option<Value> {
     })
 }
 
+/// The change of a member that the write says.
+fn member_shown(write: &Write) -> Option<Value> {
+    let (MemberKeys { room, user }, change) = MemberChange::of(write)?;
+    Some(match change {
+        MemberChange::Add { role, .. } => json!({"add-member": {"roomId": room, "userId": user, "role": role}}),
+        MemberChange::Remove => json!({"remove-member": {"roomId": room, "userId": user}}),
+        MemberChange::ReadUpTo(seq) => json!({"read-up-to": {"roomId": room, "userId": user, "seq": seq}}),
+        MemberChange::Mention => json!({"mention": {"roomId": room, "userId": user}}),
+    })
+}
+
 fn write_shown(write: &Write) -> Option<Value> {
     Some(match write {
+        // What the ban is comes with the kick.
+        Write::KvSet { key, .. } if key.ban_of().is_some() => return None,
+        Write::KvDelete { key } if key.ban_of().is_some() => {
+            let (room, user) = key.ban_of()?;
+            json!({"unban": {"roomId": room, "userId": user}})
+        }
+        Write::KvSet { key, .. }
+        | Write::KvDelete { key }
+        | Write::KvIncrement { key, .. }
+        | Write::KvRaise { key, .. }
+            if key.is_member() =>
+        {
+            return member_shown(write);
+        }
+        // Only members' keys are raised.
+        Write::KvRaise { .. } => return None,
         Write::Append(draft) => {
             let mut post = Map::new();
             post.insert("id".to_owned(), draft.id.to_string().into());

@@ -109,7 +109,10 @@ impl Environment {
                 .iter()
                 .map(|(key, value)| (key.clone(), text(value)))
                 .collect(),
-            grants: Arc::new(Grants { http }),
+            grants: Arc::new(Grants {
+                http,
+                moderate: spec.grants.moderate,
+            }),
             isolation_level: spec.isolation_level,
             isolation: match spec.isolation {
                 IsolationSpec::Fresh => Isolation::Fresh,
@@ -184,6 +187,7 @@ impl Environment {
             } else {
                 Vec::new()
             },
+            ..Grants::default()
         };
         let info = Arc::new(HandlerInfo {
             name: "scenario".into(),
@@ -267,6 +271,7 @@ fn routes(names: &[InterfaceName]) -> BTreeSet<Interface> {
         InterfaceName::Receipt => Interface::Receipt,
         InterfaceName::Revise => Interface::Revise,
         InterfaceName::Presence => Interface::Presence,
+        InterfaceName::Connect => Interface::Connect,
         InterfaceName::Room => Interface::Room,
         InterfaceName::Event => Interface::Event,
         InterfaceName::ServerEvent => Interface::ServerEvent,
@@ -295,6 +300,8 @@ pub(super) fn capability(name: CapabilityName) -> Capability {
         CapabilityName::Timers => Capability::Timers,
         CapabilityName::Requests => Capability::Requests,
         CapabilityName::Revise => Capability::Revise,
+        CapabilityName::Members => Capability::Members,
+        CapabilityName::Moderate => Capability::Moderate,
         CapabilityName::Http => Capability::Http,
     }
 }

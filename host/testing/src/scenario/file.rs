@@ -76,6 +76,9 @@ pub(super) struct GrantsSpec {
     /// Servers that it may send HTTP requests to, such as `https://api.example.org`.
     #[serde(default)]
     pub(super) http: Vec<String>,
+    /// Whether it may act on other users (`moderate`).
+    #[serde(default)]
+    pub(super) moderate: bool,
 }
 
 /// Whether an instance outlives its event.
@@ -108,6 +111,7 @@ pub(super) enum InterfaceName {
     Receipt,
     Revise,
     Presence,
+    Connect,
     Room,
     Event,
     ServerEvent,
@@ -390,6 +394,8 @@ pub(super) enum CapabilityName {
     Timers,
     Requests,
     Revise,
+    Members,
+    Moderate,
     Http,
 }
 

@@ -10,6 +10,7 @@
 mod built;
 mod calls;
 
+mod members;
 mod message;
 mod presence;
 mod receipt;

@@ -16,6 +16,7 @@ const URL: &str = "https://api.example.org/ask";
 fn host() -> TestHost {
     let grants = Grants {
         http: vec!["https://api.example.org".parse().unwrap()],
+        ..Grants::default()
     };
     let component = std::fs::read(guest("keys")).unwrap();
     TestHost::granted(&component, grants)

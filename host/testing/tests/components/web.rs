@@ -104,6 +104,7 @@ fn answer(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
 fn granted(pattern: &str) -> TestHost {
     let grants = Grants {
         http: vec![pattern.parse().unwrap()],
+        ..Grants::default()
     };
     TestHost::granted(&web(), grants).unwrap()
 }
@@ -208,7 +209,10 @@ async fn grants_change_without_loading_the_component_again() {
         let http = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
         Arc::new(HandlerInfo {
             name: "web".into(),
-            grants: Arc::new(Grants { http }),
+            grants: Arc::new(Grants {
+                http,
+                ..Grants::default()
+            }),
             ..HandlerInfo::default()
         })
     };

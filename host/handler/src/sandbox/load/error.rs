@@ -80,7 +80,7 @@ pub enum LoadError {
     /// It exports no interface that events are routed by.
     #[error(
         "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event, \
-         on-event-ack, on-server-event at version 0.1 (on-answer, on-timer and on-response alone are not enough: another of them asks \
+         on-event-ack, on-server-event, on-revise, on-connect at version 0.1 (on-answer, on-timer and on-response alone are not enough: another of them asks \
          the question or sets the timer)"
     )]
     NoExports,

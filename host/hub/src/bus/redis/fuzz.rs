@@ -85,8 +85,8 @@ fn assert_broadcast_comes_back(adapter: Adapter, broadcast: &Broadcast) {
     }
     assert_eq!((&again.to, &again.except), (&broadcast.to, &broadcast.except));
     assert_eq!(
-        (&again.message, &again.question),
-        (&broadcast.message, &broadcast.question)
+        (&again.message, &again.question, &again.then),
+        (&broadcast.message, &broadcast.question, &broadcast.then)
     );
     // Only one of the two is written.
     if broadcast.message.is_none() {
@@ -165,6 +165,7 @@ mod tests {
 
     use super::super::{BroadcastTarget, ClientSelector, RemoteSocket, TargetRoom};
     use super::*;
+    use crate::bus::AfterEvent;
     use parlance_handler::capability::{Packet, Question};
     use parlance_types::id::{RoomId, UserId};
 
@@ -217,6 +218,13 @@ mod tests {
         })
     }
 
+    fn then() -> impl Strategy<Value = AfterEvent> {
+        prop_oneof![
+            "[a-z]{1,4}".prop_map(|room| AfterEvent::LeaveRoom(room.into())),
+            Just(AfterEvent::Disconnect),
+        ]
+    }
+
     fn broadcast() -> impl Strategy<Value = Broadcast> {
         let place = ("[a-z]{1,4}", any::<u64>()).prop_map(|(room, seq)| (RoomId::new(&room).unwrap(), seq));
         let own = (
@@ -224,14 +232,17 @@ mod tests {
             any::<bool>(),
             option::of(any::<u64>()),
             option::of(question()),
+            option::of(then()),
         );
-        let own = (packet(), clients(true), own).prop_map(|(packet, to, (place, after, rev, question))| Broadcast {
-            message: place.clone().filter(|_| !after),
-            after: place.filter(|_| after),
-            rev,
-            question,
-            ..Broadcast::event(packet, to.to, to.except)
-        });
+        let own =
+            (packet(), clients(true), own).prop_map(|(packet, to, (place, after, rev, question, then))| Broadcast {
+                message: place.clone().filter(|_| !after),
+                after: place.filter(|_| after),
+                rev,
+                then,
+                question,
+                ..Broadcast::event(packet, to.to, to.except)
+            });
         let of_node = (packet(), clients(false));
         let of_node = of_node.prop_map(|(packet, to)| Broadcast::event(packet, to.to, to.except));
         prop_oneof![own, of_node]

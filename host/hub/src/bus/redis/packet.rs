@@ -1,7 +1,7 @@
 //! Events in MessagePack: `{type, data, nsp}` and `{rooms, except, flags}`.
 //!
-//! Two more keys are for nodes of Parlance; Node servers ignore them. `parlance` has a message's `seq` or a handler's
-//! question. `parlance.json` has the event's JSON, where decoding the MessagePack would not give it back byte for byte.
+//! Two more keys are for nodes of Parlance; Node servers ignore them. `parlance` has a message's `seq`, what connections
+//! are to do after the event, or a handler's question. `parlance.json` has the event's JSON, where decoding the MessagePack would not give it back byte for byte.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::channels::{self, room_name, target_room};
-use super::{Broadcast, BroadcastTarget, TargetRoom};
+use super::{AfterEvent, Broadcast, BroadcastTarget, TargetRoom};
 use crate::msgpack::{self, CodecError, Fidelity, Reader};
 use parlance_handler::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use parlance_types::id::{RoomId, TenantId};
@@ -84,6 +84,7 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
         out,
         if order.is_some() { 2 } else { 0 }
             + u32::from(broadcast.rev.is_some())
+            + u32::from(broadcast.then.is_some())
             + if question.is_some() { 3 } else { 0 },
     );
     if let Some((key, (room, seq))) = order {
@@ -95,6 +96,17 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
     if let Some(rev) = broadcast.rev {
         msgpack::write_string(out, "rev");
         number(out, rev);
+    }
+    match &broadcast.then {
+        Some(AfterEvent::LeaveRoom(room)) => {
+            msgpack::write_string(out, "leave");
+            msgpack::write_string(out, room);
+        }
+        Some(AfterEvent::Disconnect) => {
+            msgpack::write_string(out, "disconnect");
+            number(out, 1);
+        }
+        None => {}
     }
     if let Some(question) = question {
         msgpack::write_string(out, "asker");
@@ -228,6 +240,7 @@ struct ParlanceOptions {
     message: Option<(RoomId, u64)>,
     after: Option<(RoomId, u64)>,
     rev: Option<u64>,
+    then: Option<AfterEvent>,
     question: Option<Arc<Question>>,
 }
 
@@ -252,6 +265,7 @@ impl Options {
             message,
             after,
             rev,
+            then,
             question,
         } = self.parlance.unwrap_or_default();
         Ok(Broadcast {
@@ -261,6 +275,7 @@ impl Options {
             message,
             after,
             rev,
+            then,
             question,
         })
     }
@@ -315,12 +330,19 @@ fn read_timeout(input: &mut Reader) -> Result<Option<Duration>, CodecError> {
 fn read_parlance_options(input: &mut Reader) -> Result<ParlanceOptions, CodecError> {
     let (mut room, mut seq, mut after, mut rev): (Option<RoomId>, _, _, _) = (None, None, None, None);
     let (mut asker, mut tag, mut time): (Option<String>, Option<String>, _) = (None, None, None);
+    let mut then = None;
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
             "room" => room = RoomId::new(&input.name()?).ok(),
             "seq" => seq = Some(input.unsigned()?),
             "after" => after = Some(input.unsigned()?),
             "rev" => rev = Some(input.unsigned()?),
+            "leave" => then = Some(AfterEvent::LeaveRoom(input.name()?.into())),
+            "disconnect" => {
+                then = Some(input.unsigned()?)
+                    .filter(|close| *close == 1)
+                    .map(|_| AfterEvent::Disconnect)
+            }
             "asker" => asker = Some(input.name()?),
             "tag" => tag = Some(input.name()?).filter(|tag| tag.len() <= TAG_MAX),
             "time" => time = Some(Duration::from_millis(input.unsigned()?)),
@@ -336,6 +358,7 @@ fn read_parlance_options(input: &mut Reader) -> Result<ParlanceOptions, CodecErr
         message: room.clone().zip(seq),
         after: room.zip(after),
         rev,
+        then,
         question: question.map(Arc::new),
     })
 }

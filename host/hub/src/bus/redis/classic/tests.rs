@@ -157,6 +157,7 @@ fn what_only_nodes_of_parlance_send_comes_through() {
         message: Some((RoomId::new("r").unwrap(), 7)),
         after: None,
         rev: None,
+        then: None,
         question: None,
     };
     let written = broadcast("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
@@ -187,6 +188,7 @@ fn event(text: &str, attachments: Vec<Bytes>) -> Broadcast {
         message: None,
         after: None,
         rev: None,
+        then: None,
         question: None,
     }
 }
@@ -258,6 +260,7 @@ fn a_room_that_may_be_a_socket_id_stays_one() {
         after: Some((RoomId::new("r").unwrap(), 7)),
         rev: Some(3),
         question: None,
+        then: None,
     };
     let received = |sent: &Broadcast| {
         let written = broadcast("abcdef", &tenant, sent, MAX).unwrap().unwrap();

@@ -18,6 +18,7 @@ async fn an_event_reaches_the_other_node_and_not_its_sender() {
         message: Some((RoomId::new("r").unwrap(), 42)),
         after: None,
         rev: None,
+        then: None,
         question: None,
     };
     one.bus.broadcast(&one.tenant, sent.clone());
