@@ -126,7 +126,7 @@ fn the_printed_defaults_have_every_key_described() {
         }
     }
     let handlers = table["handlers"].as_table().unwrap();
-    assert_eq!(handlers.len(), 8);
+    assert_eq!(handlers.len(), 9);
     for line in text.lines() {
         assert!(line.len() <= 130, "{line}");
     }

@@ -9,6 +9,7 @@ use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::classify;
+use super::connect;
 use super::guest::{Guest, PooledGuest, set_store_limits};
 use super::http::OutgoingHttp;
 use super::input::HandlerInput;
@@ -20,7 +21,7 @@ use super::reset::{Reset, ResetExports};
 use super::response;
 use super::revise;
 use super::wasi::{Ambient, Wasi};
-use crate::capability::{Call, Effects, Fault, Isolation, Logs, Packet, SystemRandom};
+use crate::capability::{Call, Effects, Isolation, Logs, Packet, SystemRandom};
 use parlance_scheduler::{CpuTimer, Quantum};
 use parlance_store::ReadSet;
 
@@ -296,7 +297,7 @@ impl Handler {
                     Ok(rooms) => rooms,
                     Err(rejection) => return Ok(Err(rejection)),
                 };
-                join_rooms(store.data_mut(), &rooms).await?;
+                connect::join_rooms(store.data_mut(), &rooms).await?;
                 Ok(Ok(HandlerReply::Data(None)))
             }
             HandlerInput::Join { room } => {
@@ -402,21 +403,6 @@ fn timeout_kind(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> Tr
     } else {
         TrapKind::WallTime
     }
-}
-
-/// Puts a connection that opens into the rooms that its handler has returned.
-async fn join_rooms(state: &mut CallState, rooms: &[String]) -> wasmtime::Result<()> {
-    let Some(call) = &mut state.call else {
-        return Ok(());
-    };
-    for room in rooms {
-        match call.join(room).await {
-            // A ban keeps the user out of the room, and is no reason to refuse the connection.
-            Ok(()) | Err(Fault::Denied) => {}
-            Err(fault) => wasmtime::bail!("on-connect returned the room {room:?}, which cannot be joined: {fault}"),
-        }
-    }
-    Ok(())
 }
 
 /// The reply of an interface that may return a JSON text.

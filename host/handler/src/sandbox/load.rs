@@ -484,21 +484,4 @@ impl ExportIndices {
         }
         Ok(())
     }
-
-    fn has(&self, interface: Interface) -> bool {
-        match interface {
-            Interface::Message => self.message.is_some(),
-            Interface::Typing => self.typing.is_some(),
-            Interface::Receipt => self.receipt.is_some(),
-            Interface::Presence => self.presence.is_some(),
-            Interface::Room => self.room.is_some(),
-            Interface::Event => self.event.is_some() || self.event_ack.is_some(),
-            Interface::Answer => self.answer.is_some(),
-            Interface::ServerEvent => self.server_event.is_some(),
-            Interface::Timer => self.timer.is_some(),
-            Interface::Response => self.response.is_some(),
-            Interface::Revise => self.revise.is_some(),
-            Interface::Connect => self.connect.is_some(),
-        }
-    }
 }

@@ -13,6 +13,7 @@ mod cache;
 mod call;
 mod classify;
 mod compile;
+mod connect;
 mod engine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -105,6 +105,6 @@ fn it_needs_only_the_initial_memory() {
     let outcome = host().dispatch(Event::join("general"));
     assert_eq!(
         (outcome.assert_ok().host_calls, outcome.peak_memory),
-        (3, initial_memory("room"))
+        (4, initial_memory("room"))
     );
 }

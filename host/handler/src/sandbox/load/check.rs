@@ -4,10 +4,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Compiled, LoadError};
+use super::{Compiled, ExportIndices, LoadError};
 use crate::sandbox::block_on::block_on;
 use crate::sandbox::call::trap;
 use crate::sandbox::engine::Sandbox;
+use crate::sandbox::interface::Interface;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::{Trap, TrapKind};
 use parlance_scheduler::{CpuTimer, Quantum};
@@ -79,4 +80,24 @@ pub(in crate::sandbox) fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
         _ => "this is not a WebAssembly component",
     };
     Err(LoadError::NotAComponent(why))
+}
+
+impl ExportIndices {
+    /// Whether the component exports the interface.
+    pub(super) fn has(&self, interface: Interface) -> bool {
+        match interface {
+            Interface::Message => self.message.is_some(),
+            Interface::Typing => self.typing.is_some(),
+            Interface::Receipt => self.receipt.is_some(),
+            Interface::Presence => self.presence.is_some(),
+            Interface::Room => self.room.is_some(),
+            Interface::Event => self.event.is_some() || self.event_ack.is_some(),
+            Interface::Answer => self.answer.is_some(),
+            Interface::ServerEvent => self.server_event.is_some(),
+            Interface::Timer => self.timer.is_some(),
+            Interface::Response => self.response.is_some(),
+            Interface::Revise => self.revise.is_some(),
+            Interface::Connect => self.connect.is_some(),
+        }
+    }
 }
