@@ -18,6 +18,8 @@ pub const MAX_USER_BYTES: usize = 128;
 pub const MAX_TENANT_BYTES: usize = 63;
 /// Longest id of a token (claim `jti`), in bytes.
 pub const MAX_TOKEN_ID_BYTES: usize = 512;
+/// What the ids of bots begin with. No token can name such a user, so nobody but a back end posts as a bot.
+pub const BOT_PREFIX: &str = "bot:";
 /// The tenant that owns the namespace `/`.
 pub const DEFAULT_TENANT: &str = "default";
 
@@ -233,6 +235,23 @@ impl UserId {
         }
         Ok(id)
     }
+
+    /// The id of a tenant's bot: `bot:` and its name, 1 to 124 bytes by the rules of [`from_token`](Self::from_token).
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn bot(name: &str) -> Result<Self, InvalidId> {
+        const MAX: usize = MAX_USER_BYTES - BOT_PREFIX.len();
+        check("bot", name, MAX)?;
+        Self::from_token(name)?;
+        Self::new(&format!("{BOT_PREFIX}{name}"))
+    }
+
+    /// Whether it is the id of a bot.
+    #[must_use]
+    pub fn is_bot(&self) -> bool {
+        self.0.starts_with(BOT_PREFIX)
+    }
 }
 
 /// A connection's public id (`socket.id`), which its client, handlers and other servers use. Unlike the secret id of
@@ -446,5 +465,16 @@ mod tests {
             Err(InvalidId::Replacement("user id"))
         );
         assert!(UserId::new("ann\u{fffd}").is_ok(), "what was kept before is still read");
+    }
+
+    #[test]
+    fn a_bots_name_is_as_visible_as_a_users_id() {
+        let bot = UserId::bot("Deploy Bot").unwrap();
+        assert_eq!(bot.as_str(), "bot:Deploy Bot");
+        assert!(bot.is_bot() && !UserId::new("robot:x").unwrap().is_bot());
+        assert!(UserId::bot(&"b".repeat(124)).is_ok());
+        for wrong in ["", " ", "a\u{202e}", "a\n", "\u{fffd}", &"b".repeat(125)] {
+            assert!(UserId::bot(wrong).is_err(), "{wrong:?}");
+        }
     }
 }
