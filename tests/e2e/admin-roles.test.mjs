@@ -29,6 +29,9 @@ for (const tenant of ['acme', 'globex']) {
 // A tenant of the admin API cannot name files.
 await operator.deploy('globex', 'hostile', guest('hostile'));
 
+/** A message of acme. */
+const { id: MESSAGE } = await operator.requestOk('POST', '/tenants/acme/rooms/lobby/messages', { body: { bot: 'b', content: 'hello' } });
+
 const document = JSON.parse((await operator.request('GET', '/openapi.json')).text);
 const operations = Object.entries(document.paths).flatMap(([path, item]) =>
   Object.keys(item).map((method) => [method.toUpperCase(), path.replace('/admin/v1', '')]));
@@ -54,11 +57,14 @@ const BODIES = {
   'POST /tenants/{tenant}/clients/disconnect': { users: ['ann'] },
   'POST /tenants/{tenant}/servers/emit': { event: 'x' },
   'POST /tenants/{tenant}/recording': { limit: 1 },
+  'POST /tenants/{tenant}/rooms/{room}/messages': { bot: 'b', content: 'hello' },
+  'PATCH /tenants/{tenant}/messages/{message}': { content: 'hello again' },
 };
 
 function ask(api, operation, tenant) {
   const [method, path] = operation.split(' ');
-  const url = path.replace('{tenant}', tenant).replace('{handler}', 'stamped').replace('{id}', 'token:known');
+  const url = path.replace('{tenant}', tenant).replace('{handler}', 'stamped').replace('{id}', 'token:known')
+    .replace('{room}', 'lobby').replace('{message}', MESSAGE);
   if (/\/(versions|backtest)$/.test(url)) return api.request(method, url, { raw: readFileSync(guest('stamped')) });
   return api.request(method, url, { body: BODIES[operation] });
 }

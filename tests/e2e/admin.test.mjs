@@ -364,12 +364,20 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     ['POST', `${tenant}/recording/stop`, {}, 200],
     ['GET', `${tenant}/recording/events`, {}, 200],
     ['DELETE', `${tenant}/recording`, {}, 204],
+    ['POST', `${tenant}/rooms/{room}/messages`, { body: { bot: 'b', content: 'x' } }, 201],
+    ['GET', `${tenant}/rooms/{room}/messages`, {}, 200],
+    ['GET', `${tenant}/rooms`, {}, 200],
+    ['GET', `${tenant}/messages/{message}`, {}, 200],
+    ['PATCH', `${tenant}/messages/{message}`, { body: { content: 'y' } }, 200],
+    ['DELETE', `${tenant}/messages/{message}`, {}, 200],
     ['DELETE', handler, {}, 204],
     ['DELETE', tenant, {}, 204],
   ];
+  const names = { tenant: 'called', handler: 'h', id: 'token:known', room: 'lobby' };
   for (const [method, path, options, status] of calls) {
-    const answer = await api.request(method, path.replace('{tenant}', 'called').replace('{handler}', 'h').replace('{id}', 'token:known'), options);
+    const answer = await api.request(method, path.replace(/\{(\w+)\}/g, (_, name) => names[name]), options);
     assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+    if (status === 201 && path.endsWith('/messages')) names.message = answer.json.id;
   }
   // Its response does not end by itself.
   const stop = new AbortController();

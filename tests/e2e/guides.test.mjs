@@ -18,6 +18,8 @@ import { eventually } from './lib/wait.mjs';
 
 /** Timeout of a start, which may compile the handlers. */
 const START_MS = 600_000;
+/** Each answer on a line of its own, and an error of the server's is one of the command. */
+const CURL = `PATH=\${PATH#*:} exec curl --silent --show-error --fail-with-body --write-out '\\n' "$@"`;
 /** For servers that the commands start: any free port. */
 const ANY_PORT = { PORT: '0', PARLANCE_ADMIN_ADDRESS: '127.0.0.1:0' };
 
@@ -290,14 +292,31 @@ const RUNS = [
     for (const member of [alice, bob]) await member.join('general');
     const here = list.map((command) => command.replace('http://localhost:3001', server.adminUrl));
     assert.notDeepEqual(here, list, 'the commands reach the server of `make run`');
-    // Each answer on a line of its own, and an error of the server's is one of the command.
-    const curl = `PATH=\${PATH#*:} exec curl --silent --show-error --fail-with-body --write-out '\\n' "$@"`;
-    const answers = new Shell(temporaryDirectory(), { env: { TOKEN: ADMIN_TOKEN }, programs: { curl } }).run(here);
+    const answers = new Shell(temporaryDirectory(), { env: { TOKEN: ADMIN_TOKEN }, programs: { curl: CURL } }).run(here);
     assert.match(answers, /"alice"/);
     await alice.next('price', (value) => value === 42);
     await eventually(() => !mallory.socket.connected, 'mallory to be disconnected');
     assert.ok(bob.socket.connected);
   }],
+  ...['Post', 'Change', 'Read'].map((heading) => ['host/data-api.md', `## ${heading}`, async (list) => {
+    const { server, api } = await acme();
+    const alice = await connect(server, 'alice', at('acme', 'alice'));
+    await alice.join('general');
+    const body = { bot: 'deploys', content: 'v7' };
+    const { id } = await api.requestOk('POST', '/tenants/acme/rooms/general/messages', { body });
+    const here = list.map((command) => command.replace('http://localhost:3001', server.adminUrl));
+    const answers = new Shell(temporaryDirectory(), { env: { TOKEN: ADMIN_TOKEN, ID: id }, programs: { curl: CURL } }).run(here);
+    if (heading === 'Post') {
+      await alice.next('new-message', ({ userId, content }) => userId === 'bot:deploys' && content === 'v7 is live');
+      await alice.next('new-message', ({ userId, username }) => userId === 'alice' && username === 'Alice');
+    } else if (heading === 'Change') {
+      await alice.next('message-edited', ({ messageId }) => messageId === id);
+      await alice.next('message-deleted', ({ messageId }) => messageId === id);
+    } else {
+      assert.match(answers, /"roomId":"general","lastSeq":1,"rev":0/);
+      assert.match(answers, /"complete":true/);
+    }
+  }]),
 ];
 
 const found = shellBlocks();

@@ -32,12 +32,16 @@ const CONFIG = {
     tenants: { values: ['stored', 'filed', 'nobody', 'Ünmöglich', 'a\u0000b'] },
     doomed: { values: ['doomed', 'filed', 'nobody'] },
     handlers: { values: ['h', 'nobody', 'a/b', '\u0007'] },
+    rooms: { values: ['lobby', 'a room/of some', 'x'.repeat(129), '\u0007'] },
+    messages: { values: ['01ARZ3NDEKTSV4RRFFQ69G5FAV', 'MESSAGE', 'nonsense', '\u0000'] },
     ids: { values: ['all', 'user:ann', 'token:\u0001', 'nothing', '0123456789abcdef0123456789abcdef'] },
   },
   parameters: {
     'path.tenant': dictionary('tenants'),
     'path.handler': dictionary('handlers'),
     'path.id': dictionary('ids'),
+    'path.room': dictionary('rooms'),
+    'path.message': dictionary('messages'),
   },
   checks: {
     // 422: well-formed but not valid, such as an impossible configuration. 429: too many events.
@@ -66,9 +70,10 @@ test('the admin API matches its description', { timeout: TIMEOUT_MS + 60_000 }, 
     await requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
   }
   await deploy('stored', 'h', guest('stamped'));
+  const { id } = await requestOk('POST', '/tenants/stored/rooms/lobby/messages', { body: { bot: 'b', content: 'hello' } });
   const cwd = temporaryDirectory();
   const config = join(cwd, 'schemathesis.toml');
-  writeFileSync(config, stringify(CONFIG));
+  writeFileSync(config, stringify(CONFIG).replace('"MESSAGE"', JSON.stringify(id)));
   const url = `${server.adminUrl}/admin/v1/openapi.json`;
   const args = ['--no-color', '--config-file', config, 'run', url, '--header', `Authorization: Bearer ${ADMIN_TOKEN}`];
   const done = await promisify(execFile)(SCHEMATHESIS, args, { cwd, timeout: TIMEOUT_MS, maxBuffer: 64 * 1024 * 1024 })

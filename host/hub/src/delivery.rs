@@ -40,7 +40,7 @@ pub struct Delivery {
     /// What the event has read of keys, which its commit is to find unchanged.
     pub reads: ReadSet,
     /// Told the result of the event once it is visible, or that it must run again.
-    pub done: Option<oneshot::Sender<Result<(), Undone>>>,
+    pub done: Option<oneshot::Sender<Done>>,
     /// The event's share of what its tenant may have in flight. Released when the event is visible.
     pub in_flight_permit: Option<OwnedSemaphorePermit>,
     /// Counts the event among those of its connection that are in flight, until it is visible or dropped.
@@ -50,6 +50,10 @@ pub struct Delivery {
     /// When the packet arrived, in milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
+
+/// What became of an event: the results of its writes, in order, or why it was not done. An event that only repeats a
+/// message which was posted before has no results.
+pub type Done = Result<Vec<Written>, Undone>;
 
 /// Why an event was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,13 +34,13 @@ use tokio::time::Instant;
 
 use super::bus::{Broadcast, Inbound, NodeId, RemoteSocket};
 use super::connection::{Connection, InFlightGuard, Outgoing};
-use super::delivery::{Delivery, Undone};
+use super::delivery::{Delivery, Done};
 use catch_up::CatchUp;
 use deliver::PendingEvent;
 use last_seen::LastSeenUsers;
 use local_users::LocalUsers;
 use parlance_handler::capability::Packet;
-use parlance_store::{ChangeRange, Message, Place, Range};
+use parlance_store::{ChangeRange, Message, Place, Range, Written};
 use parlance_types::error::EventError;
 use parlance_types::id::{RoomId, UserId};
 use parlance_types::settings::{Time, millis, secs, settings};
@@ -169,8 +169,9 @@ pub(super) struct AckRequest {
 
 /// The end of an event: what must be told and released when it is visible.
 pub(super) struct CompletedEvent {
-    pub(super) result: Result<(), EventError>,
-    pub(super) done: Option<oneshot::Sender<Result<(), Undone>>>,
+    /// The results of the writes if somebody waits for them.
+    pub(super) result: Result<Vec<Written>, EventError>,
+    pub(super) done: Option<oneshot::Sender<Done>>,
     pub(super) received: std::time::Instant,
     pub(super) in_flight: Option<InFlightGuard>,
     /// Released when the tenant's rate allows the event's answer to go out.

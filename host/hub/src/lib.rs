@@ -23,7 +23,7 @@ mod wire;
 pub use connection::{
     ClientSink, Connection, EndedQuestion, InFlightGuard, Outgoing, PendingAcknowledgement, SendFailed, SessionNotice,
 };
-pub use delivery::{ConnectionPhase, Delivery, Undone};
+pub use delivery::{ConnectionPhase, Delivery, Done, Undone};
 pub use handle::{Fleet, HubGone, HubHandle};
 pub use hub::CatchUpPace;
 pub use metrics::Metrics;

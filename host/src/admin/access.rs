@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Admin;
 use super::problem::Problem;
-use crate::config::{AdminToken, Role};
+use crate::config::{AdminToken, Role, Scope};
 use crate::control::{Actor, Control};
 use crate::socket::ClientAddress;
 use crate::tenant::TokenBucket;
@@ -133,11 +133,15 @@ impl Caller {
 /// share, and not by the rate of changes.
 pub(super) struct Emitter(pub(super) Caller);
 
+/// The author of a request to the data API, which tokens of every scope may use. Such requests are limited by the tenant's
+/// rate of events.
+pub(super) struct DataCaller(pub(super) Caller);
+
 impl FromRequestParts<Admin> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Problem> {
-        let caller = authenticate(parts, admin).await?;
+        let caller = authenticate(parts, admin, Scope::Admin).await?;
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             admin.access.admit(&caller.role)?;
         }
@@ -149,11 +153,20 @@ impl FromRequestParts<Admin> for Emitter {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Problem> {
-        authenticate(parts, admin).await.map(Self)
+        authenticate(parts, admin, Scope::Admin).await.map(Self)
     }
 }
 
-async fn authenticate(parts: &Parts, admin: &Admin) -> Result<Caller, Problem> {
+impl FromRequestParts<Admin> for DataCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Problem> {
+        authenticate(parts, admin, Scope::Data).await.map(Self)
+    }
+}
+
+/// Finds the author of a request that needs `scope`.
+async fn authenticate(parts: &Parts, admin: &Admin, scope: Scope) -> Result<Caller, Problem> {
     let unauthorized = |why: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", why);
     let given = parts
         .headers
@@ -170,13 +183,15 @@ async fn authenticate(parts: &Parts, admin: &Admin) -> Result<Caller, Problem> {
         }
         return Err(unauthorized("the token is not accepted"));
     };
-    let control = admin.control.get().cloned().ok_or_else(|| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the server is starting; try again",
-        )
-    })?;
+    if scope == Scope::Admin && known.scope == Scope::Data {
+        let why = "this token is for the data API alone: messages and rooms";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", why));
+    }
+    let control = admin
+        .control
+        .get()
+        .cloned()
+        .ok_or_else(|| Problem::unavailable("the server is starting; try again"))?;
     Ok(Caller {
         actor: Actor(known.name.clone()),
         role: known.role.clone(),
@@ -194,6 +209,7 @@ mod tests {
             name: name.into(),
             sha256: [0; 32],
             role,
+            scope: Scope::Admin,
         };
         let [acme, globex] = ["acme", "globex"].map(|tenant| Role::Tenant(tenant.to_owned()));
         let access = Access::new(vec![

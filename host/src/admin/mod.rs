@@ -2,10 +2,12 @@
 //!
 //! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. An operator's token may do
 //! everything. A tenant's token reaches that tenant alone: it reads the configuration, deploys handlers, repeats their
-//! requests, revokes tokens and sends events, but cannot replace the configuration, suspend the tenant or delete it.
+//! requests, revokes tokens and sends events, but cannot replace the configuration, suspend the tenant or delete it. A token
+//! may be limited to the data API: messages and rooms.
 
 mod access;
 mod clients;
+mod data;
 mod deploy;
 mod problem;
 mod record;
@@ -43,7 +45,7 @@ pub struct Admin {
 #[openapi(
     info(
         title = "Parlance admin API",
-        description = "Tenants, handler versions, handlers' requests, revoked tokens, the audit log, and events for clients. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
+        description = "Tenants, handler versions, handlers' requests, revoked tokens, the audit log, events for clients, and the data API for back ends: messages and rooms. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
     ),
     modifiers(&BearerToken),
     security(("bearer" = []))
@@ -105,6 +107,10 @@ impl Admin {
             .routes(routes!(clients::emit))
             .routes(routes!(clients::disconnect))
             .routes(routes!(clients::server_emit))
+            // They limit their bodies themselves.
+            .routes(routes!(data::messages, data::post))
+            .routes(routes!(data::message, data::edit, data::delete))
+            .routes(routes!(data::rooms))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .split_for_parts();
         let text: Arc<str> = document.to_json().unwrap_or_default().into();

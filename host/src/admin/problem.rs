@@ -12,6 +12,9 @@ use crate::control::ControlError;
 /// When to try again after too many deployments; nobody knows when these will end.
 const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
 
+/// When to try again after an outage; nobody knows when it will end.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+
 /// Why a request failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -28,7 +31,7 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(super) problems: Vec<String>,
-    /// For 429: when to try again, in milliseconds. The header `Retry-After` has it in seconds.
+    /// For 429, 503 and 507: when to try again, in milliseconds. The header `Retry-After` has it in seconds.
     #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1)]
     pub(super) retry_after_ms: Option<u64>,
@@ -52,10 +55,19 @@ impl Problem {
 
     /// The answer to a request over a rate or limit; `wait` says when to try again.
     pub(super) fn limited(detail: impl Into<String>, wait: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(wait)
+    }
+
+    /// The answer to a request that this node cannot serve now.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(UNAVAILABLE_RETRY)
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
         let ms = wait.as_micros().div_ceil(1000).max(1);
         Self {
             retry_after_ms: Some(u64::try_from(ms).unwrap_or(u64::MAX)),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail)
+            ..self
         }
     }
 }
@@ -89,6 +101,7 @@ impl From<ControlError> for Problem {
             ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ControlError::TooMany(_) | ControlError::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            ControlError::QuotaExceeded { .. } => StatusCode::INSUFFICIENT_STORAGE,
             ControlError::Host(_) | ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         if let ControlError::Unavailable(cause) = &error {
@@ -113,6 +126,10 @@ impl From<ControlError> for Problem {
             }
             ControlError::Limited { why, retry_after_ms } => Self::limited(why, Duration::from_millis(retry_after_ms)),
             ControlError::TooMany(why) => Self::limited(why, TOO_MANY_RETRY),
+            ControlError::QuotaExceeded { why, retry_after_ms } => {
+                Self::new(status, code, why).retry_after(Duration::from_millis(retry_after_ms))
+            }
+            error @ (ControlError::Host(_) | ControlError::Unavailable(_)) => Self::unavailable(error.to_string()),
             error => Self::new(status, code, error.to_string()),
         }
     }

@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
 use serde::de::{DeserializeOwned, Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -35,24 +36,51 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
         if !is_json(request.headers()) {
-            let problem = Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "send JSON, with `Content-Type: application/json`",
-            );
-            return Ok(Self(Err(problem)));
+            return Ok(Self(Err(not_json())));
         }
         let body = match Bytes::from_request(request, state).await {
             Ok(body) => read_json(&body),
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                format!("what was sent has more than {BODY_MAX} bytes"),
-            )),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(body_too_large(format!("what was sent has more than {BODY_MAX} bytes")))
+            }
             Err(error) => Err(Problem::invalid(error.body_text())),
         };
         Ok(Self(body))
     }
+}
+
+/// A request's body as JSON, of at most `most` bytes, which `setting` limits.
+pub(super) async fn json_within<T: DeserializeOwned>(
+    request: Request,
+    most: usize,
+    setting: &'static str,
+) -> Result<T, Problem> {
+    if !is_json(request.headers()) {
+        return Err(not_json());
+    }
+    match to_bytes(request.into_body(), most).await {
+        Ok(body) => read_json(&body),
+        Err(error) if is_length_limit(&error) => Err(body_too_large(format!(
+            "what was sent has more than {most} bytes ({setting})"
+        ))),
+        Err(error) => Err(Problem::invalid(format!("the body: {error}"))),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<LengthLimitError>())
+}
+
+fn not_json() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        "send JSON, with `Content-Type: application/json`",
+    )
+}
+
+fn body_too_large(why: String) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", why)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -10,7 +10,7 @@ use super::{Failure, TokenArgs};
 use crate::config::{Config, Environment};
 use parlance_types::auth::dev_key::{self, DEV_SECRET_PATH};
 use parlance_types::auth::{Algorithm, Key, MAX_NAME_BYTES, Minter, Policy};
-use parlance_types::id::{DEFAULT_TENANT, UserId};
+use parlance_types::id::{BOT_PREFIX, DEFAULT_TENANT, UserId};
 
 const MIN_TTL: Duration = Duration::from_secs(1);
 /// Ten years of 365 days: long enough for a token in a test fixture.
@@ -61,7 +61,11 @@ pub fn run(
 
 /// Refuses arguments that would make a token which the server refuses.
 fn check(args: &TokenArgs) -> Result<(), Failure> {
-    UserId::from_token(&args.user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+    let user = UserId::from_token(&args.user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+    if user.is_bot() {
+        let why = format!("--user: an id that begins with {BOT_PREFIX:?} is that of a bot, which has no token");
+        return Err(Failure::Usage(why));
+    }
     if args
         .name
         .as_ref()

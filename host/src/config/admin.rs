@@ -11,8 +11,8 @@ use toml::Value;
 use super::environment::Given;
 use parlance_types::id::check_tenant_name;
 use parlance_types::settings::{
-    ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, required, settings,
-    text,
+    Choice, ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, required,
+    settings, text,
 };
 
 /// The table.
@@ -31,7 +31,8 @@ pub(super) const TOKENS_EXAMPLE: &str = "\
 # [[admin.tokens]]
 # name = \"deploy-bot\"             # names it in the audit log
 # token_file = \"deploy-bot.token\" # or token_sha256 = \"…\", from: printf %s TOKEN | sha256sum
-# tenant = \"acme\"                 # what it may reach; without it, everything";
+# tenant = \"acme\"                 # what it may reach; without it, everything
+# scope = \"data\"                  # only messages and rooms (the data API); without it, all that it may reach";
 
 /// What a token may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,15 @@ pub enum Role {
     Tenant(String),
 }
 
+/// What a token may do with what its role reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that its role may.
+    Admin,
+    /// Only read and write messages, and list rooms: the data API.
+    Data,
+}
+
 /// A token that is accepted; the token itself is known by its hash only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminToken {
@@ -49,8 +59,10 @@ pub struct AdminToken {
     pub name: Arc<str>,
     /// The SHA-256 hash of its bytes.
     pub sha256: [u8; 32],
-    /// Its permissions.
+    /// What it reaches.
     pub role: Role,
+    /// What it may do there.
+    pub scope: Scope,
 }
 
 settings! {
@@ -64,6 +76,8 @@ settings! {
         token_sha256: Option<[u8; 32]> = None, optional(Sha256Hash);
         /// The one tenant that it may reach; without it, everything.
         tenant: Option<String> = None, optional(TenantName);
+        /// What it may do: "admin" for everything, or "data" for the data API alone, messages and rooms.
+        scope: Scope = Scope::Admin, Choice(&[("admin", Scope::Admin), ("data", Scope::Data)]);
     }
 }
 
@@ -78,6 +92,7 @@ pub(super) fn read(source: &Source, environment: Option<Given>, errors: &mut Err
             name: ENVIRONMENT.into(),
             sha256,
             role: Role::Operator,
+            scope: Scope::Admin,
         }),
         Err(problem) => {
             errors.push(ConfigError::new(variable, problem).help(help()));
@@ -115,6 +130,7 @@ fn token(mut reader: Reader<'_, '_>) -> Option<AdminToken> {
             name: table.name?.into(),
             sha256,
             role: table.tenant.map_or(Role::Operator, Role::Tenant),
+            scope: table.scope,
         })
     });
     reader.report_unknown_keys();

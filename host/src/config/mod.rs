@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 pub use addresses::{AdminAddress, normal_origin};
-pub use admin::{AdminToken, Role};
+pub use admin::{AdminToken, Role, Scope};
 pub use auth::no_key_help;
 pub use custom_handlers::CustomHandler;
 pub use defaults::defaults_toml;

@@ -1,5 +1,7 @@
 //! The types of the admin API's requests and answers. Each is part of the API's OpenAPI document.
 
+mod data;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+pub use data::{
+    DeleteMessageQuery, EditMessageRequest, MarksView, MessageView, MessagesView, PostMessageRequest, RoomView,
+    RoomsView,
+};
 use parlance_handler::capability::Parts;
 use parlance_types::text::number::whole;
 

@@ -153,16 +153,13 @@ impl Control {
     }
 }
 
-fn tenant_closing() -> ControlError {
+pub(super) fn tenant_closing() -> ControlError {
     ControlError::Conflict("the tenant is being closed".to_owned())
 }
 
 /// The event as a packet, charged to the rate that the tenant's clients and back ends share.
 fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> ControlResult<Packet> {
-    tenant.admit().map_err(|error| ControlError::Limited {
-        retry_after_ms: error.retry_after_ms().unwrap_or(1),
-        why: error.message.into_owned(),
-    })?;
+    tenant.admit()?;
     let arguments = serde_json::to_string(arguments).map_err(|error| ControlError::invalid(error.to_string()))?;
     let limits = tenant.settings().limits.call.clone();
     // The limit is that of a handler's emit, since each client may have many of them waiting.

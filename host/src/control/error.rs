@@ -2,6 +2,7 @@
 
 use parlance_store::StoreError;
 use parlance_store::catalog::Conflict;
+use parlance_types::error::{Code, EventError};
 
 /// Why an operator's request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,14 @@ pub enum ControlError {
         /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The tenant stores as much as it may.
+    #[error("{why}")]
+    QuotaExceeded {
+        /// Which quota.
+        why: String,
+        /// When to try again, in milliseconds: until then data must be deleted or the quota raised.
+        retry_after_ms: u64,
+    },
     /// This node cannot do it now; trying again may help.
     #[error("{0}")]
     Host(String),
@@ -55,6 +64,7 @@ impl ControlError {
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
             Self::TooMany(_) | Self::Limited { .. } => "rate-limited",
+            Self::QuotaExceeded { .. } => "quota-exceeded",
             Self::Host(_) | Self::Unavailable(_) => "unavailable",
         }
     }
@@ -66,6 +76,23 @@ impl ControlError {
     /// The error when others have changed `what` at each of [`MAX_ATTEMPTS`](super::validation::MAX_ATTEMPTS) attempts.
     pub(super) fn contended(what: &str) -> Self {
         Self::Host(format!("others change {what} at the same time; try again"))
+    }
+}
+
+/// The refusal of what counts as an event of the tenant.
+impl From<EventError> for ControlError {
+    fn from(error: EventError) -> Self {
+        let (code, retry_after_ms) = (error.code, error.retry_after_ms().unwrap_or(1));
+        let why = error.message.into_owned();
+        match code {
+            Code::Invalid | Code::Denied => Self::invalid(why),
+            Code::NotFound => Self::NotFound(why),
+            Code::Conflict => Self::Conflict(why),
+            Code::TooLarge => Self::TooLarge(why),
+            Code::RateLimited => Self::Limited { why, retry_after_ms },
+            Code::QuotaExceeded => Self::QuotaExceeded { why, retry_after_ms },
+            Code::Timeout | Code::HandlerFailed | Code::Unhandled | Code::Unavailable => Self::Host(why),
+        }
     }
 }
 

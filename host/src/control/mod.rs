@@ -17,6 +17,7 @@ mod audit_retention;
 mod backtest;
 mod clients;
 mod custom_events;
+mod data;
 mod deploy;
 mod desired;
 mod document;
@@ -49,6 +50,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::Instant;
 
 pub use backtest::BacktestRule;
+pub use data::{MessagePage, RoomPage};
 pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
 pub use handlers::load_component;

@@ -312,7 +312,7 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> EventError {
 }
 
 /// Checks the content and metadata of a message.
-fn check_text(content: &str, metadata: Option<&str>, limits: &ClientLimits) -> Result<(), EventError> {
+pub(super) fn check_text(content: &str, metadata: Option<&str>, limits: &ClientLimits) -> Result<(), EventError> {
     if content.is_empty() {
         return Err(invalid("content must not be empty"));
     }
@@ -324,7 +324,7 @@ fn check_text(content: &str, metadata: Option<&str>, limits: &ClientLimits) -> R
     Ok(())
 }
 
-fn check_room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
+pub(super) fn check_room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
     RoomId::new(id).map_err(|error| invalid(error.to_string()))?;
     if id.len() > limits.room_id {
         return Err(invalid(format!(
@@ -340,7 +340,7 @@ fn check_user(id: &str) -> Result<(), EventError> {
     UserId::new(id).map(drop).map_err(|error| invalid(error.to_string()))
 }
 
-fn check_size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
+pub(super) fn check_size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
     if got > max {
         return Err(EventError::new(
             Code::TooLarge,

@@ -4,6 +4,7 @@
 //! `guest::handle` runs the handler (`runs`), `complete` waits where the next event depends on the result, and `submit`
 //! hands the decision on. `host` has the events that the host answers itself, `lifecycle` those that no packet asks for.
 
+mod back_end;
 mod deduplication;
 mod due;
 mod event;
@@ -32,6 +33,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+pub use back_end::{BackEndChange, BackEndPost, BackEndWrite, BackEndWritten};
 pub use due::WITHOUT_HANDLER_RETRY;
 pub use metrics::Metrics;
 pub use packet::{ClientPacket, now_ms};
@@ -43,7 +45,7 @@ use event::Event;
 use parlance_handler::capability::Effect;
 use parlance_handler::sandbox::HandlerReply;
 use parlance_hub::commit::CommitJob;
-use parlance_hub::{ConnectionPhase, Delivery, Reply, Responder, Undone};
+use parlance_hub::{ConnectionPhase, Delivery, Done, Reply, Responder, Undone};
 use parlance_scheduler::{CpuTimer, Quantum};
 use parlance_store::ReadSet;
 use parlance_types::error::{Code, EventError};
@@ -84,6 +86,10 @@ async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) 
         SessionEvent::Request(request, responded) => {
             let (pending, event) = *request;
             let _ = responded.send(Box::pin(response::handle(session, quantum, &pending, event)).await);
+        }
+        SessionEvent::BackEnd(write, written) => {
+            let timed = pin!(back_end::handle(session, quantum, *write, written));
+            charge_cpu(session, timed).await;
         }
         SessionEvent::Disconnected => lifecycle::disconnected(session, quantum).await,
     }
@@ -231,6 +237,14 @@ async fn complete(session: &Arc<Session>, context: &EventContext, decision: Deci
 /// # Errors
 /// Why the event was not done, as far as this has waited for it.
 async fn submit(session: &Session, context: &EventContext, decision: Decision, waits: bool) -> Result<(), Undone> {
+    submit_for_results(session, context, decision, waits).await.map(drop)
+}
+
+/// Like [`submit`], and returns the results of the writes as far as it has waited for them.
+///
+/// # Errors
+/// Those of [`submit`].
+async fn submit_for_results(session: &Session, context: &EventContext, decision: Decision, waits: bool) -> Done {
     let Decision {
         effects,
         failure,
@@ -294,7 +308,7 @@ async fn submit(session: &Session, context: &EventContext, decision: Decision, w
                 "the event was interrupted; reconnect and try again",
             )))
         }),
-        None => Ok(()),
+        None => Ok(Vec::new()),
     };
     if let Some(report) = report
         && result != Err(Undone::ReadsChanged)

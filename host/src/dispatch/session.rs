@@ -4,8 +4,8 @@
 //! empty.
 
 mod admission;
-mod due;
 mod notice;
+mod without_client;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,8 +28,8 @@ use parlance_hub::{Connection, Responder, token_expiring};
 use parlance_scheduler::Quantum;
 use parlance_store::OutageLog;
 use parlance_types::error::{Code, EventError};
-
 use admission::Admission;
+pub(super) use without_client::queued_bytes_full;
 
 /// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
 /// client's own events take.
@@ -216,11 +216,7 @@ impl Session {
                 QUEUE_FULL_RETRY,
             ))
         } else if !self.tenant.reserve_queued_bytes(length) {
-            Some(EventError::limited(
-                Code::RateLimited,
-                "too many bytes of this tenant's events are waiting; slow down",
-                QUEUE_FULL_RETRY,
-            ))
+            Some(queued_bytes_full())
         } else {
             self.admit(&settings, length)
                 .inspect_err(|_| self.tenant.release_queued_bytes(length))

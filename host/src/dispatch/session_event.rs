@@ -2,12 +2,14 @@
 
 use tokio::sync::oneshot;
 
+use super::back_end::{BackEndWrite, BackEndWritten};
 use super::packet::ClientPacket;
 use super::response::{PendingRequest, RequestEvent, Responded};
 use super::timer::Fired;
 use parlance_handler::capability;
 use parlance_hub::EndedQuestion;
 use parlance_store::DueKey;
+use parlance_types::error::EventError;
 use parlance_types::id::RoomId;
 
 /// An event in a session's queue. Sessions handle their events in the order in which they were queued.
@@ -30,6 +32,8 @@ pub(super) enum SessionEvent {
     Timer(Box<DueKey>, oneshot::Sender<Fired>),
     /// Something of a request, and whoever sends it waits for what becomes of it.
     Request(Box<(PendingRequest, RequestEvent)>, oneshot::Sender<Responded>),
+    /// A back end writes a message or changes one, and waits for what becomes of it.
+    BackEnd(Box<BackEndWrite>, oneshot::Sender<Result<BackEndWritten, EventError>>),
     Disconnected,
 }
 
@@ -40,6 +44,7 @@ impl SessionEvent {
             Self::Packet(packet) => packet.len(),
             Self::QuestionEnded(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
             Self::ServerEvent(text, _) => text.len(),
+            Self::BackEnd(write, _) => write.bytes(),
             // Of timers and requests there is one at a time.
             Self::Timer(..)
             | Self::Request(..)

@@ -107,7 +107,7 @@ impl UnderWay {
             };
             let Some(due) = self.waiting.pop_front() else { return };
             let key = due.key.key.clone();
-            let Some(session) = Session::for_due_keys(tenant.clone(), due_keys.services.clone()) else {
+            let Some(session) = Session::without_client(tenant.clone(), due_keys.services.clone()) else {
                 return;
             };
             let exchange = async move {

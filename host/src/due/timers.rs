@@ -20,7 +20,7 @@ pub(super) async fn fire_all(due_keys: &DueKeys, space: &DueSpace) {
         }
         // A tenant that this node does not serve was deleted, or is not known here yet.
         let tenant = due_keys.control.served_by_name(&space.tenant).await;
-        let Some(session) = tenant.and_then(|tenant| Session::for_due_keys(tenant, due_keys.services.clone())) else {
+        let Some(session) = tenant.and_then(|tenant| Session::without_client(tenant, due_keys.services.clone())) else {
             break WITHOUT_HANDLER_RETRY;
         };
         let mut later = None;

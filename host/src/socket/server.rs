@@ -132,6 +132,12 @@ impl Server {
         )
     }
 
+    /// What all sessions share.
+    #[must_use]
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
     /// Opens the tenant's namespace. An older one at the same path must be closed; see [`ClosingNamespace`].
     pub fn open(&self, tenant: Arc<Tenant>) {
         register(

@@ -11,6 +11,7 @@ pub(crate) mod quota;
 pub(crate) mod raise;
 pub(crate) mod repetition;
 pub(crate) mod revisions;
+pub(crate) mod rooms_of;
 pub(crate) mod timers;
 
 use std::sync::Arc;
@@ -76,6 +77,8 @@ macro_rules! tests_of {
             revisions::a_message_changes_in_the_batch_that_appends_it,
             revisions::usage_follows_the_text,
             revisions::changes_that_race_are_all_made,
+            rooms_of::rooms_come_page_by_page_with_how_far_each_has_come,
+            rooms_of::a_room_without_a_message_is_not_listed,
             kv::a_key_keeps_its_last_value,
             kv::kv_parts_do_not_run_together,
             kv::a_tenant_never_sees_anothers_keys,

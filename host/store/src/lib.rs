@@ -8,7 +8,7 @@
 //! | [`Reader`] | reads messages and keys | events and their guests' calls, hubs |
 //! | [`Writer`] | commits write sets | the committer; control and `due`, for requests |
 //! | [`Schedule`] | tells which keys are due, and which nodes share the work | the firing of timers |
-//! | [`Maintenance`] | measures and deletes a tenant's data | control |
+//! | [`Maintenance`] | measures, lists and deletes what a tenant stores | control |
 //! | [`Health`] | tells whether the store can serve | `/readyz` |
 //! | [`Catalog`](catalog::Catalog) | keeps tenants, deployed handlers and revoked tokens | control |
 //!
@@ -36,6 +36,7 @@ mod past;
 mod quota;
 mod read_set;
 mod revision;
+mod rooms_of;
 mod schedule;
 mod write_set;
 
@@ -51,6 +52,7 @@ pub use past::{PAGE_BYTES, Past, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
 pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
 pub use revision::{Change, ChangeRange, Changes, MARKED_BY_MAX, Marks, Place, Revise, Revision};
+pub use rooms_of::RoomList;
 pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
 pub use write_set::{DueKind, KvKey, MEMBERS, Rejected, Write, WriteSet, WriteSetResult, Written};
 
@@ -154,9 +156,16 @@ pub trait Writer: Send + Sync + 'static {
     async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError>;
 }
 
-/// Measures and deletes what tenants store.
+/// Measures, lists and deletes what tenants store.
 #[async_trait::async_trait]
 pub trait Maintenance: Send + Sync + 'static {
+    /// The tenant's rooms that have a message, in the order of the bytes of their ids: at most `limit` of those after
+    /// `after`.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn rooms_of(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<RoomList, StoreError>;
+
     /// How much the tenant stores.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Expired keys stay until they are deleted or overwritten, and nothing survives the process.
 
 mod catalog;
+mod maintenance;
 mod revise;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,8 +16,8 @@ use parking_lot::Mutex;
 use super::quota::{exceeded, message_bytes};
 use super::read_set::PageBuilder;
 use super::{
-    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page,
-    Place, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
+    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Message, Page, Place,
+    QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
     ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
@@ -176,18 +177,6 @@ impl Writer for MemoryStore {
                 }
             })
             .collect())
-    }
-}
-
-#[async_trait::async_trait]
-impl Maintenance for MemoryStore {
-    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        Ok(self.with(tenant, |tenant| Some(tenant.usage())).unwrap_or_default())
-    }
-
-    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        self.tenants.lock().remove(tenant);
-        Ok(())
     }
 }
 

@@ -106,7 +106,8 @@ pub struct Message {
 
 impl Message {
     /// The bytes of its content, metadata and marks.
-    pub(super) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let marks = self.revision.as_ref().map_or(0, |revision| revision.bytes());
         self.content.len() + self.metadata.as_ref().map_or(0, String::len) + marks
     }
@@ -153,7 +154,8 @@ impl From<&Message> for FirstPost {
 
 impl Draft {
     /// The message at this place of its room.
-    pub(super) fn message(&self, seq: u64) -> Message {
+    #[must_use]
+    pub fn message(&self, seq: u64) -> Message {
         Message {
             id: self.id,
             room: self.room.clone(),

@@ -32,7 +32,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
     ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
-    Range, ReadSet, Reader, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    Range, ReadSet, Reader, RoomList, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -48,6 +48,7 @@ mod pool;
 mod reader;
 mod removal;
 mod revise;
+mod rooms_of;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -276,6 +277,10 @@ impl Writer for PostgresStore {
 
 #[async_trait::async_trait]
 impl Maintenance for PostgresStore {
+    async fn rooms_of(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<RoomList, StoreError> {
+        Ok(rooms_of::rooms_of(&self.pool, tenant, after, limit).await?)
+    }
+
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         match self.tenant_id(tenant).await? {
             Some(id) => Ok(reader::usage(&self.pool, id).await?),

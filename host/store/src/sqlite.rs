@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
-    Range, ReadSet, Reader, SLOTS, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    Range, ReadSet, Reader, RoomList, SLOTS, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -51,6 +51,7 @@ mod reader;
 mod recent;
 mod removal;
 mod revise;
+mod rooms_of;
 mod row_cache;
 #[cfg(test)]
 mod tests;
@@ -284,6 +285,12 @@ impl Writer for SqliteStore {
 
 #[async_trait::async_trait]
 impl Maintenance for SqliteStore {
+    async fn rooms_of(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<RoomList, StoreError> {
+        let (tenant, after, recent) = (tenant.clone(), after.cloned(), self.recent.clone());
+        self.read(move |db| rooms_of::rooms_of(db, &recent, &tenant, after.as_ref(), limit))
+            .await
+    }
+
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         let tenant = tenant.clone();
         self.write(move |writer| match writer.rows.find_tenant(&writer.db, &tenant)? {

@@ -255,7 +255,8 @@ impl TestServer {
             delivery,
         };
         self.committer.submit(job);
-        wait.await.map_err(|_| anyhow!("the committer has ended"))
+        let done = wait.await.map_err(|_| anyhow!("the committer has ended"))?;
+        Ok(done.map(drop))
     }
 
     /// Runs the handler for an event, then commits and delivers its effects.

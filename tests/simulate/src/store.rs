@@ -10,7 +10,7 @@ use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance_store::memory::{MemoryCatalog, MemoryStore};
 use parlance_store::{
     ChangeRange, Changes, Epoch, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range, ReadSet, Reader,
-    StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    RoomList, StoreError, Usage, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use tokio::time::sleep;
@@ -239,6 +239,11 @@ impl Writer for StoreClient {
 
 #[async_trait]
 impl Maintenance for StoreClient {
+    async fn rooms_of(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<RoomList, StoreError> {
+        self.available().await?;
+        self.store.contents.data.rooms_of(tenant, after, limit).await
+    }
+
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         self.available().await?;
         self.store.contents.data.usage(tenant).await

@@ -37,7 +37,11 @@ impl PendingEvent {
         let failed = |error: &EventError| error.code == Code::Unavailable;
         let may_be_committed = delivery.writes() && delivery.written.as_ref().is_err_and(failed);
         let (effects, baselines, written, result) = match delivery.written {
-            Ok(written) => (delivery.effects, delivery.baselines, written, Ok(())),
+            Ok(written) => {
+                let results = delivery.done.as_ref().map(|_| written.clone());
+                let result = Ok(results.unwrap_or_default());
+                (delivery.effects, delivery.baselines, written, result)
+            }
             Err(error) => (Vec::new(), Vec::new(), Vec::new(), Err(error)),
         };
         Self {
@@ -91,7 +95,7 @@ impl Hub {
     /// Answers an event whose effects have all been applied.
     fn complete(&mut self, event: PendingEvent) {
         let answer = match &event.completed.result {
-            Ok(()) => {
+            Ok(_) => {
                 if let Reply::Repeated(repeated) = &event.reply {
                     // If the first attempt was committed but its node failed before it said so, the room has a gap.
                     self.note_message(&repeated.room, repeated.receipt.seq);

@@ -176,6 +176,8 @@ fn what_is_refused_by_the_reader_is_refused_by_the_schema() {
         "[[auth.jwks]]\nrefresh = \"1m\"\n",
         "[[admin.tokens]]\nname = \"a\"\n",
         "[[admin.tokens]]\ntoken_sha256 = \"ab\"\nname = \"a\"\n",
+        "[[admin.tokens]]\nname = \"a\"\nscope = \"all\"\ntoken_sha256 = \
+         \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n",
         "[handlers.messages]\n",
         "[handlers.poll]\nevents = [\"vote\"]\n",
         "[handlers.poll]\ncomponent = \"poll.wasm\"\nevents = [\"*\"]\n",
@@ -209,7 +211,7 @@ fn what_the_reader_takes_is_valid() {
         "[handlers.message]\nisolation = \"warm\"\nname = \"chat\"\nsettings = { word = \"a\" }\n",
         "[handlers.poll]\ncomponent = \"poll.wasm\"\nevents = [\"poll-*\", \"vote\"]\n[handlers.server_event]\n",
         "[[auth.jwks]]\nurl = \"http://a\"\nallow_http = true\nunknown_key_refresh = \"5s\"\n",
-        "[[admin.tokens]]\nname = \"a\"\ntenant = \"acme\"\ntoken_sha256 = \
+        "[[admin.tokens]]\nname = \"a\"\nscope = \"data\"\ntenant = \"acme\"\ntoken_sha256 = \
          \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n",
         "[tenants.acme.limits]\nroom_id = 5\n[tenants.acme.grants]\nhttp = [\"a.example\"]\n",
     ] {

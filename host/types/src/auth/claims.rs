@@ -132,7 +132,11 @@ impl<'t> Claims<'t> {
     pub(super) fn user(&self) -> Result<UserId, AuthError> {
         let value = self.0.get("sub").or_else(|| self.0.get("id"));
         let id = value.and_then(text_or_integer).ok_or(AuthError::NoUser)?;
-        UserId::from_token(&id).map_err(|_| AuthError::NoUser)
+        let user = UserId::from_token(&id).map_err(|_| AuthError::NoUser)?;
+        match user.is_bot() {
+            true => Err(AuthError::ReservedUser),
+            false => Ok(user),
+        }
     }
 
     /// `jti`, a string or an integer, by which the token can be revoked. An empty one counts as absent.

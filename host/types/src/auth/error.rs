@@ -45,6 +45,9 @@ pub enum AuthError {
     /// [`UserId::from_token`](crate::id::UserId::from_token) accepts.
     #[error("Authentication error: the token names no valid user (claim `sub` or `id`)")]
     NoUser,
+    /// The user id begins with [`BOT_PREFIX`](crate::id::BOT_PREFIX), as only those of bots do.
+    #[error("Authentication error: a user id that begins with `bot:` is reserved for bots, which have no tokens")]
+    ReservedUser,
 }
 
 impl AuthError {
@@ -65,6 +68,7 @@ impl AuthError {
             Self::Revoked => "token-revoked",
             Self::TokenId => "token-invalid-id",
             Self::NoUser => "token-no-user",
+            Self::ReservedUser => "token-reserved-user",
         }
     }
 }

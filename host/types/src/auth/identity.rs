@@ -123,9 +123,10 @@ impl Identity {
     }
 }
 
-/// Replaces control characters and controls of the writing direction, which would garble logs and pages, then cuts the
-/// name between two characters.
-fn display_name(name: &str) -> Arc<str> {
+/// A name as others are shown it: replaces control characters and controls of the writing direction, which would garble
+/// logs and pages, then cuts the name between two characters to at most [`MAX_NAME_BYTES`].
+#[must_use]
+pub fn display_name(name: &str) -> Arc<str> {
     let mut clean = String::new();
     for char in name.chars() {
         let char = if char.is_control() || escape::is_directional(char) {

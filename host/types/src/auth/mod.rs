@@ -24,7 +24,7 @@ mod tests;
 
 pub use authenticator::{Authenticator, MAX_TOKEN_BYTES, Policy, TokenRules, operator_tenant};
 pub use error::AuthError;
-pub use identity::{Identity, MAX_NAME_BYTES};
+pub use identity::{Identity, MAX_NAME_BYTES, display_name};
 pub use jwks::{JwksLocation, JwksRules, JwksSource};
 pub use key::{Algorithm, Key, KeyError, MIN_SECRET_BYTES};
 pub use mint::{MintError, Minter};

@@ -461,6 +461,7 @@ fn every_error_starts_as_clients_expect_and_tells_no_secret() {
         WrongIssuer,
         TokenId,
         NoUser,
+        ReservedUser,
     ];
     let mut codes: Vec<_> = all.iter().map(|error| error.code()).collect();
     codes.sort_unstable();

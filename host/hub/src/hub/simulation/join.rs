@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::client::{JOIN, JoinedRoom};
 use super::view::View;
 use super::{Input, SimEvent, TENANT, World, tenant};
-use crate::Undone;
+use crate::Done;
 use crate::connection::Outgoing;
 use crate::delivery::Delivery;
 use parlance_handler::capability::Effect;
@@ -31,13 +31,13 @@ pub(super) struct Join {
 
 pub(super) enum Stage {
     /// The event is in flight.
-    Entering(oneshot::Receiver<Result<(), Undone>>),
+    Entering(oneshot::Receiver<Done>),
     /// The client is in the room, its packets are held back, and the past is being read.
     Reading,
     /// The past was given to the hub, to go out before the held packets.
     Releasing(oneshot::Receiver<bool>, Option<Past>),
     /// The client joins without being told of the past. While the store fails, nobody knows from which message on.
-    Quiet(oneshot::Receiver<Result<(), Undone>>, bool),
+    Quiet(oneshot::Receiver<Done>, bool),
 }
 
 impl World {

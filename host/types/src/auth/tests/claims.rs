@@ -54,6 +54,19 @@ fn an_ambiguous_user_id_is_refused_but_an_ambiguous_name_is_not() {
 }
 
 #[test]
+fn a_token_cannot_name_a_bot() {
+    let exp = NOW_S + 60;
+    for claims in [r#""sub":"bot:deploy""#, r#""id":"bot:""#, r#""sub":"\u0062ot:x""#] {
+        let refused = verified(format!(r#"{{{claims},"exp":{exp}}}"#)).unwrap_err();
+        assert_eq!(refused, AuthError::ReservedUser, "{claims}");
+        assert!(refused.to_string().contains("`bot:`"));
+    }
+    for fine in ["Bot:x", "robot:x", "bot"] {
+        assert!(verified(format!(r#"{{"sub":"{fine}","exp":{exp}}}"#)).is_ok(), "{fine}");
+    }
+}
+
+#[test]
 fn unused_claims_may_be_any_json() {
     let exp = NOW_S + 60;
     let deep = format!("{}1{}", "[".repeat(2000), "]".repeat(2000));
