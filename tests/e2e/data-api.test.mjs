@@ -193,6 +193,35 @@ test('rooms and messages are read page by page', async () => {
   assert.deepEqual([page.messages.length, page.complete], [16, false]);
 });
 
+test('a back end makes members of rooms, gives them roles, and ends memberships', async () => {
+  const room = freshRoom('members of');
+  const path = `/tenants/acme/rooms/${encodeURIComponent(room)}/members`;
+  const put = (user, body) => acme.request('PUT', `${path}/${user}`, { body });
+  const ann = await member('ann-member', room);
+  await acme.post(room, { bot: 'b', content: 'before' });
+  for (const role of ['member', 'moderator', 'moderator']) assert.equal((await put('bob-member', { role })).status, 204);
+  for (const role of ['member', 'moderator']) {
+    await ann.next('member-added', (told) => told.userId === 'bob-member' && told.role === role);
+  }
+  assert.equal(ann.all('member-added').length, 2, 'nothing is told where nothing changes');
+  await acme.post(room, { bot: 'b', content: 'after' });
+  const bob = await connect(server, 'bob-member', at('acme', 'bob-member'));
+  const { rooms } = await bob.askOk('unread');
+  assert.deepEqual(rooms, [{ roomId: room, role: 'moderator', lastSeq: 2, readUpTo: 1, unread: 1, mentions: 0 }]);
+  await put('ann-member', { role: 'owner' });
+  const page = await acme.request('GET', `${path}?limit=1`);
+  assert.deepEqual([page.json.members.map(({ userId, role }) => [userId, role]), page.json.complete], [[['ann-member', 'owner']], false]);
+  const rest = await acme.request('GET', `${path}?after=ann-member`);
+  assert.deepEqual([rest.json.members.map(({ userId }) => userId), rest.json.complete], [['bob-member'], true]);
+  assert.equal((await acme.request('DELETE', `${path}/bob-member`)).status, 204);
+  assert.equal((await bob.next('unread-changed', ({ role }) => role === null)).roomId, room);
+  assert.equal((await acme.request('DELETE', `${path}/bob-member`)).status, 204);
+  for (const [user, body] of [['bob', { role: '' }], ['bob', {}], ['bot%3Ax', { role: 'member' }]]) {
+    assert.ok([400, 422].includes((await put(user, body)).status), user);
+  }
+  assert.equal((await acme.request('GET', path.replace('acme', 'globex'))).status, 404);
+});
+
 test('a token of the data API reaches messages and rooms of its tenant, and nothing else', async () => {
   const room = freshRoom();
   const { id } = await acme.post(room, { bot: 'b', content: 'x' });

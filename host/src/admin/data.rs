@@ -50,7 +50,7 @@ pub(super) struct RoomsQuery {
 }
 
 /// A request's body as JSON, of at most as many bytes as a client's packet may have.
-async fn body<T: DeserializeOwned>(caller: &Caller, tenant: &str, request: Request) -> Result<T, Problem> {
+pub(super) async fn body<T: DeserializeOwned>(caller: &Caller, tenant: &str, request: Request) -> Result<T, Problem> {
     let most = caller.control.packet_limit(tenant).await?;
     json_within(request, most, "limits.packet").await
 }

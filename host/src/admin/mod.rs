@@ -9,6 +9,7 @@ mod access;
 mod clients;
 mod data;
 mod deploy;
+mod members;
 mod problem;
 mod record;
 mod requests;
@@ -111,6 +112,8 @@ impl Admin {
             .routes(routes!(data::messages, data::post))
             .routes(routes!(data::message, data::edit, data::delete))
             .routes(routes!(data::rooms))
+            .routes(routes!(members::list))
+            .routes(routes!(members::add, members::remove))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .split_for_parts();
         let text: Arc<str> = document.to_json().unwrap_or_default().into();

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 pub use data::{
-    DeleteMessageQuery, EditMessageRequest, MarksView, MessageView, MessagesView, PostMessageRequest, RoomView,
-    RoomsView,
+    DeleteMessageQuery, EditMessageRequest, MarksView, MemberRequest, MemberView, MembersView, MessageView,
+    MessagesView, PostMessageRequest, RoomView, RoomsView,
 };
 use parlance_handler::capability::Parts;
 use parlance_types::text::number::whole;

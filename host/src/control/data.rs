@@ -22,7 +22,7 @@ use parlance_types::id::{BOT_PREFIX, MessageId, RoomId, UserId};
 use parlance_types::text::escape;
 
 /// What a message or a room of a page costs besides its content, in bytes.
-const ITEM_BYTES: usize = 256;
+pub(super) const ITEM_BYTES: usize = 256;
 /// What an answer costs besides its content, in bytes: as much as a packet to a client.
 const ANSWER_BYTES: usize = 512;
 
@@ -89,8 +89,7 @@ impl Control {
             metadata: metadata_text(metadata),
             client_id,
         };
-        let written = self.write(tenant, BackEndWrite::Post(post)).await?;
-        Ok((message_view(written.message), written.is_new))
+        self.write_message(tenant, BackEndWrite::Post(post)).await
     }
 
     /// Gives a message another text and other metadata.
@@ -118,8 +117,8 @@ impl Control {
                 metadata: metadata_text(metadata),
             },
         };
-        let written = self.write(tenant, BackEndWrite::Change(change)).await?;
-        Ok(message_view(written.message))
+        let (message, _) = self.write_message(tenant, BackEndWrite::Change(change)).await?;
+        Ok(message)
     }
 
     /// Deletes a message, which leaves its place. One that was deleted already stays as it is.
@@ -138,8 +137,8 @@ impl Control {
             user: author(by.bot.as_deref(), by.user_id.as_deref())?,
             change: Change::Delete,
         };
-        let written = self.write(tenant, BackEndWrite::Change(change)).await?;
-        Ok(message_view(written.message))
+        let (message, _) = self.write_message(tenant, BackEndWrite::Change(change)).await?;
+        Ok(message)
     }
 
     /// A message as it is now, also one that was deleted.
@@ -223,7 +222,14 @@ impl Control {
         Ok(tenant.settings().limits.call.client.packet)
     }
 
-    async fn write(&self, tenant: Arc<Tenant>, write: BackEndWrite) -> ControlResult<BackEndWritten> {
+    async fn write_message(&self, tenant: Arc<Tenant>, write: BackEndWrite) -> ControlResult<(MessageView, bool)> {
+        match self.write(tenant, write).await? {
+            BackEndWritten::Message { message, is_new } => Ok((message_view(*message), is_new)),
+            BackEndWritten::Member => Err(no_message()),
+        }
+    }
+
+    pub(super) async fn write(&self, tenant: Arc<Tenant>, write: BackEndWrite) -> ControlResult<BackEndWritten> {
         if tenant.is_suspended() {
             return Err(ControlError::Conflict("the tenant is suspended".to_owned()));
         }
@@ -233,7 +239,7 @@ impl Control {
     }
 
     /// What the store has answered. An outage fails all reads, so the log has it only once in a while.
-    fn answered<T>(&self, read: Result<T, StoreError>) -> ControlResult<T> {
+    pub(super) fn answered<T>(&self, read: Result<T, StoreError>) -> ControlResult<T> {
         let mut log = self.deps.server.services().reads.lock();
         match read {
             Ok(answer) => {
@@ -249,7 +255,7 @@ impl Control {
 }
 
 /// Counts a request that reads as an event of the tenant.
-fn admit(tenant: &Tenant) -> ControlResult<()> {
+pub(super) fn admit(tenant: &Tenant) -> ControlResult<()> {
     match tenant.admit() {
         Ok(()) => tenant.count_admitted(),
         Err(error) => {
@@ -261,7 +267,7 @@ fn admit(tenant: &Tenant) -> ControlResult<()> {
 }
 
 /// Charges the tenant for the bytes of an answer, as for those that go to its clients.
-fn charge(tenant: &Tenant, bytes: usize) {
+pub(super) fn charge(tenant: &Tenant, bytes: usize) {
     tenant.hub.charge(bytes.saturating_add(ANSWER_BYTES) as u64);
 }
 
@@ -275,7 +281,7 @@ fn page_limit(tenant: &Tenant, asked: Option<u64>) -> ControlResult<u32> {
     }
 }
 
-fn room_id(tenant: &Tenant, room: &str) -> ControlResult<RoomId> {
+pub(super) fn room_id(tenant: &Tenant, room: &str) -> ControlResult<RoomId> {
     let max = tenant.settings().limits.call.client.room_id;
     if room.len() > max {
         let got = room.len();
@@ -295,7 +301,7 @@ fn no_message() -> ControlError {
 }
 
 /// The user or the bot that a request names, if it names one.
-fn author(bot: Option<&str>, user: Option<&str>) -> ControlResult<Option<UserId>> {
+pub(super) fn author(bot: Option<&str>, user: Option<&str>) -> ControlResult<Option<UserId>> {
     match (bot, user) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(ControlError::invalid("bot, userId: only one of them may be given")),

@@ -13,10 +13,10 @@ use super::event::{check_room, check_size, check_text};
 use super::session::Session;
 use super::session_event::SessionEvent;
 use super::{Decision, EventContext, host, lifecycle, submit_for_results};
-use parlance_handler::capability::{ClientLimits, Effect};
+use parlance_handler::capability::{ClientLimits, Effect, MembershipChange, is_role};
 use parlance_hub::{ConnectionPhase, Reply, Undone};
 use parlance_scheduler::Quantum;
-use parlance_store::{Change, ClientRef, Draft, Message, RequestDigest, Revise, Write, Written};
+use parlance_store::{Change, ClientRef, Draft, MemberKeys, Message, ROLE_MAX, RequestDigest, Revise, Write, Written};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId, check_client_id};
 
@@ -48,6 +48,17 @@ pub struct BackEndChange {
     pub change: Change,
 }
 
+/// A change of a membership that a back end makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackEndMember {
+    /// The room.
+    pub room: RoomId,
+    /// The user.
+    pub user: UserId,
+    /// The role that the user gets; `None` ends the membership.
+    pub role: Option<String>,
+}
+
 /// What a back end asks to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackEndWrite {
@@ -55,15 +66,22 @@ pub enum BackEndWrite {
     Post(BackEndPost),
     /// A change of one.
     Change(BackEndChange),
+    /// A change of a membership.
+    Member(BackEndMember),
 }
 
-/// A message that was written for a back end.
+/// What was written for a back end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackEndWritten {
-    /// The message, as it is now.
-    pub message: Message,
-    /// Whether this write has posted it.
-    pub is_new: bool,
+pub enum BackEndWritten {
+    /// A message.
+    Message {
+        /// The message, as it is now.
+        message: Box<Message>,
+        /// Whether this write has posted it.
+        is_new: bool,
+    },
+    /// A change of a membership.
+    Member,
 }
 
 impl BackEndWrite {
@@ -76,6 +94,7 @@ impl BackEndWrite {
                 ..
             }) => (content, metadata),
             Self::Change(_) => return 0,
+            Self::Member(member) => return member.role.as_ref().map_or(0, String::len),
         };
         content.len().saturating_add(metadata.as_ref().map_or(0, String::len))
     }
@@ -95,6 +114,16 @@ impl BackEndWrite {
                 ..
             }) => check_text(content, metadata.as_deref(), limits),
             Self::Change(_) => Ok(()),
+            Self::Member(member) => {
+                check_room(member.room.as_str(), limits)?;
+                match &member.role {
+                    Some(role) if !is_role(role) => {
+                        let why = format!("a role has 1 to {ROLE_MAX} bytes without control characters");
+                        Err(EventError::new(Code::Invalid, why))
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
     }
 }
@@ -147,6 +176,7 @@ pub(super) async fn handle(
     let done = match write {
         BackEndWrite::Post(post) => self::post(session, &context, post).await,
         BackEndWrite::Change(change) => self::change(session, &context, change).await,
+        BackEndWrite::Member(change) => self::member(session, &context, &change).await,
     };
     // The request may have been given up.
     let _ = written.send(done);
@@ -186,8 +216,8 @@ async fn post(session: &Session, context: &EventContext, post: BackEndPost) -> R
     }));
     let written = commit(session, context, write.clone()).await?;
     if let (Some(draft), Some(Written::Appended { seq, .. })) = (write.draft(), written.first()) {
-        return Ok(BackEndWritten {
-            message: draft.message(*seq),
+        return Ok(BackEndWritten::Message {
+            message: Box::new(draft.message(*seq)),
             is_new: true,
         });
     }
@@ -227,12 +257,54 @@ async fn change(
 }
 
 fn known(message: Message) -> BackEndWritten {
-    BackEndWritten { message, is_new: false }
+    BackEndWritten::Message {
+        message: Box::new(message),
+        is_new: false,
+    }
+}
+
+/// Changes a membership, and tells of it as a handler's change does.
+async fn member(
+    session: &Session,
+    context: &EventContext,
+    change: &BackEndMember,
+) -> Result<BackEndWritten, EventError> {
+    let BackEndMember { room, user, role } = change;
+    let (store, tenant) = (&session.tenant.store, session.tenant.id());
+    let unreadable = |_| EventError::new(Code::Unavailable, "members cannot be read now; try again");
+    let keys = MemberKeys::of(room, user).all();
+    let read = store.kv_get_many(tenant, &keys, context.at_ms).await;
+    host::record_read(session, &read);
+    let values = read.map_err(unreadable)?;
+    let read = store.place(tenant, room).await;
+    host::record_read(session, &read);
+    let before = MemberKeys::state(&values);
+    let change = MembershipChange {
+        room,
+        user,
+        role: role.as_deref(),
+        before: before.as_ref(),
+        last_seq: read.map_err(unreadable)?.seq,
+        now_ms: context.at_ms,
+    };
+    let effects = change.effects();
+    if !effects.is_empty() {
+        commit_all(session, context, effects).await?;
+    }
+    Ok(BackEndWritten::Member)
 }
 
 /// Commits a write, and returns when it is visible.
 async fn commit(session: &Session, context: &EventContext, write: Arc<Write>) -> Result<Vec<Written>, EventError> {
-    let decision = Decision::of(vec![Effect::Write(write)], Reply::Silent);
+    commit_all(session, context, vec![Effect::Write(write)]).await
+}
+
+async fn commit_all(
+    session: &Session,
+    context: &EventContext,
+    effects: Vec<Effect>,
+) -> Result<Vec<Written>, EventError> {
+    let decision = Decision::of(effects, Reply::Silent);
     let done = submit_for_results(session, context, decision, true).await;
     done.map_err(|undone| match undone {
         Undone::Failed(error) => error,

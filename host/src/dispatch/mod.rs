@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-pub use back_end::{BackEndChange, BackEndPost, BackEndWrite, BackEndWritten};
+pub use back_end::{BackEndChange, BackEndMember, BackEndPost, BackEndWrite, BackEndWritten};
 pub use due::WITHOUT_HANDLER_RETRY;
 pub use metrics::Metrics;
 pub use packet::{ClientPacket, now_ms};

@@ -22,13 +22,13 @@ use super::session_event::SessionEvent;
 use super::typing::Typing;
 use crate::logs::LogHub;
 use crate::tenant::{ConnectionPermit, Tenant, TenantSettings, TokenBucket};
+use admission::Admission;
 use parlance_handler::capability::{ATTACHMENTS_MAX, RandomSource};
 use parlance_hub::commit::Committer;
 use parlance_hub::{Connection, Responder, token_expiring};
 use parlance_scheduler::Quantum;
 use parlance_store::OutageLog;
 use parlance_types::error::{Code, EventError};
-use admission::Admission;
 pub(super) use without_client::queued_bytes_full;
 
 /// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the

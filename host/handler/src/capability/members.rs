@@ -1,5 +1,7 @@
 //! `members`: lasting members of rooms, and what they have read.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{Audience, Call, Capability, Effect, Fault, Packet, room_id, user_id};
@@ -32,48 +34,110 @@ struct UnreadEvent<'a> {
     mentions: u64,
 }
 
+/// A change of a membership: what is to be, and what the store has.
+#[derive(Debug, Clone, Copy)]
+pub struct MembershipChange<'a> {
+    /// The room.
+    pub room: &'a RoomId,
+    /// The user.
+    pub user: &'a UserId,
+    /// The role that the user gets; `None` ends the membership.
+    pub role: Option<&'a str>,
+    /// What the store has of the member, if the user is one.
+    pub before: Option<&'a MemberState>,
+    /// The `seq` of the room's last message.
+    pub last_seq: u64,
+    /// The time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl MembershipChange<'_> {
+    /// The effects that make the change and tell of it; none where all is as it is to be.
+    #[must_use]
+    pub fn effects(&self) -> Vec<Effect> {
+        let Self { room, user, before, .. } = *self;
+        let keys = MemberKeys::of(room, user);
+        let (writes, state) = match (self.role, before) {
+            (None, None) => return Vec::new(),
+            (Some(role), Some(before)) if before.role == role => return Vec::new(),
+            (None, Some(_)) => (keys.remove(), None),
+            (Some(role), before) => {
+                let is_new = before.is_none();
+                let state = MemberState {
+                    role: role.to_owned(),
+                    ..before.cloned().unwrap_or_else(|| MemberState {
+                        joined_at: self.now_ms,
+                        read_up_to: self.last_seq,
+                        ..MemberState::default()
+                    })
+                };
+                let writes = keys.add(role, state.joined_at, is_new.then_some(self.last_seq));
+                (writes, Some(state))
+            }
+        };
+        let told = MemberEvent {
+            room_id: room.as_str(),
+            user_id: user.as_str(),
+            role: self.role,
+        };
+        let event = if state.is_some() {
+            "member-added"
+        } else {
+            "member-removed"
+        };
+        let last_seq = if state.is_some() { self.last_seq } else { 0 };
+        let mut effects: Vec<Effect> = writes.into_iter().map(|write| Effect::Write(Arc::new(write))).collect();
+        effects.push(emit(Audience::Room(room.clone()), event, &told));
+        effects.push(unread_changed(room, user, state.as_ref(), last_seq));
+        effects
+    }
+}
+
+/// Whether this may be a role.
+#[must_use]
+pub fn is_role(role: &str) -> bool {
+    (1..=ROLE_MAX).contains(&role.len()) && !role.chars().any(char::is_control)
+}
+
+/// Tells the user's connections what is unread in a room now; without `state` that the user is no member any more.
+fn unread_changed(room: &RoomId, user: &UserId, state: Option<&MemberState>, last_seq: u64) -> Effect {
+    let read_up_to = state.map_or(0, |state| state.read_up_to);
+    let unread = UnreadEvent {
+        room_id: room.as_str(),
+        role: state.map(|state| &*state.role),
+        last_seq,
+        read_up_to,
+        unread: last_seq.saturating_sub(read_up_to),
+        mentions: state.map_or(0, MemberState::mentions),
+    };
+    emit(Audience::User(user.clone()), "unread-changed", &unread)
+}
+
+fn emit<T: Serialize>(to: Audience, event: &str, argument: &T) -> Effect {
+    let packet = Packet {
+        // Numbers and text always become JSON.
+        text: serde_json::to_vec(&(event, argument)).unwrap_or_default().into(),
+        attachments: Vec::new(),
+    };
+    Effect::Emit {
+        to,
+        packet,
+        question: None,
+    }
+}
+
 impl Call {
     /// Makes the user a member of the room, or gives a member another role.
     ///
     /// # Errors
     /// When an argument is invalid, the store cannot serve, or the allowance is used up.
     pub async fn add_member(&mut self, room: &str, user: &str, role: &str) -> Result<(), Fault> {
-        self.require(Capability::Members)?;
-        let (room, user) = (room_id(room)?, user_id(user)?);
-        if role.is_empty() || role.len() > ROLE_MAX || role.chars().any(char::is_control) {
+        if !is_role(role) {
             return Err(Fault::Invalid(format!(
                 "a role has 1 to {ROLE_MAX} bytes without control characters"
             )));
         }
-        let keys = MemberKeys::of(&room, &user);
-        let member = self.kv_read(&keys.member(), self.is_serializable()).await?;
-        let before = MemberKeys::state(&[member]);
-        if before.as_ref().is_some_and(|state| state.role == role) {
-            return Ok(());
-        }
-        let last_seq = self.last_seq(&room).await?;
-        let (state, writes) = match before {
-            Some(before) => {
-                let state = self.member_state(&keys, false).await?.unwrap_or(before);
-                let writes = keys.add(role, state.joined_at, None);
-                (state, writes)
-            }
-            None => {
-                let state = MemberState {
-                    joined_at: self.now_ms,
-                    read_up_to: last_seq,
-                    ..MemberState::default()
-                };
-                (state, keys.add(role, self.now_ms, Some(last_seq)))
-            }
-        };
-        let state = MemberState {
-            role: role.to_owned(),
-            ..state
-        };
-        self.write_all(writes)?;
-        self.tell_room(&room, &user, "member-added", Some(role))?;
-        self.tell_member(&room, &user, Some(&state), last_seq)
+        self.change_member(room, user, Some(role)).await
     }
 
     /// Ends a membership, if there is one.
@@ -81,15 +145,29 @@ impl Call {
     /// # Errors
     /// When an argument is invalid, the store cannot serve, or the allowance is used up.
     pub async fn remove_member(&mut self, room: &str, user: &str) -> Result<(), Fault> {
+        self.change_member(room, user, None).await
+    }
+
+    async fn change_member(&mut self, room: &str, user: &str, role: Option<&str>) -> Result<(), Fault> {
         self.require(Capability::Members)?;
         let (room, user) = (room_id(room)?, user_id(user)?);
         let keys = MemberKeys::of(&room, &user);
-        if self.kv_read(&keys.member(), self.is_serializable()).await?.is_none() {
-            return Ok(());
+        let member = self.kv_read(&keys.member(), self.is_serializable()).await?;
+        let mut before = MemberKeys::state(&[member]);
+        if before.is_some() {
+            // What this event has changed itself is not in the store yet.
+            before = self.member_state(&keys, false).await?.or(before);
         }
-        self.write_all(keys.remove())?;
-        self.tell_room(&room, &user, "member-removed", None)?;
-        self.tell_member(&room, &user, None, 0)
+        let last_seq = self.last_seq(&room).await?;
+        let change = MembershipChange {
+            room: &room,
+            user: &user,
+            role,
+            before: before.as_ref(),
+            last_seq,
+            now_ms: self.now_ms,
+        };
+        self.add_all(change.effects())
     }
 
     /// The member of the room, if the user is one.
@@ -152,9 +230,9 @@ impl Call {
         let keys = MemberKeys::of(&room, &user);
         let mut state = self.member_state(&keys, false).await?.ok_or(Fault::NotFound)?;
         let last_seq = self.last_seq(&room).await?;
-        self.write_all(vec![keys.mention(self.now_ms)])?;
+        let mention = Effect::Write(Arc::new(keys.mention(self.now_ms)));
         state.mentioned = state.mentioned.saturating_add(1);
-        self.tell_member(&room, &user, Some(&state), last_seq)
+        self.add_all(vec![mention, unread_changed(&room, &user, Some(&state), last_seq)])
     }
 
     /// Moves what this event's user has read forward to the message, if the user is a member of its room.
@@ -174,23 +252,24 @@ impl Call {
         let Some(mut state) = self.member_state(&keys, false).await? else {
             return Ok(());
         };
-        let mut writes = Vec::new();
+        let mut effects = Vec::new();
+        let write = |write| Effect::Write(Arc::new(write));
         if state.read_up_to < message.seq {
-            writes.push(keys.read_up_to(message.seq));
+            effects.push(write(keys.read_up_to(message.seq)));
             state.read_up_to = message.seq;
         }
         let last_seq = self.last_seq(&room).await?;
         // What is raised to a number that was read without a check is right later, too: a mention that comes meanwhile
         // is above it.
         if state.mentions() > 0 && message.seq >= last_seq {
-            writes.push(keys.seen(state.mentioned));
+            effects.push(write(keys.seen(state.mentioned)));
             state.seen = state.mentioned;
         }
-        if writes.is_empty() {
+        if effects.is_empty() {
             return Ok(());
         }
-        self.write_all(writes)?;
-        self.tell_member(&room, &user, Some(&state), last_seq)
+        effects.push(unread_changed(&room, &user, Some(&state), last_seq));
+        self.add_all(effects)
     }
 
     async fn member_state(&mut self, keys: &MemberKeys<'_>, checked: bool) -> Result<Option<MemberState>, Fault> {
@@ -210,59 +289,21 @@ impl Call {
         Ok(stored.saturating_add(own.count() as u64))
     }
 
-    fn write_all(&mut self, writes: Vec<Write>) -> Result<(), Fault> {
-        for write in writes {
-            let bytes = match &write {
-                Write::KvSet { key, value, .. } => key.key.len() + value.len(),
-                Write::KvDelete { key } | Write::KvIncrement { key, .. } | Write::KvRaise { key, .. } => key.key.len(),
+    fn add_all(&mut self, effects: Vec<Effect>) -> Result<(), Fault> {
+        for effect in effects {
+            let bytes = match &effect {
+                Effect::Emit { packet, .. } => packet.bytes(),
+                Effect::Write(write) => match &**write {
+                    Write::KvSet { key, value, .. } => key.key.len() + value.len(),
+                    Write::KvDelete { key } | Write::KvIncrement { key, .. } | Write::KvRaise { key, .. } => {
+                        key.key.len()
+                    }
+                    _ => 0,
+                },
                 _ => 0,
             };
-            self.write(write, bytes)?;
+            self.add(effect, bytes)?;
         }
         Ok(())
-    }
-
-    fn tell_room(&mut self, room: &RoomId, user: &UserId, event: &str, role: Option<&str>) -> Result<(), Fault> {
-        let member = MemberEvent {
-            room_id: room.as_str(),
-            user_id: user.as_str(),
-            role,
-        };
-        self.tell(Audience::Room(room.clone()), event, &member)
-    }
-
-    fn tell_member(
-        &mut self,
-        room: &RoomId,
-        user: &UserId,
-        state: Option<&MemberState>,
-        last_seq: u64,
-    ) -> Result<(), Fault> {
-        let read_up_to = state.map_or(0, |state| state.read_up_to);
-        let unread = UnreadEvent {
-            room_id: room.as_str(),
-            role: state.map(|state| &*state.role),
-            last_seq,
-            read_up_to,
-            unread: last_seq.saturating_sub(read_up_to),
-            mentions: state.map_or(0, MemberState::mentions),
-        };
-        self.tell(Audience::User(user.clone()), "unread-changed", &unread)
-    }
-
-    fn tell<T: Serialize>(&mut self, to: Audience, event: &str, argument: &T) -> Result<(), Fault> {
-        // Numbers and text always become JSON.
-        let text = serde_json::to_vec(&(event, argument)).unwrap_or_default();
-        let packet = Packet {
-            text: text.into(),
-            attachments: Vec::new(),
-        };
-        let bytes = packet.bytes();
-        let emit = Effect::Emit {
-            to,
-            packet,
-            question: None,
-        };
-        self.add(emit, bytes)
     }
 }

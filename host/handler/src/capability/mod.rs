@@ -50,6 +50,7 @@ pub use handshake::HandshakeData;
 pub use injection::Capability;
 pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
+pub use members::{MembershipChange, is_role};
 pub use messages::DraftRequest;
 pub use outbound::{
     DeadLetter, FailureReason, OutboundRequest, Parts, RequestOptions, RequestProgress, Response, ResponseFailure,

@@ -160,3 +160,37 @@ pub struct DeleteMessageQuery {
     #[param(min_length = 1, max_length = 128)]
     pub user_id: Option<String>,
 }
+
+/// A lasting member of a room.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    /// The user.
+    pub user_id: String,
+    /// What handlers and back ends call the member's role.
+    pub role: String,
+    /// When the user became a member, in milliseconds since the Unix epoch.
+    pub joined_at: u64,
+    /// The `seq` up to which the member has read.
+    pub read_up_to: u64,
+    /// How often the member was mentioned since reading the room's last message.
+    pub mentions: u64,
+}
+
+/// A page of a room's members, in the order of the bytes of their ids.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MembersView {
+    /// The members.
+    pub members: Vec<MemberView>,
+    /// Whether there are no more. If not, the next page is that after the last user.
+    pub complete: bool,
+}
+
+/// What a user is to be in a room.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemberRequest {
+    /// The role: 1 to 64 bytes without control characters.
+    #[schema(min_length = 1, max_length = 64)]
+    pub role: String,
+}
