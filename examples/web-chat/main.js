@@ -119,26 +119,34 @@ function draw() {
 }
 
 function drawNow() {
-  const { state, rooms, people, waiting } = chat.getSnapshot();
+  const snapshot = chat.getSnapshot();
   const room = chat.getRoom(active);
-  const listed = rooms.map(({ id, unread, mentions, state }) => ({
-    key: id,
-    id,
-    active: id === active,
-    unread,
-    mentions,
-    refused: state === 'refused' || state === 'kicked',
-  }));
-  const here = people.map((person) => ({ ...person, name: nameOf(person.userId) }));
-  side.render({ rooms: listed, people: here, me });
+  const here = snapshot.people.map((person) => ({ ...person, name: nameOf(person.userId) }));
+  side.render({ rooms: listedRooms(), people: here, me });
   setText(byId('title'), room ? `# ${room.id}` : 'No room');
   byId('leave').hidden = !room;
-  banner(state, waiting);
+  banner(snapshot);
   composer.show(room?.id);
   drawTyping(room?.typing ?? []);
   if (!room) return messages.renderNothing('Join or create a room to begin.');
   if (messages.atEnd && room.messages.length > TRIM_ABOVE) chat.trim(room.id, TRIM_TO);
   return messages.render({ room: chat.getRoom(active), people: mentionable(here, room), me: me.userId, nameOf });
+}
+
+/** The open rooms, then those in which the user is a member. */
+function listedRooms() {
+  const { rooms, memberships } = chat.getSnapshot();
+  const closed = (memberships ?? []).filter(({ roomId }) => !chat.getRoom(roomId));
+  return [...rooms, ...closed.map((membership) => ({ ...membership, id: membership.roomId, state: 'closed' }))].map(
+    ({ id, unread, mentions, state }) => ({
+      key: id,
+      id,
+      active: id === active,
+      unread,
+      mentions,
+      refused: state === 'refused' || state === 'kicked',
+    }),
+  );
 }
 
 /** Those who are here, the room's members, and everybody who has written in it. */

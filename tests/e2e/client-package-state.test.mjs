@@ -411,11 +411,12 @@ test('unread messages are counted from what the server says, or from what was se
   assert.deepEqual(counts.unread('team', undefined), { readUpTo: 2, unread: 3, mentions: 1 });
   assert.deepEqual(counts.unread('team', 6), { readUpTo: 2, unread: 4, mentions: 1 });
   // Another device has read.
-  counts.changed({ roomId: 'team', lastSeq: 6, readUpTo: 5, unread: 1, mentions: 0 });
-  assert.deepEqual([counts.unread('team', 6), counts.memberships.get('team').role], [{ readUpTo: 5, unread: 1, mentions: 0 }, 'member']);
+  counts.changed({ roomId: 'team', role: 'moderator', lastSeq: 5, readUpTo: 5, unread: 0, mentions: 0 });
+  counts.posted('team', 6);
+  assert.deepEqual([counts.unread('team', 6), counts.memberships.get('team').role], [{ readUpTo: 5, unread: 1, mentions: 0 }, 'moderator']);
   counts.saw('team', 6);
   assert.equal(counts.unread('team', 6).unread, 0);
-  counts.memberRemoved('me', { roomId: 'team', userId: 'me' });
+  counts.changed({ roomId: 'team', role: null, lastSeq: 6, readUpTo: 5, unread: 0, mentions: 0 });
   assert.equal(counts.memberships.size, 0);
 });
 

@@ -261,6 +261,18 @@ test('a server that asks to wait is obeyed', async () => {
   await bob.shows(room, texts);
 });
 
+test('a refused connection says why, and is tried again when the server has said', async () => {
+  const own = await startServer({ config: { quota: { connections_per_user: 1 } } });
+  const first = await startChat(own, 'ann');
+  const second = owned(new Chat(own, 'ann'));
+  second.client.connect();
+  const error = await second.until(({ getSnapshot }) => getSnapshot().error, 'the refusal');
+  assert.deepEqual([error.code, error.retryable, error.retryAfterMs > 0], ['quota-exceeded', true, true]);
+  assert.doesNotMatch(error.message, /retryAfterMs/);
+  first.close();
+  await second.live();
+});
+
 test('a refused room says why, and the others go on', async () => {
   const ann = await startChat(server, 'ann');
   const name = 'ü'.repeat(128);

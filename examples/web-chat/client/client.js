@@ -12,7 +12,7 @@ import { RoomSync } from './room-sync.js';
 import { clientSnapshot, roomSnapshot } from './snapshot.js';
 import { jsonStorage } from './storage.js';
 import { Listeners, Tasks } from './tools.js';
-import { TypingReporter } from './typing.js';
+import { TypingEnds, TypingReporter } from './typing.js';
 
 /** Users per `get-presence`. */
 const PRESENCE_PAGE = 100;
@@ -23,7 +23,7 @@ export class ChatClient {
   #counts;
   #connection;
   #typing;
-  /** idle, connecting, catching-up, live, reconnecting or closed */
+  #typingEnds;
   #state = 'idle';
   #presence = 'online';
   #sends = new Tasks();
@@ -34,7 +34,6 @@ export class ChatClient {
   #listeners = new Listeners();
   #roomSnapshots = new Map();
   #snapshot;
-  #typingTimer;
 
   constructor({ io, url, userId, getToken, storage, storagePrefix = 'parlance.', socketOptions, ...limits }) {
     if (typeof io !== 'function') throw new TypeError('createClient needs io, the function of socket.io-client');
@@ -44,6 +43,7 @@ export class ChatClient {
     const area = typeof storage === 'function' ? storage : () => storage;
     const kept = jsonStorage(area, `${storagePrefix}${userId}.`);
     this.#people = new People(limits.typingLasts);
+    this.#typingEnds = new TypingEnds(this.#people, (roomId) => this.#changed(roomId));
     this.#outbox = new Outbox(kept, newId, limits.largestPacket);
     this.#counts = new Counts(kept);
     this.#typing = new TypingReporter((roomId, isTyping) => {
@@ -126,6 +126,7 @@ export class ChatClient {
   }
 
   reconnect() {
+    this.#state = 'reconnecting';
     this.#connection.reconnect();
   }
 
@@ -133,7 +134,7 @@ export class ChatClient {
     this.#state = 'closed';
     this.#connection.close();
     this.#typing.forgetAll();
-    clearTimeout(this.#typingTimer);
+    this.#typingEnds.stop();
     this.#changed();
   }
 
@@ -190,7 +191,7 @@ export class ChatClient {
   markRead(roomId, seq) {
     const room = this.#rooms.get(roomId);
     const before = this.#counts.readUpTo(roomId);
-    if (!room || !this.#counts.saw(roomId, seq)) return;
+    if (!room || !this.#counts.saw(roomId, Math.min(seq, room.lastSeq ?? 0))) return;
     const newest = room.messages.findLast((m) => m.seq <= seq && m.userId !== this.userId);
     if (newest && newest.seq > before) this.#owedReads.set(roomId, newest.id);
     this.#payReads(roomId);
@@ -277,7 +278,7 @@ export class ChatClient {
       this.#changed(counts.roomId);
     });
     socket.on('member-added', (member) => {
-      this.#counts.memberAdded(this.userId, member);
+      this.#counts.memberAdded(member);
       this.#changed(member.roomId);
       // The server knows how much of the room is unread.
       if (member.userId === this.userId) this.#askUnread();
@@ -291,7 +292,8 @@ export class ChatClient {
   }
 
   #lost() {
-    if (this.#state !== 'closed') this.#state = this.#connection.number === 0 ? 'connecting' : 'reconnecting';
+    if (!this.#connection.wanted) this.#state = 'closed';
+    else if (this.#state !== 'closed') this.#state = this.#connection.number === 0 ? 'connecting' : 'reconnecting';
     for (const room of this.#rooms.values()) room.disconnected();
     this.#typing.forgetAll();
     this.#changed();
@@ -342,11 +344,14 @@ export class ChatClient {
   }
 
   #arrived(message) {
-    const room = this.#rooms.get(message?.roomId);
+    if (typeof message?.roomId !== 'string') return;
+    this.#counts.posted(message.roomId, message.seq);
+    this.#changed(message.roomId);
+    const room = this.#rooms.get(message.roomId);
     if (!room) return;
     const result = room.merge([message]);
     this.#took(room, result);
-    if (message.userId === this.userId) this.#counts.saw(room.id, message.seq);
+    this.#people.setTyping(room.id, message.userId, false, Date.now());
     for (const added of result.added) this.#listeners.emit('message', added);
     // While joining, the messages before this one have been requested already.
     if (this.#isJoined(room.id)) this.#sync.fillGaps(room);
@@ -369,9 +374,11 @@ export class ChatClient {
     }
     for (const message of added) {
       this.#people.met(message);
-      this.#people.setTyping(room.id, message.userId, false, Date.now());
-      // One of our messages whose acknowledgement was lost, or is still to come: it did arrive.
-      if (message.userId === this.userId && message.clientId !== undefined) this.#outbox.remove(message.clientId);
+      if (message.userId !== this.userId) continue;
+      // The user knows the room up to there, whichever device it was.
+      this.#counts.saw(room.id, message.seq);
+      // A message whose acknowledgement was lost, or is still to come: it did arrive.
+      if (message.clientId !== undefined) this.#outbox.remove(message.clientId);
     }
     this.#changed(room.id);
   }
@@ -429,7 +436,7 @@ export class ChatClient {
     for (let i = 0; i < ids.length; i += PRESENCE_PAGE) {
       const answer = await this.#connection.ask('get-presence', ids.slice(i, i + PRESENCE_PAGE));
       if (!answer.ok) return answer.lost || this.#report('get-presence', answer.error);
-      for (const state of answer.states) this.#people.saw(state);
+      for (const state of answer.states ?? []) this.#people.saw(state);
       this.#changed();
     }
   }
@@ -461,19 +468,8 @@ export class ChatClient {
 
   #setTyping(roomId, userId, isTyping) {
     this.#people.setTyping(roomId, userId, isTyping && userId !== this.userId, Date.now());
+    this.#typingEnds.watch();
     this.#changed(roomId);
-    this.#watchTyping();
-  }
-
-  /** Ends the typing of users who have not repeated it. */
-  #watchTyping() {
-    clearTimeout(this.#typingTimer);
-    const end = this.#people.nextTypingEnd();
-    if (!Number.isFinite(end) || this.#state === 'closed') return;
-    this.#typingTimer = setTimeout(() => {
-      for (const roomId of this.#people.endTyping(Date.now())) this.#changed(roomId);
-      this.#watchTyping();
-    }, Math.max(0, end - Date.now()));
   }
 
   #report(event, { code = 'unknown', message = '', retryable = false, until }, roomId) {

@@ -5,6 +5,8 @@ const ANSWER_WITHIN = 10_000;
 /** The wait before the first repetition of something that failed, in milliseconds; it grows from there. */
 const TRY_AGAIN_AFTER = 1_500;
 const LONGEST_WAIT = 30_000;
+/** A connection that has lasted for so long is not part of a series of refusals. */
+const STEADY_AFTER = 60_000;
 /** A token is renewed this long before it expires at the latest, and tried again after this time if that fails. */
 const RENEW_BEFORE = 60_000;
 const RENEW_AGAIN_AFTER = 5_000;
@@ -52,15 +54,16 @@ export class Connection {
     });
     this.socket.on('connect', () => {
       this.number += 1;
-      this.refusals = 0;
+      this.connectedAt = Date.now();
       this.error = null;
       connected();
     });
     this.socket.on('disconnect', (reason) => {
       this.#lost();
+      if (Date.now() - this.connectedAt > STEADY_AFTER) this.refusals = 0;
       lost();
       // After this the library does not reconnect by itself.
-      if (reason === 'io server disconnect') this.#connectLater();
+      if (reason === 'io server disconnect' && this.wanted) this.#connectLater();
     });
     this.socket.on('connect_error', (error) => {
       // After a refusal by the server the library does not try again by itself.
@@ -70,6 +73,12 @@ export class Connection {
         this.#connectLater();
       }
       lost();
+    });
+    this.socket.on('closing', ({ reason } = {}) => {
+      // A moderator wants the user to go: the disconnect that follows is not to be undone by itself.
+      this.wanted = false;
+      this.error = Object.freeze({ code: 'denied', message: reason || 'The server has closed the connection.', retryable: false });
+      this.problem('closing', this.error);
     });
     this.socket.on('token-expiring', () => this.#renew());
   }
@@ -140,9 +149,13 @@ export class Connection {
     const wait = Math.max(this.error?.retryAfterMs ?? 0, Math.min(LONGEST_WAIT, TRY_AGAIN_AFTER * 2 ** this.refusals));
     this.refusals += 1;
     clearTimeout(this.later);
-    this.later = setTimeout(() => {
-      if (this.wanted && !this.socket.active) this.socket.connect();
-    }, wait);
+    this.later = setTimeout(
+      () => {
+        if (this.wanted && !this.socket.active) this.socket.connect();
+      },
+      // Up to a half longer, so that the clients of a server that has closed all connections do not come back at once.
+      wait * (1 + Math.random() / 2),
+    );
   }
 
   /** @returns {Promise<boolean>} whether there is a new one */
@@ -191,7 +204,7 @@ export class Connection {
 /** Reads the message of a refused connection: `code: text`, perhaps with `; retryAfterMs=` and a number. */
 function refusal(message) {
   const [, code, text, retryAfter] = /^([a-z]+(?:-[a-z]+)*): (.*?)(?:; retryAfterMs=(\d+))?$/s.exec(message) ?? [];
-  if (code === undefined) return { code: 'denied', message, retryable: false };
-  const error = { code, message: text, retryable: retryAfter !== undefined };
-  return retryAfter === undefined ? error : { ...error, retryAfterMs: Number(retryAfter) };
+  if (code === undefined) return Object.freeze({ code: 'denied', message, retryable: false });
+  if (retryAfter === undefined) return Object.freeze({ code, message: text, retryable: false });
+  return Object.freeze({ code, message: text, retryable: true, retryAfterMs: Number(retryAfter) });
 }

@@ -11,64 +11,82 @@ export class Counts {
     this.memberships = undefined;
     /** The members of each room that the server has named. */
     this.members = new Map();
-    const stored = (key) => new Map(Array.isArray(storage.get(key)) ? storage.get(key) : []);
     /** By room, the newest `seq` that this user has seen. */
-    this.seen = stored('seen');
+    this.seen = new Map(this.#stored('seen'));
     /** By room, the newest `seq` when it was first joined: what was before is not unread for those who are not members. */
-    this.begun = stored('begun');
+    this.begun = new Map(this.#stored('begun'));
+  }
+
+  /** Takes the answer to `unread`. */
+  took(rooms) {
+    this.memberships = new Map(rooms.map((room) => [room.roomId, room]));
+  }
+
+  /** Takes `unread-changed`: an entry of the answer to `unread` as it is now, with the role null if there is none now. */
+  changed({ roomId, ...now }) {
+    this.memberships ??= new Map();
+    const before = this.memberships.get(roomId);
+    // The server may be one message behind.
+    const lastSeq = Math.max(now.lastSeq ?? 0, before?.lastSeq ?? 0);
+    if (now.role === null) this.memberships.delete(roomId);
+    else this.memberships.set(roomId, { ...before, ...now, roomId, lastSeq, unread: Math.max(0, lastSeq - (now.readUpTo ?? 0)) });
+  }
+
+  /** A message was posted in a room. */
+  posted(roomId, seq) {
+    const before = this.memberships?.get(roomId);
+    if (before && before.lastSeq < seq) this.changed({ ...before, lastSeq: seq });
+  }
+
+  /** Takes `member-added`, which comes for another role too. */
+  memberAdded({ roomId, userId, role }) {
+    const members = this.members.get(roomId);
+    if (!members) return;
+    const before = members.find((member) => member.userId === userId);
+    this.members.set(roomId, [...members.filter((member) => member !== before), { readUpTo: 0, ...before, userId, role }]);
+  }
+
+  /** Takes `member-removed`. */
+  memberRemoved(me, { roomId, userId }) {
+    if (userId === me) this.memberships?.delete(roomId);
+    const members = this.members.get(roomId);
+    if (members) this.members.set(roomId, members.filter((member) => member.userId !== userId));
   }
 
   /** Notes where a room began, for this user. */
   begins(roomId, lastSeq) {
     if (this.begun.has(roomId)) return;
     this.begun.set(roomId, lastSeq);
-    this.#store();
-  }
-
-  /** Takes the pages of an answer to `unread`. */
-  took(rooms) {
-    this.memberships = new Map(rooms.map((room) => [room.roomId, room]));
-  }
-
-  /** Takes `unread-changed`. */
-  changed(counts) {
-    this.memberships ??= new Map();
-    this.memberships.set(counts.roomId, { role: 'member', ...this.memberships.get(counts.roomId), ...counts });
-  }
-
-  /** Takes `member-added`. */
-  memberAdded(me, { roomId, userId, role }) {
-    if (userId === me && this.memberships && !this.memberships.has(roomId)) {
-      this.memberships.set(roomId, { roomId, role, lastSeq: 0, readUpTo: 0, unread: 0, mentions: 0 });
-    }
-    const members = this.members.get(roomId)?.filter((member) => member.userId !== userId);
-    if (members) this.members.set(roomId, [...members, { userId, role, readUpTo: 0 }]);
-  }
-
-  /** Takes `member-removed`. */
-  memberRemoved(me, { roomId, userId }) {
-    if (userId === me) this.memberships?.delete(roomId);
-    const members = this.members.get(roomId)?.filter((member) => member.userId !== userId);
-    if (members) this.members.set(roomId, members);
+    this.#store('begun', roomId);
   }
 
   /** Notes that the user has seen a room up to `seq`. @returns {boolean} whether that is news */
   saw(roomId, seq) {
     if (seq <= this.readUpTo(roomId)) return false;
     this.seen.set(roomId, seq);
-    this.#store();
+    this.#store('seen', roomId);
     return true;
   }
 
   /** The user has left the room, or the server's data was replaced. */
   forget(roomId) {
-    for (const map of [this.members, this.seen, this.begun]) map.delete(roomId);
-    this.#store();
+    for (const name of ['members', 'seen', 'begun']) this[name].delete(roomId);
+    this.#store('seen', roomId);
+    this.#store('begun', roomId);
   }
 
-  #store() {
-    this.storage.set('seen', [...this.seen]);
-    this.storage.set('begun', [...this.begun]);
+  #stored(name) {
+    const stored = this.storage.get(name);
+    return Array.isArray(stored) ? stored.filter((entry) => Array.isArray(entry)) : [];
+  }
+
+  /** Stores what is known of one room. Another tab may have stored what it knows of others. */
+  #store(name, roomId) {
+    const stored = new Map(this.#stored(name));
+    const known = this[name].get(roomId);
+    if (known === undefined) stored.delete(roomId);
+    else stored.set(roomId, known);
+    this.storage.set(name, [...stored]);
   }
 
   /** The newest message that the user has seen, on any device as far as the server says. */
@@ -85,9 +103,7 @@ export class Counts {
     const membership = this.memberships?.get(roomId);
     if (!membership && !this.begun.has(roomId)) return { readUpTo: 0, unread: 0, mentions: 0 };
     const readUpTo = this.readUpTo(roomId);
-    const newest = Math.max(lastSeq ?? 0, membership?.lastSeq ?? 0);
-    const isServers = membership && newest === membership.lastSeq && readUpTo === membership.readUpTo;
-    const unread = isServers ? membership.unread : Math.max(0, newest - readUpTo);
+    const unread = Math.max(0, Math.max(lastSeq ?? 0, membership?.lastSeq ?? 0) - readUpTo);
     return { readUpTo, unread, mentions: unread === 0 ? 0 : (membership?.mentions ?? 0) };
   }
 }

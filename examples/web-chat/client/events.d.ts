@@ -140,6 +140,7 @@ export interface UnreadCounts {
 
 /** A room in which the user is a lasting member. */
 export interface Membership extends UnreadCounts {
+  /** A word that handlers give a meaning, such as `member` or `moderator`. */
   readonly role: string;
 }
 
@@ -194,14 +195,19 @@ export interface ServerEvents {
   'user-left': (user: RoomUser) => void;
   /** The presence of a user who shares a room with this one. */
   presence: (presence: Presence) => void;
-  /** This user has read on another device, or was mentioned. */
-  'unread-changed': (counts: UnreadCounts) => void;
-  /** A user has become a lasting member of a room. */
+  /**
+   * This user has read on some device, was mentioned, or has another role; null: none any more. `lastSeq` may be one
+   * behind for a moment.
+   */
+  'unread-changed': (counts: UnreadCounts & { readonly role: string | null }) => void;
+  /** A user has become a lasting member of a room, or has another role there. */
   'member-added': (member: { readonly roomId: string; readonly userId: string; readonly role: string }) => void;
   /** A user is not a lasting member of a room any more. */
   'member-removed': (member: { readonly roomId: string; readonly userId: string }) => void;
   /** A moderator has removed this user from a room. `until`: joins are refused up to then. */
   kicked: (kick: { readonly roomId: string; readonly reason?: string; readonly until?: number }) => void;
+  /** A handler closes the connection. The disconnect follows. */
+  closing: (why: { readonly reason?: string }) => void;
   /** The connection's token expires soon: send a new one with `refresh-token`. */
   'token-expiring': (token: { readonly expiresAt: number }) => void;
   /** An event that asked for no acknowledgement has failed. */

@@ -3,8 +3,11 @@ import type { ClientEvents, ErrorCode, EventError, Json, Mark, Member, Membershi
 
 export type * from './events.js';
 
-/** Makes a client. It connects when its `connect` is called. */
-export declare function createClient(options: ClientOptions): ChatClient;
+/**
+ * Makes a client. It connects when its `connect` is called. `S` and `C` are events of one's own that the server and the
+ * client send, for `socket`: `{ 'poll-changed': (poll: Poll) => void }`.
+ */
+export declare function createClient<S extends object = object, C extends object = object>(options: ClientOptions): ChatClient<S, C>;
 
 /** Users who have read a message of the room, its sender left out. */
 export declare function readersOf(room: RoomSnapshot, message: { readonly seq: number; readonly userId: string }): string[];
@@ -68,7 +71,7 @@ export interface ClientOptions {
  * - `catching-up`: connected, and the rooms are being joined
  * - `live`: connected, and every room was joined or refused
  * - `reconnecting`: the connection was lost
- * - `closed`: `close` was called
+ * - `closed`: `close` was called, or a moderator has closed the connection, see `error`; `connect` makes a new one
  */
 export type ClientState = 'idle' | 'connecting' | 'catching-up' | 'live' | 'reconnecting' | 'closed';
 
@@ -94,7 +97,7 @@ export interface Failure {
 /** A failure, and where it happened. */
 export interface Problem extends Omit<Failure, 'code'> {
   readonly code: ErrorCode | 'unknown';
-  /** The event that failed; also `connect`, `token` and `kicked`. */
+  /** The event that failed; also `connect`, `closing`, `token` and `kicked`. */
   readonly event: string;
   readonly roomId?: string;
 }
@@ -174,7 +177,7 @@ export interface Person {
 /** The client as it is now. Frozen; another object once something in it has changed. */
 export interface ClientSnapshot {
   readonly state: ClientState;
-  /** Why the server has refused the latest connection. */
+  /** Why the server has refused or closed the latest connection. */
   readonly error: Failure | null;
   readonly userId: string;
   /** In the order in which they were opened. */
@@ -190,10 +193,11 @@ export interface ClientSnapshot {
 /** The result of a change: done, or why not. */
 export type Result = { readonly ok: true } | { readonly ok: false; readonly error: Failure };
 
-export interface ChatClient {
+/** A client. `S` and `C` are events of one's own. */
+export interface ChatClient<S extends object = object, C extends object = object> {
   readonly userId: string;
-  /** The socket, for events that this client does not know. */
-  readonly socket: Socket<ServerEvents, ClientEvents>;
+  /** The socket, for events of one's own. */
+  readonly socket: Socket<ServerEvents & S, ClientEvents & C>;
 
   /** Calls the listener after changes, once for many of the same moment. Returns a function that ends it. Bound. */
   readonly subscribe: (listener: () => void) => () => void;

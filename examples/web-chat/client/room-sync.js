@@ -8,6 +8,11 @@ import { Tasks } from './tools.js';
 const PAGE = 50;
 const LARGEST_PAGE = 200;
 
+const NOT_LET_IN = Object.freeze({
+  ok: false,
+  error: Object.freeze({ code: 'denied', message: 'The server has not let the user into this room.', retryable: false }),
+});
+
 export class RoomSync {
   #tasks = new Tasks();
 
@@ -43,8 +48,10 @@ export class RoomSync {
     const isCurrent = () => number === connection.number && connection.isUp && this.has(room) && room.state !== 'kicked';
     for (let attempts = 0; isCurrent(); attempts += 1) {
       const asked = room.question(PAGE);
-      const answer = await connection.ask('join-room', room.id, asked);
+      let answer = await connection.ask('join-room', room.id, asked);
       if (!isCurrent()) return undefined;
+      // A handler may take the event without letting the user in.
+      if (answer.ok && !Number.isSafeInteger(answer.lastSeq)) answer = NOT_LET_IN;
       const outcome = answer.ok ? room.joined(asked, answer) : undefined;
       if (outcome) this.took(room, outcome);
       if (outcome?.next === 'done') {

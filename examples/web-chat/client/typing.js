@@ -1,4 +1,4 @@
-// Tells the server when the user of this client begins and stops typing.
+// Tells the server when the user of this client begins and stops typing, and ends the typing of others.
 
 /** While the user goes on typing, `typing` is repeated after this time, before it ends for the others. */
 const SAY_EVERY = 3_000;
@@ -37,5 +37,34 @@ export class TypingReporter {
   /** The connection is lost, and with it what the server knew. */
   forgetAll() {
     for (const roomId of [...this.rooms.keys()]) this.forget(roomId);
+  }
+}
+
+/** Ends the typing of users who have not repeated it, as their server may have died. */
+export class TypingEnds {
+  /**
+   * @param {import('./people.js').People} people
+   * @param {(roomId: string) => void} ended somebody's typing in this room
+   */
+  constructor(people, ended) {
+    Object.assign(this, { people, ended });
+  }
+
+  /** Waits for the next end. */
+  watch() {
+    clearTimeout(this.timer);
+    const end = this.people.nextTypingEnd();
+    if (!Number.isFinite(end)) return;
+    this.timer = setTimeout(
+      () => {
+        for (const roomId of this.people.endTyping(Date.now())) this.ended(roomId);
+        this.watch();
+      },
+      Math.max(0, end - Date.now()),
+    );
+  }
+
+  stop() {
+    clearTimeout(this.timer);
   }
 }
