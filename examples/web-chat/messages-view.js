@@ -216,9 +216,15 @@ function reaction({ id }, { value, count, mine, names }, acts) {
   );
 }
 
-/** What can be done with a message, behind one button. */
+/** What can be done with a message, behind one button. It closes when something is done. */
 function more({ id, own, text }, acts) {
-  const act = (label, run) => el('button', { type: 'button', class: 'small', onclick: run }, label);
+  const act = (label, run) => {
+    const onclick = ({ target }) => {
+      target.closest('details').open = false;
+      run();
+    };
+    return el('button', { type: 'button', class: 'small', onclick }, label);
+  };
   return el(
     'details',
     { class: 'more' },

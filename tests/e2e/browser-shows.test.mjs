@@ -39,6 +39,19 @@ test('addresses of the web can be followed, beside the chat, and nothing else ca
   assert.deepEqual([ann.faults, bob.faults], [[], []]);
 });
 
+test('what can be done with a message stays open while the message changes', async () => {
+  const [ann, bob] = await two();
+  await ann.write('one');
+  await bob.shows(['one']);
+  const first = (tab) => tab.page.locator('#messages [data-seq="1"]');
+  await first(bob).locator('summary').click();
+  await first(ann).locator('summary').click();
+  await first(ann).getByRole('button', { name: '🎉', exact: true }).click();
+  await first(bob).locator('.mark', { hasText: '🎉 1' }).waitFor();
+  await first(bob).getByRole('button', { name: '👍', exact: true }).click();
+  await first(ann).locator('.mark', { hasText: '👍 1' }).waitFor();
+});
+
 test('a mention is highlighted, that of the reader more so', async () => {
   const [ann, bob] = await two();
   const [annName, bobName] = [await ownName(ann), await ownName(bob)];
@@ -55,7 +68,7 @@ test('each own message says by how many it was read, and the newest by whom', as
   const [ann, bob] = await two();
   await ann.write('one');
   await ann.write('two');
-  await ann.page.locator('.ticks', { hasText: `Read by ${await ownName(bob)}` }).waitFor();
+  await ann.page.locator('.ticks').getByText(`✓✓ Read by ${await ownName(bob)}`, { exact: true }).waitFor();
   const ticks = await ann.page.locator('.ticks').evaluateAll((all) => all.map((node) => node.firstChild.textContent));
   assert.deepEqual(ticks, ['✓✓ 1', `✓✓ Read by ${await ownName(bob)}`]);
 });
