@@ -29,6 +29,22 @@ test('npm packs the modules, their types, the manifest and the guide, and nothin
   assert.deepEqual([dependencies, Object.keys(peerDependencies)], [undefined, ['react', 'socket.io-client']]);
 });
 
+test('the types have every event and every code of the guide for clients', () => {
+  const guide = readFileSync(join(PACKAGE, '../../../host/clients.md'), 'utf8');
+  const types = readFileSync(join(PACKAGE, 'events.d.ts'), 'utf8');
+  const rows = guide.split('\n## Events\n')[1].split('\n## ')[0].split('\n').filter((line) => line.startsWith('| `'));
+  const cells = rows.map((line) => line.split(' | '));
+  const has = (list, name) => new RegExp(`^  '?${name}'?: ?\\(`, 'm').test(types.split(`export interface ${list} {`)[1].split('\n}')[0]);
+  const asked = cells.map(([first]) => first.match(/`([a-z-]+)`/)[1]);
+  const sent = cells.flatMap(([, second]) => [...second.matchAll(/`([a-z-]+)` \{/g)].map(([, name]) => name));
+  assert.ok(asked.length > 10 && sent.length > 8, String([asked, sent]));
+  assert.deepEqual(asked.filter((name) => !has('ClientEvents', name)), []);
+  assert.deepEqual(sent.filter((name) => !has('ServerEvents', name)), []);
+  const codes = [...guide.split('| code | meaning |')[1].matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, code]) => code);
+  const typed = [...types.split('export type ErrorCode =')[1].split(';')[0].matchAll(/'([a-z-]+)'/g)].map(([, code]) => code);
+  assert.deepEqual(typed, codes);
+});
+
 /** A program that uses what a client of the package uses. */
 const PROGRAM = `
 import { io, type Socket } from 'socket.io-client';

@@ -25,7 +25,8 @@ export class ChatClient {
   #typing;
   #typingEnds;
   #state = 'idle';
-  #presence = 'online';
+  /** What the user of this interface has said; nothing: the server takes it as online. */
+  #presence;
   #sends = new Tasks();
   #lists;
   #sync;
@@ -310,7 +311,8 @@ export class ChatClient {
     const present = await Promise.all(rooms.map((room) => this.#join(room)));
     if (!isCurrent()) return;
     this.#state = 'live';
-    if (this.#presence !== 'online') this.#connection.tell('set-presence', this.#presence);
+    // The server remembers that the user was away, also over a short loss of the connection.
+    if (this.#presence !== undefined) this.#connection.tell('set-presence', this.#presence);
     this.#changedAll();
     await Promise.all([this.#askPresence(present.flat()), this.#askUnread()]);
     if (isCurrent()) this.#people.dropDoubted();
@@ -360,7 +362,7 @@ export class ChatClient {
 
   #revised(event, body) {
     const room = this.#rooms.get(body?.roomId);
-    if (!room) return;
+    if (room?.state !== 'joined' && room?.state !== 'joining') return;
     if (!room.change(event, body) && this.#isJoined(room.id)) this.#join(room);
     this.#changed(room.id);
   }
