@@ -15,6 +15,9 @@ const PAGE_TYPES: [(&str, &str); 4] = [
     ("svg", "image/svg+xml"),
 ];
 
+/// The page's package with the client, a directory of the page's.
+const PACKAGE: &str = "client";
+
 /// The official Socket.IO client, from the page's npm packages.
 const CLIENT: &str = "node_modules/socket.io-client/dist";
 /// The client's files, which Node's server serves too.
@@ -40,17 +43,21 @@ fn directory(variable: &str) -> Result<PathBuf> {
 }
 
 fn page(directory: &Path, out_dir: &Path) -> Result<()> {
+    let package = directory.join(PACKAGE);
     watch(directory);
-    let files = entries(directory)?;
+    watch(&package);
+    let mut files = entries(directory)?;
+    files.extend(entries(&package)?);
     let mut code = String::from(
         "/// The chat page: each file's path below the page's own, its media type, its bytes.\n\
          pub(super) const PAGE: &[(&str, &str, &[u8])] = &[\n",
     );
     for file in &files {
-        let (Some(name), Some(media_type)) = (file.file_name().and_then(|name| name.to_str()), media_type(file)) else {
+        let path = file.strip_prefix(directory)?.to_str();
+        let (Some(path), Some(media_type)) = (path, media_type(file)) else {
             continue;
         };
-        writeln!(code, "    ({name:?}, {media_type:?}, include_bytes!({file:?})),")?;
+        writeln!(code, "    ({path:?}, {media_type:?}, include_bytes!({file:?})),")?;
     }
     code.push_str(
         "];\n\

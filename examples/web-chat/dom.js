@@ -59,10 +59,12 @@ export class KeyedList {
     this.shown = next;
   }
 
-  /** Keeps the focus inside a row that is rebuilt. */
+  /** Keeps the focus inside a row that is rebuilt, and what the user has opened there. */
   #replace(old, node) {
     const focused = old.contains(document.activeElement) ? document.activeElement : undefined;
     const place = focused && [...old.querySelectorAll('button')].indexOf(focused);
+    const details = old.querySelector('details[open]') && node.querySelector('details');
+    if (details) details.open = true;
     this.hooks.removed?.(old);
     old.replaceWith(node);
     if (focused) node.querySelectorAll('button')[place]?.focus();

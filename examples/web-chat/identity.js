@@ -1,5 +1,6 @@
 // The tab's user. Each tab is a separate user, so that two tabs can talk to each other.
 
+import { newId } from './client/index.js';
 import { tabStore } from './storage.js';
 
 const TEMPERS = [
@@ -74,14 +75,10 @@ export async function fetchToken() {
   return response.json();
 }
 
-/** A random UUID. A page that is not served from localhost or over TLS has no `crypto.randomUUID`. */
-export function newId() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+/** The name to show for a user of whom only the id is known: `brave-otter-3f2a`, as made here, becomes "Brave Otter". */
+export function readable(userId) {
+  const made = /^([a-z]+)-([a-z]+)-[0-9a-f]{4,}$/.exec(userId);
+  return made ? made.slice(1).map(capital).join(' ') : userId;
 }
 
 function pick(list) {

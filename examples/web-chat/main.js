@@ -1,14 +1,12 @@
-// Wires the parts: storage and identity to the session, the session to the views, and back.
+// Wires the parts: storage and identity to the client, the client to the views, and back.
 
 import { followBuilds } from './build-problem.js';
+import { createClient } from './client/index.js';
 import { Composer } from './composer.js';
 import { byId, setText } from './dom.js';
-import { fetchToken, identity, LONGEST_NAME, newId, rename } from './identity.js';
+import { fetchToken, identity, LONGEST_NAME, readable, rename } from './identity.js';
 import { MessagesView } from './messages-view.js';
 import { banner, dropNewestToast, toast } from './notices.js';
-import { Outbox } from './outbox.js';
-import { People, TYPING_LASTS } from './people.js';
-import { Session } from './session.js';
 import { SideView } from './side-view.js';
 import { browserStore, tabStore } from './storage.js';
 
@@ -20,106 +18,90 @@ const REPORT_SEEN_AFTER = 250;
 
 let me = identity();
 let active = tabStore.get('active');
-let token;
-let refreshTimer;
 
-// The server's Socket.IO path, below which it serves the client too.
+// The server's Socket.IO path, below which it serves the client library too.
 const { path, hasBuilds } = await (await fetch('/dev/settings')).json();
 const { io } = await import(`${path}/socket.io.esm.min.js`);
 
-// Every handshake uses a new token, so that a long sleep or a new name needs no special case.
-const socket = io({
-  path,
-  autoConnect: false,
-  transports: ['websocket', 'polling'],
-  tryAllTransports: true,
-  reconnectionDelay: 500,
-  reconnectionDelayMax: 5_000,
-  // Only this timeout makes the client notice a socket that opens and closes without a handshake. Its default is 20 s.
-  timeout: 8_000,
-  auth: (give) => takeToken().then(() => give({ token: token?.token })),
+const chat = createClient({
+  io,
+  userId: me.userId,
+  getToken: fetchToken,
+  storage: () => sessionStorage,
+  socketOptions: { path },
+});
+chat.subscribe(draw);
+chat.on('problem', toast);
+chat.on('message', (message) => {
+  if (message.roomId === active && message.userId !== me.userId) {
+    setText(byId('announce'), `${nameOf(message.userId)}: ${String(message.content)}`);
+  }
 });
 
-const people = new People();
-// The server does not send us our own name.
-people.saw({ userId: me.userId, username: me.name });
-const outbox = new Outbox(
-  { load: () => tabStore.get('outbox'), save: (entries) => tabStore.set('outbox', entries) },
-  newId,
-);
-const session = new Session({
-  socket,
-  me: me.userId,
-  outbox,
-  people,
-  lastRead: new Map(tabStore.get('lastRead') ?? []),
-  changed: ({ rooms }) => {
-    if (rooms) remember();
-    draw();
-  },
-  problem: toast,
-  arrived: (message) => {
-    if (message.roomId === active && message.userId !== me.userId) {
-      setText(byId('announce'), `${people.name(message.userId)}: ${String(message.content)}`);
-    }
-  },
-});
+/** The server does not send us our own name, and of those who never were here it has only the id. */
+function nameOf(userId) {
+  if (userId === me.userId) return me.name;
+  const name = chat.nameOf(userId);
+  return name === userId ? readable(userId) : name;
+}
 
 const messages = new MessagesView({
-  older: () => session.older(active),
+  older: () => chat.loadOlder(active),
   seen: (seq) => {
     clearTimeout(messages.reporting);
     const room = active;
-    messages.reporting = setTimeout(() => session.markRead(room, seq), REPORT_SEEN_AFTER);
+    messages.reporting = setTimeout(() => chat.markRead(room, seq), REPORT_SEEN_AFTER);
   },
-  react: (messageId, value, on) => session.change('mark-message', { messageId, kind: 'reaction', value, on }),
+  react: (messageId, value, on) => chat.mark(messageId, 'reaction', value, on),
   change: editMessage,
-  remove: (messageId) => session.change('delete-message', { messageId }),
-  retry: (clientId) => session.retry(clientId),
+  remove: (messageId) => chat.delete(messageId),
+  retry: (clientId) => chat.retry(clientId),
   edit: (clientId) => {
-    const entry = outbox.remove(clientId);
-    if (entry) composer.edit(entry.content);
-    draw();
+    const discarded = chat.discard(clientId);
+    if (discarded) composer.edit(discarded.content);
   },
   discard: (clientId) => {
-    outbox.remove(clientId);
+    chat.discard(clientId);
     byId('message').focus();
-    draw();
   },
 });
 
 const composer = new Composer({
   send: (text) => {
     messages.toEnd();
-    session.send(composer.roomId, text);
+    chat.send(composer.roomId, text);
   },
-  typing: (isTyping) => session.typing(composer.roomId, isTyping),
+  typing: (isTyping) => chat.typing(composer.roomId, isTyping),
 });
 
 const side = new SideView({ choose, join: choose });
 
 function choose(roomId) {
-  const left = session.rooms.get(active);
-  if (left) left.trim(TRIM_TO);
+  if (active !== undefined) chat.trim(active, TRIM_TO);
   active = roomId;
   tabStore.set('active', active);
-  session.open(roomId);
+  if (!chat.getRoom(roomId)) chat.open(roomId);
+  remember();
   side.toggle(false);
   draw();
   byId('message').focus();
 }
 
 function leave() {
-  session.leave(active);
-  active = session.rooms.keys().next().value;
+  chat.leave(active);
+  active = roomIds()[0];
   tabStore.set('active', active);
+  remember();
   draw();
   byId(active === undefined ? 'room-name' : 'message').focus();
 }
 
+function roomIds() {
+  return chat.getSnapshot().rooms.map(({ id }) => id);
+}
+
 function remember() {
-  browserStore.set('rooms', [...session.rooms.keys()]);
-  tabStore.set('lastRead', [...session.lastRead]);
+  browserStore.set('rooms', roomIds());
 }
 
 // Drawing: many changes, one frame.
@@ -137,77 +119,59 @@ function draw() {
 }
 
 function drawNow() {
-  const room = session.rooms.get(active);
-  const rooms = [...session.rooms.keys()].map((id) => ({
-    key: id,
-    id,
-    active: id === active,
-    unread: session.unread(id),
-    refused: session.refusals.has(id),
-  }));
-  side.render({ rooms, people: people.here(), me });
+  const snapshot = chat.getSnapshot();
+  const room = chat.getRoom(active);
+  const here = snapshot.people.map((person) => ({ ...person, name: nameOf(person.userId) }));
+  side.render({ rooms: listedRooms(), people: here, me });
   setText(byId('title'), room ? `# ${room.id}` : 'No room');
   byId('leave').hidden = !room;
-  banner(session.state, outbox.entries.filter((entry) => entry.state !== 'failed').length);
+  banner(snapshot);
   composer.show(room?.id);
-  drawTyping();
+  drawTyping(room?.typing ?? []);
   if (!room) return messages.renderNothing('Join or create a room to begin.');
-  if (messages.atEnd && room.messages.length > TRIM_ABOVE) room.trim(TRIM_TO);
-  return messages.render({
-    room,
-    outgoing: outbox.of(room.id),
-    people,
-    me: me.userId,
-    loading: session.isLoading(room.id),
-    joined: session.joined.has(room.id),
-    canLoad: session.canLoad(room.id),
-    refusal: session.refusals.get(room.id),
-  });
+  if (messages.atEnd && room.messages.length > TRIM_ABOVE) chat.trim(room.id, TRIM_TO);
+  return messages.render({ room: chat.getRoom(active), people: mentionable(here, room), me: me.userId, nameOf });
+}
+
+/** The open rooms, then those in which the user is a member. */
+function listedRooms() {
+  const { rooms, memberships } = chat.getSnapshot();
+  const closed = (memberships ?? []).filter(({ roomId }) => !chat.getRoom(roomId));
+  return [...rooms, ...closed.map((membership) => ({ ...membership, id: membership.roomId, state: 'closed' }))].map(
+    ({ id, unread, mentions, state }) => ({
+      key: id,
+      id,
+      active: id === active,
+      unread,
+      mentions,
+      refused: state === 'refused' || state === 'kicked',
+    }),
+  );
+}
+
+/** Those who are here, the room's members, and everybody who has written in it. */
+function mentionable(here, room) {
+  const ids = new Set([
+    me.userId,
+    ...here.map(({ userId }) => userId),
+    ...(room.members ?? []).map(({ userId }) => userId),
+    ...room.messages.map(({ userId }) => userId),
+  ]);
+  return [...ids].map((userId) => ({ userId, name: nameOf(userId) }));
 }
 
 function drawTitle() {
-  const unread = [...session.rooms.keys()].reduce((sum, id) => sum + session.unread(id), 0);
+  const unread = chat.getUnread();
   document.title = `${unread > 0 ? `(${unread}) ` : ''}${active ? `#${active} · ` : ''}Parlance`;
 }
 
-let typingTimer;
-function drawTyping() {
-  const names = people.typingIn(active, Date.now());
+function drawTyping(users) {
+  const names = users.map(nameOf);
   const said =
     names.length > 3
       ? 'Several people are typing…'
       : `${names.join(', ')} ${names.length === 1 ? 'is' : 'are'} typing…`;
   setText(byId('typing'), names.length === 0 ? '' : said);
-  clearTimeout(typingTimer);
-  if (names.length > 0) typingTimer = setTimeout(drawTyping, TYPING_LASTS / 4);
-}
-
-// Tokens
-
-/** @returns {Promise<boolean>} whether there is a new one */
-async function takeToken() {
-  try {
-    token = await fetchToken();
-    refreshBefore(token.expiresAt);
-    return true;
-  } catch (error) {
-    // The old token may still be valid; if not, the server refuses it.
-    toast({ event: 'token', code: 'unavailable', message: error.message });
-    return false;
-  }
-}
-
-function refreshBefore(expiresAt) {
-  clearTimeout(refreshTimer);
-  const left = expiresAt - Date.now();
-  // A timer takes at most 2^31 ms. A day is enough: the token is checked again then.
-  const wait = Math.min(86_400_000, Math.max(5_000, left - Math.min(60_000, left / 4)));
-  refreshTimer = setTimeout(async () => {
-    if (!socket.connected) return;
-    if (await takeToken()) await session.refresh(token.token);
-    // Shortly before the old token expires this tries every few seconds.
-    else if (token) refreshBefore(token.expiresAt);
-  }, wait);
 }
 
 // Editing
@@ -221,7 +185,7 @@ function editMessage(messageId, text) {
 byId('editing-cancel').addEventListener('click', () => byId('editing').close());
 byId('editing-form').addEventListener('submit', () => {
   const content = byId('edited').value;
-  if (content.trim() !== '') session.change('edit-message', { messageId: byId('editing').dataset.message, content });
+  if (content.trim() !== '') chat.edit(byId('editing').dataset.message, content);
 });
 
 // Name, keys, tab
@@ -238,9 +202,8 @@ byId('naming-form').addEventListener('submit', () => {
   const name = byId('name').value.trim();
   if (name === '' || name === me.name) return;
   me = rename(name);
-  people.saw({ userId: me.userId, username: me.name });
   // The name is in the token, so a new handshake announces it.
-  session.reconnect();
+  chat.reconnect();
   draw();
 });
 document.addEventListener('keydown', (event) => {
@@ -248,16 +211,17 @@ document.addEventListener('keydown', (event) => {
   if (side.isOpen) side.toggle(false);
   else if (!dropNewestToast()) byId('message').focus();
 });
-document.addEventListener('visibilitychange', () => session.setAway(document.visibilityState === 'hidden'));
-addEventListener('online', () => (socket.connected ? draw() : session.reconnect()));
+const sayPresence = () => chat.setPresence(document.visibilityState === 'hidden' ? 'away' : 'online');
+document.addEventListener('visibilitychange', sayPresence);
+addEventListener('online', () => (chat.socket.connected ? draw() : chat.reconnect()));
 addEventListener('offline', draw);
 
 const remembered = browserStore.get('rooms');
-for (const roomId of remembered?.length > 0 ? remembered : FIRST_ROOMS) session.open(String(roomId));
-if (!session.rooms.has(active)) active = session.rooms.keys().next().value;
-session.away = document.visibilityState === 'hidden';
+for (const roomId of remembered?.length > 0 ? remembered : FIRST_ROOMS) chat.open(String(roomId));
+if (!chat.getRoom(active)) active = roomIds()[0];
+sayPresence();
 draw();
 // On a phone this would open the keyboard over the page.
 if (matchMedia('(pointer: fine)').matches) byId('message').focus();
-socket.connect();
+chat.connect();
 if (hasBuilds) followBuilds();

@@ -43,7 +43,13 @@ export class MessagesView {
     });
   }
 
-  /** @param {{room: object, outgoing: object[], people: object, me: string, loading: boolean, canLoad: boolean, refusal?: object}} view */
+  /**
+   * @param {object} view
+   * @param {import('./client/index.d.ts').RoomSnapshot} view.room
+   * @param {string} view.me the reader's user id
+   * @param {(userId: string) => string} view.nameOf
+   * @param {{userId: string, name: string}[]} view.people who can be mentioned
+   */
   render(view) {
     const { room } = view;
     if (this.roomId !== room.id) {
@@ -56,12 +62,12 @@ export class MessagesView {
     this.list.update(timeline(view));
     if (this.atEnd) this.toEnd();
     else if (anchor) this.scroll.scrollTop += (topOf(anchor.seq) ?? anchor.top) - anchor.top;
-    if (this.atEnd) this.endSeq = room.lastSeq ?? 0;
-    this.#renderJump((room.lastSeq ?? 0) - this.endSeq);
-    this.scroll.setAttribute('aria-busy', String(view.loading));
+    if (this.atEnd) this.endSeq = room.lastSeq;
+    this.#renderJump(room.lastSeq - this.endSeq);
+    this.scroll.setAttribute('aria-busy', String(room.loadingOlder));
     // The observer only reports changes, so observe again: the page may have been short.
     this.nearTop.disconnect();
-    if (view.canLoad && !view.loading) this.nearTop.observe(byId('top'));
+    if (room.canLoadOlder && !room.loadingOlder) this.nearTop.observe(byId('top'));
   }
 
   /** Shown if no room is selected. */
@@ -110,17 +116,18 @@ export class MessagesView {
     return undefined;
   }
 
-  #renderTop({ room, outgoing, loading, canLoad, refusal, joined }) {
+  #renderTop({ room }) {
     const top = byId('top');
-    const empty = room.messages.length === 0 && outgoing.length === 0;
+    const empty = room.messages.length === 0 && room.outgoing.length === 0;
     let text = '';
-    if (refusal) text = `This room cannot be read: ${refusal.message} (${refusal.code})`;
-    else if (loading || (empty && !joined)) text = 'Loading messages…';
+    if (room.state === 'kicked') text = `You were removed from this room: ${room.error.message}`;
+    else if (room.error && !room.error.retryable) text = `This room cannot be read: ${room.error.message} (${room.error.code})`;
+    else if (room.loadingOlder || (empty && room.state === 'joining')) text = 'Loading messages…';
     else if (empty && room.atStart) text = 'No messages yet. Say hello!';
     else if (room.atStart) text = 'This is where the room begins.';
     // While there is more to load the line keeps its height, so that showing and hiding it moves nothing.
     setText(top, text || '\u00a0');
-    top.hidden = text === '' && !canLoad;
+    top.hidden = text === '' && !room.canLoadOlder;
     top.classList.toggle('empty', empty);
   }
 
@@ -142,15 +149,15 @@ export class MessagesView {
     const failed = state === 'failed';
     const act = (name, label) =>
       el('button', { type: 'button', class: 'small', onclick: () => this.acts[name](clientId) }, label);
+    const reason = error && `${error.message || 'refused'} (${error.code})`;
+    let note = 'sending…';
+    if (failed) note = `Not sent: ${reason ?? 'refused'}`;
+    else if (reason) note = `Not sent yet, and tried again: ${reason}`;
     return el(
       'li',
       { class: `message own outgoing ${state}`, 'data-client-id': clientId, 'data-state': state },
       el('p', { class: 'text', dir: 'auto' }, text),
-      el(
-        'p',
-        { class: 'meta' },
-        failed ? `Not sent: ${error?.message || 'refused'} (${error?.code ?? 'unknown'})` : 'sending…',
-      ),
+      el('p', { class: 'meta' }, note),
       failed
         ? el('p', { class: 'acts' }, act('retry', 'Try again'), act('edit', 'Edit'), act('discard', 'Discard'))
         : undefined,
@@ -166,13 +173,15 @@ function topOf(seq) {
 const REACTIONS = ['👍', '❤️', '😂', '🎉'];
 
 function message(row, acts) {
-  const { seq, userId, name, text, at, own, heads, readers, lastOwn, edited, deleted, marks } = row;
+  const { seq, userId, name, parts, at, own, heads, readers, lastOwn, edited, deleted, marks } = row;
   return el(
     'li',
     { class: `message ${own ? 'own' : 'other'}${heads ? ' heads' : ''}`, 'data-seq': String(seq), 'data-user': userId },
     heads && !own ? el('p', { class: `name ${hue(userId)}`, title: userId }, name) : undefined,
     own || heads ? undefined : el('span', { class: 'hidden' }, `${name}: `),
-    el('p', { class: `text${deleted ? ' deleted' : ''}`, dir: 'auto' }, deleted ? 'This message was deleted.' : text),
+    deleted
+      ? el('p', { class: 'text deleted' }, 'This message was deleted.')
+      : el('p', { class: 'text', dir: 'auto' }, ...parts.map(part)),
     marks.length > 0 ? el('p', { class: 'marks' }, ...marks.map((mark) => reaction(row, mark, acts))) : undefined,
     el(
       'div',
@@ -183,6 +192,12 @@ function message(row, acts) {
       own ? ticks(readers, lastOwn) : undefined,
     ),
   );
+}
+
+/** A piece of a message's text. A link opens beside the chat, and its page learns nothing of the chat. */
+function part({ kind, text, href, me }) {
+  if (kind === 'link') return el('a', { href, target: '_blank', rel: 'noopener noreferrer' }, text);
+  return kind === 'mention' ? el('span', { class: me ? 'mention me' : 'mention' }, text) : text;
 }
 
 /** A reaction with its count; a click sets the user's own, or takes it back. */
@@ -201,9 +216,15 @@ function reaction({ id }, { value, count, mine, names }, acts) {
   );
 }
 
-/** What can be done with a message, behind one button. */
+/** What can be done with a message, behind one button. It closes when something is done. */
 function more({ id, own, text }, acts) {
-  const act = (label, run) => el('button', { type: 'button', class: 'small', onclick: run }, label);
+  const act = (label, run) => {
+    const onclick = ({ target }) => {
+      target.closest('details').open = false;
+      run();
+    };
+    return el('button', { type: 'button', class: 'small', onclick }, label);
+  };
   return el(
     'details',
     { class: 'more' },

@@ -50,13 +50,14 @@ const BANNERS = {
   reconnecting: 'Connection lost. Reconnecting… What you write is sent afterwards.',
   'catching-up': 'Catching up…',
   live: '',
+  idle: '',
 };
 
-/** @param {string} state of the session  @param {number} waiting messages on their way out */
-export function banner(state, waiting) {
+/** @param {import('./client/index.d.ts').ClientSnapshot} client */
+export function banner({ state, error, waiting }) {
   const offline = navigator.onLine === false && state !== 'live';
   const queued = waiting === 0 ? '' : ` ${waiting} waiting.`;
-  const text = offline ? 'You are offline. What you write is sent when you are back.' : (BANNERS[state] ?? '');
+  const text = offline ? 'You are offline. What you write is sent when you are back.' : (BANNERS[state] ?? `Disconnected: ${error?.message ?? state}`);
   setNote(byId('banner'), text === '' ? '' : text + queued);
   byId('banner').dataset.state = offline ? 'offline' : state;
 }

@@ -50,7 +50,7 @@ export class SideView {
     );
   }
 
-  #room({ id, unread, active, refused }) {
+  #room({ id, unread, mentions, active, refused }) {
     return el(
       'li',
       {},
@@ -64,6 +64,9 @@ export class SideView {
         },
         el('span', { class: 'name' }, `# ${id}`),
         refused ? el('span', { class: 'hint' }, 'refused') : undefined,
+        mentions > 0
+          ? el('span', { class: 'badge mentions' }, `@${mentions}`, el('span', { class: 'hidden' }, ' mentions of you'))
+          : undefined,
         unread > 0
           ? el(
               'span',

@@ -1,25 +1,8 @@
-// Values that survive a reload. If the browser forbids storage or it is full, the page works without.
+// What survives a reload, under keys that begin with `parlance.`.
 
-function store(area) {
-  return {
-    get(key) {
-      try {
-        return JSON.parse(area().getItem(`parlance.${key}`) ?? 'null') ?? undefined;
-      } catch {
-        return undefined;
-      }
-    },
-    set(key, value) {
-      try {
-        area().setItem(`parlance.${key}`, JSON.stringify(value));
-      } catch {
-        // Ignored: the value stays in memory until the reload.
-      }
-    },
-  };
-}
+import { jsonStorage } from './client/index.js';
 
 /** Values of this tab. */
-export const tabStore = store(() => sessionStorage);
+export const tabStore = jsonStorage(() => sessionStorage, 'parlance.');
 /** Values of this browser, which its tabs share. */
-export const browserStore = store(() => localStorage);
+export const browserStore = jsonStorage(() => localStorage, 'parlance.');

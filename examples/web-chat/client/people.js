@@ -1,10 +1,11 @@
-// Names, presence, typing and read receipts, without DOM or network.
+// Names, presence, typing and read receipts, without network.
 
-/** How long a `user-typing` counts if it is not repeated or ended, in milliseconds. */
-export const TYPING_LASTS = 6_000;
+/** How long a `user-typing` counts if it is not repeated or ended, in milliseconds: as long as the server's own limit. */
+export const TYPING_LASTS = 10_000;
 
 export class People {
-  constructor() {
+  constructor(typingLasts = TYPING_LASTS) {
+    this.typingLasts = typingLasts;
     this.known = new Map();
     this.typing = new Map();
     this.reads = new Map();
@@ -24,16 +25,16 @@ export class People {
     if (username !== userId && !this.known.get(userId)?.name) this.saw({ userId, username });
   }
 
+  /** The user's name, or the user id if no name is known. */
   name(userId) {
-    const person = this.known.get(userId);
-    return person?.name ?? readable(userId);
+    return this.known.get(userId)?.name ?? String(userId);
   }
 
   /** All users who are online or away, online first, sorted by name. */
   here() {
     return [...this.known.values()]
       .filter((person) => person.status !== 'offline')
-      .map((person) => ({ ...person, name: this.name(person.userId) }))
+      .map(({ userId, status, since }) => ({ userId, status, since, name: this.name(userId) }))
       .sort((a, b) => Number(a.status === 'away') - Number(b.status === 'away') || a.name.localeCompare(b.name));
   }
 
@@ -50,14 +51,30 @@ export class People {
 
   setTyping(roomId, userId, isTyping, now) {
     const room = this.typing.get(roomId) ?? new Map();
-    if (isTyping) room.set(userId, now + TYPING_LASTS);
+    if (isTyping) room.set(userId, now + this.typingLasts);
     else room.delete(userId);
     this.typing.set(roomId, room);
   }
 
-  /** @returns {string[]} names, in the order they began */
+  /** @returns {string[]} user ids, in the order they began */
   typingIn(roomId, now) {
-    return [...(this.typing.get(roomId) ?? [])].filter(([, until]) => until > now).map(([userId]) => this.name(userId));
+    return [...(this.typing.get(roomId) ?? [])].filter(([, until]) => until > now).map(([userId]) => userId);
+  }
+
+  /** Ends the typing that was not repeated. @returns {string[]} the rooms in which somebody's has ended */
+  endTyping(now) {
+    const ended = [];
+    for (const [roomId, room] of this.typing) {
+      const over = [...room].filter(([, until]) => until <= now);
+      for (const [userId] of over) room.delete(userId);
+      if (over.length > 0) ended.push(roomId);
+    }
+    return ended;
+  }
+
+  /** When the next typing ends by itself, if nobody repeats it. */
+  nextTypingEnd() {
+    return Math.min(...[...this.typing.values()].flatMap((room) => [...room.values()]));
   }
 
   /** A user who has read a message has read those before it. */
@@ -67,24 +84,12 @@ export class People {
     this.reads.set(roomId, room);
   }
 
-  /** @returns {string[]} ids of those who have read the message with this number, its sender left out */
-  readersOf(roomId, seq, senderId) {
-    return [...(this.reads.get(roomId) ?? [])]
-      .filter(([userId, upTo]) => upTo >= seq && userId !== senderId)
-      .map(([userId]) => userId);
+  /** @returns {{userId: string, seq: number}[]} up to which message each user has read the room */
+  readsIn(roomId) {
+    return [...(this.reads.get(roomId) ?? [])].map(([userId, seq]) => ({ userId, seq }));
   }
 
   forgetReads(roomId) {
     this.reads.delete(roomId);
   }
-}
-
-/** The display form of an id: `brave-otter-3f2a`, an id that this page generates, becomes "Brave Otter". */
-function readable(userId) {
-  const made = /^([a-z]+)-([a-z]+)-[0-9a-f]{4,}$/.exec(userId);
-  if (!made) return String(userId);
-  return made
-    .slice(1)
-    .map((word) => word[0].toUpperCase() + word.slice(1))
-    .join(' ');
 }

@@ -1,0 +1,492 @@
+// The client: the rooms, outbox, people and counts, which the server's events and answers update. What a user interface
+// shows of it is a snapshot.
+
+import { Connection, NO_CONNECTION } from './connection.js';
+import { Counts } from './counts.js';
+import { newId } from './id.js';
+import { Lists } from './lists.js';
+import { Outbox, payload } from './outbox.js';
+import { People } from './people.js';
+import { CHANGES, Room } from './room.js';
+import { RoomSync } from './room-sync.js';
+import { clientSnapshot, roomSnapshot } from './snapshot.js';
+import { jsonStorage } from './storage.js';
+import { Listeners, Tasks } from './tools.js';
+import { TypingEnds, TypingReporter } from './typing.js';
+
+/** Users per `get-presence`. */
+const PRESENCE_PAGE = 100;
+export class ChatClient {
+  #rooms = new Map();
+  #people;
+  #outbox;
+  #counts;
+  #connection;
+  #typing;
+  #typingEnds;
+  #state = 'idle';
+  /** What the user of this interface has said; nothing: the server takes it as online. */
+  #presence;
+  #sends = new Tasks();
+  #lists;
+  #sync;
+  /** By room, the message whose receipt the server has not acknowledged yet. */
+  #owedReads = new Map();
+  #listeners = new Listeners();
+  #roomSnapshots = new Map();
+  #snapshot;
+
+  constructor({ io, url, userId, getToken, storage, storagePrefix = 'parlance.', socketOptions, ...limits }) {
+    if (typeof io !== 'function') throw new TypeError('createClient needs io, the function of socket.io-client');
+    if (typeof userId !== 'string' || userId === '') throw new TypeError('createClient needs userId');
+    if (typeof getToken !== 'function') throw new TypeError('createClient needs getToken');
+    this.userId = userId;
+    const area = typeof storage === 'function' ? storage : () => storage;
+    const kept = jsonStorage(area, `${storagePrefix}${userId}.`);
+    this.#people = new People(limits.typingLasts);
+    this.#typingEnds = new TypingEnds(this.#people, (roomId) => this.#changed(roomId));
+    this.#outbox = new Outbox(kept, newId, limits.largestPacket);
+    this.#counts = new Counts(kept);
+    this.#typing = new TypingReporter((roomId, isTyping) => {
+      if (this.#isJoined(roomId)) this.#connection.tell('typing', roomId, isTyping);
+    });
+    this.#connection = new Connection({
+      io,
+      url,
+      options: socketOptions,
+      getToken,
+      answerWithin: limits.answerWithin,
+      problem: (event, error) => this.#report(event, error),
+      connected: () => this.#connected(),
+      lost: () => this.#lost(),
+    });
+    this.#lists = new Lists(this.#connection);
+    this.#sync = new RoomSync({
+      connection: this.#connection,
+      has: (room) => this.#has(room),
+      took: (room, result) => this.#took(room, result),
+      dropped: (room) => this.#dropped(room),
+      report: (event, error, roomId) => this.#report(event, error, roomId),
+      changed: (roomId) => this.#changed(roomId),
+    });
+    this.#listen();
+  }
+
+  /** The socket, for events of one's own. */
+  get socket() {
+    return this.#connection.socket;
+  }
+
+  // What is shown
+
+  subscribe = (listener) => this.on('change', listener);
+
+  getSnapshot = () => {
+    this.#snapshot ??= clientSnapshot({
+      state: this.#state,
+      error: this.#connection.error,
+      userId: this.userId,
+      rooms: [...this.#rooms.keys()].map((roomId) => this.getRoom(roomId)),
+      people: this.#people,
+      outbox: this.#outbox,
+      counts: this.#counts,
+    });
+    return this.#snapshot;
+  };
+
+  getRoom(roomId) {
+    const room = this.#rooms.get(roomId);
+    if (room && !this.#roomSnapshots.has(roomId)) {
+      const loadingOlder = this.#sync.isLoadingOlder(roomId);
+      const parts = { outbox: this.#outbox, people: this.#people, counts: this.#counts, loadingOlder, now: Date.now() };
+      this.#roomSnapshots.set(roomId, roomSnapshot(room, parts));
+    }
+    return room && this.#roomSnapshots.get(roomId);
+  }
+
+  getUnread() {
+    const closed = [...(this.#counts.memberships?.values() ?? [])].filter(({ roomId }) => !this.#rooms.has(roomId));
+    const open = [...this.#rooms.keys()].map((roomId) => this.getRoom(roomId));
+    return [...open, ...closed].reduce((sum, { unread }) => sum + unread, 0);
+  }
+
+  nameOf(userId) {
+    return this.#people.name(userId);
+  }
+
+  on(name, listener) {
+    return this.#listeners.on(name, listener);
+  }
+
+  // The connection
+
+  connect() {
+    if (this.#state === 'idle' || this.#state === 'closed') this.#state = 'connecting';
+    this.#connection.connect();
+    this.#changed();
+  }
+
+  reconnect() {
+    this.#state = 'reconnecting';
+    this.#connection.reconnect();
+  }
+
+  close() {
+    this.#state = 'closed';
+    this.#connection.close();
+    this.#typing.forgetAll();
+    this.#typingEnds.stop();
+    this.#changed();
+  }
+
+  setPresence(status) {
+    this.#presence = status;
+    if (this.#state === 'live') this.#connection.tell('set-presence', status);
+  }
+
+  // Rooms
+
+  open(roomId) {
+    let room = this.#rooms.get(roomId);
+    const mayJoin = !room || room.state === 'refused' || room.state === 'kicked';
+    if (!room) {
+      room = new Room(roomId);
+      this.#rooms.set(roomId, room);
+    }
+    if (mayJoin) {
+      room.state = 'joining';
+      room.error = null;
+      if (this.#connection.isUp) this.#join(room).then((present) => this.#askPresence(present));
+    }
+    this.#changed(roomId);
+  }
+
+  leave(roomId) {
+    const wasJoined = this.#isJoined(roomId);
+    this.#rooms.delete(roomId);
+    this.#owedReads.delete(roomId);
+    this.#counts.forget(roomId);
+    this.#people.forgetReads(roomId);
+    this.#typing.forget(roomId);
+    this.#outbox.removePosted((entry) => entry.roomId === roomId);
+    if (wasJoined) {
+      this.#connection.tell('leave-room', roomId);
+      // Users who share only this room appear offline from now on, and no event announces that.
+      this.#askPresence(this.#people.here().map(({ userId }) => userId));
+    }
+    this.#changed(roomId);
+  }
+
+  async loadOlder(roomId) {
+    const room = this.#rooms.get(roomId);
+    if (room && this.getRoom(roomId).canLoadOlder) await this.#sync.older(room);
+  }
+
+  trim(roomId, count) {
+    const room = this.#rooms.get(roomId);
+    if (!room || room.messages.length <= count) return;
+    room.trim(count);
+    this.#changed(roomId);
+  }
+
+  markRead(roomId, seq) {
+    const room = this.#rooms.get(roomId);
+    const before = this.#counts.readUpTo(roomId);
+    if (!room || !this.#counts.saw(roomId, Math.min(seq, room.lastSeq ?? 0))) return;
+    const newest = room.messages.findLast((m) => m.seq <= seq && m.userId !== this.userId);
+    if (newest && newest.seq > before) this.#owedReads.set(roomId, newest.id);
+    this.#payReads(roomId);
+    this.#changed(roomId);
+  }
+
+  typing(roomId, isTyping = true) {
+    if (isTyping) this.#typing.typed(roomId, Date.now());
+    else this.#typing.stopped(roomId);
+  }
+
+  // Messages
+
+  send(roomId, content, { metadata } = {}) {
+    this.#typing.stopped(roomId);
+    const entry = this.#outbox.add(roomId, content, metadata, Date.now());
+    if (entry.state === 'failed') this.#report('send-message', entry.error, roomId);
+    this.#flush(roomId);
+    this.#changed(roomId);
+    return entry.clientId;
+  }
+
+  retry(clientId) {
+    const entry = this.#outbox.get(clientId);
+    if (!entry) return;
+    this.#outbox.retry(clientId);
+    this.#flush(entry.roomId);
+    this.#changed(entry.roomId);
+  }
+
+  discard(clientId) {
+    const entry = this.#outbox.remove(clientId);
+    if (entry) this.#changed(entry.roomId);
+    return entry && { content: entry.content, metadata: entry.metadata };
+  }
+
+  edit(messageId, content, { metadata } = {}) {
+    return this.#revise('edit-message', { messageId, content, metadata });
+  }
+
+  delete(messageId) {
+    return this.#revise('delete-message', { messageId });
+  }
+
+  mark(messageId, kind, value, on = true) {
+    return this.#revise('mark-message', { messageId, kind, value, on });
+  }
+
+  async #revise(event, body) {
+    const answer = await this.#connection.ask(event, body);
+    const error = answer.error ?? (answer.ok ? undefined : NO_CONNECTION);
+    if (error) this.#report(event, error);
+    return error ? { ok: false, error } : { ok: true };
+  }
+
+  // What the server says
+
+  #listen() {
+    const { socket } = this.#connection;
+    socket.on('new-message', (message) => this.#arrived(message));
+    for (const event of [...CHANGES, 'message-changed']) socket.on(event, (body) => this.#revised(event, body));
+    socket.on('user-typing', ({ roomId, userId, username, typing }) => {
+      this.#people.saw({ userId, username });
+      this.#setTyping(roomId, userId, typing);
+    });
+    socket.on('user-joined', (user) => {
+      this.#people.saw(user);
+      this.#changed();
+    });
+    socket.on('user-left', ({ roomId, userId }) => this.#setTyping(roomId, userId, false));
+    socket.on('presence', (state) => {
+      this.#people.saw(state);
+      this.#changed();
+    });
+    socket.on('message-read', ({ roomId, userId, messageId }) => {
+      const seq = this.#rooms.get(roomId)?.seqOf(messageId);
+      if (seq === undefined) return;
+      this.#people.hasRead(roomId, userId, seq);
+      if (userId === this.userId) this.#counts.saw(roomId, seq);
+      this.#changed(roomId);
+    });
+    socket.on('unread-changed', (counts) => {
+      this.#counts.changed(counts);
+      this.#changed(counts.roomId);
+    });
+    socket.on('member-added', (member) => {
+      this.#counts.memberAdded(member);
+      this.#changed(member.roomId);
+      // The server knows how much of the room is unread.
+      if (member.userId === this.userId) this.#askUnread();
+    });
+    socket.on('member-removed', (member) => {
+      this.#counts.memberRemoved(this.userId, member);
+      this.#changed(member.roomId);
+    });
+    socket.on('kicked', (kick) => this.#kicked(kick));
+    socket.on('error-event', (error) => this.#report(error.event, error));
+  }
+
+  #lost() {
+    if (!this.#connection.wanted) this.#state = 'closed';
+    else if (this.#state !== 'closed') this.#state = this.#connection.number === 0 ? 'connecting' : 'reconnecting';
+    for (const room of this.#rooms.values()) room.disconnected();
+    this.#typing.forgetAll();
+    this.#changed();
+  }
+
+  async #connected() {
+    const { number } = this.#connection;
+    const isCurrent = () => number === this.#connection.number && this.#connection.isUp;
+    this.#state = 'catching-up';
+    this.#lists.reset();
+    this.#people.doubtAll();
+    this.#changedAll();
+    const rooms = [...this.#rooms.values()].filter(({ state }) => state !== 'kicked');
+    const present = await Promise.all(rooms.map((room) => this.#join(room)));
+    if (!isCurrent()) return;
+    this.#state = 'live';
+    // The server remembers that the user was away, also over a short loss of the connection.
+    if (this.#presence !== undefined) this.#connection.tell('set-presence', this.#presence);
+    this.#changedAll();
+    await Promise.all([this.#askPresence(present.flat()), this.#askUnread()]);
+    if (isCurrent()) this.#people.dropDoubted();
+    this.#changedAll();
+  }
+
+  /** @returns {Promise<string[]>} who is in the room, as far as its handler says */
+  async #join(room) {
+    const answer = await this.#sync.join(room);
+    return answer && this.#has(room) ? this.#entered(room, answer) : [];
+  }
+
+  #entered(room, { data }) {
+    this.#counts.begins(room.id, room.lastSeq);
+    this.#sync.fillGaps(room);
+    this.#flush(room.id);
+    this.#payReads(room.id);
+    this.#askMembers(room);
+    this.#changed(room.id);
+    return Array.isArray(data?.members) ? data.members : [];
+  }
+
+  #kicked({ roomId, reason, until }) {
+    const room = this.#rooms.get(roomId);
+    if (!room) return;
+    const message = reason || 'You were removed from this room.';
+    Object.assign(room, { state: 'kicked', error: Object.freeze({ code: 'denied', message, retryable: false, until }) });
+    this.#typing.forget(roomId);
+    this.#report('kicked', room.error, roomId);
+    this.#changed(roomId);
+  }
+
+  #arrived(message) {
+    if (typeof message?.roomId !== 'string') return;
+    this.#counts.posted(message.roomId, message.seq);
+    this.#changed(message.roomId);
+    const room = this.#rooms.get(message.roomId);
+    if (!room) return;
+    const result = room.merge([message]);
+    this.#took(room, result);
+    this.#people.setTyping(room.id, message.userId, false, Date.now());
+    for (const added of result.added) this.#listeners.emit('message', added);
+    // While joining, the messages before this one have been requested already.
+    if (this.#isJoined(room.id)) this.#sync.fillGaps(room);
+    this.#changed(room.id);
+  }
+
+  #revised(event, body) {
+    const room = this.#rooms.get(body?.roomId);
+    if (room?.state !== 'joined' && room?.state !== 'joining') return;
+    if (!room.change(event, body) && this.#isJoined(room.id)) this.#join(room);
+    this.#changed(room.id);
+  }
+
+  /** Updates the rest for messages that are new. */
+  #took(room, { added, reset }) {
+    if (reset) {
+      this.#counts.forget(room.id);
+      this.#people.forgetReads(room.id);
+      this.#outbox.removePosted((entry) => entry.roomId === room.id);
+    }
+    for (const message of added) {
+      this.#people.met(message);
+      if (message.userId !== this.userId) continue;
+      // The user knows the room up to there, whichever device it was.
+      this.#counts.saw(room.id, message.seq);
+      // A message whose acknowledgement was lost, or is still to come: it did arrive.
+      if (message.clientId !== undefined) this.#outbox.remove(message.clientId);
+    }
+    this.#changed(room.id);
+  }
+
+  /** Messages were dropped: what was posted among them is not shown as posted either. */
+  #dropped(room) {
+    this.#outbox.removePosted((entry) => entry.roomId === room.id && !room.lacks(entry.seq));
+    if (room.messages.length === 0 && room.lastSeq > 0) this.#sync.older(room);
+  }
+
+  #flush(roomId) {
+    return this.#sends.once(`send ${roomId}`, async () => {
+      for (let entry = this.#outbox.next(roomId); entry && this.#isJoined(roomId); entry = this.#outbox.next(roomId)) {
+        this.#outbox.sending(entry);
+        this.#changed(roomId);
+        const answer = await this.#connection.ask('send-message', payload(entry));
+        if (answer.ok) {
+          this.#posted(entry, answer.message);
+          continue;
+        }
+        if (answer.error && !answer.error.retryable) this.#report('send-message', answer.error, roomId);
+        const wait = this.#outbox.refused(entry.clientId, answer.error);
+        this.#changed(roomId);
+        if (wait !== undefined && this.#connection.isUp) await this.#connection.pause(wait);
+      }
+    });
+  }
+
+  /** The server has a message. Usually it has come already; if not, it is shown as posted until it comes. */
+  #posted(entry, message) {
+    const room = this.#rooms.get(entry.roomId);
+    const seq = message?.seq;
+    room?.noteExists(seq ?? 0);
+    if (room?.lacks(seq)) {
+      this.#outbox.posted(entry, seq);
+      this.#sync.fillGaps(room);
+    } else {
+      this.#outbox.remove(entry.clientId);
+    }
+    this.#changed(entry.roomId);
+  }
+
+  async #payReads(roomId) {
+    const messageId = this.#owedReads.get(roomId);
+    if (messageId === undefined || !this.#isJoined(roomId)) return;
+    const answer = await this.#connection.ask('read-message', messageId);
+    // Receipts that were lost, or came before the join, are sent after the next join.
+    const isDone = !answer.lost && !answer.error?.retryable;
+    if (isDone && this.#owedReads.get(roomId) === messageId) this.#owedReads.delete(roomId);
+    if (answer.error) this.#report('read-message', answer.error, roomId);
+  }
+
+  async #askPresence(users) {
+    const ids = [...new Set(users)];
+    for (let i = 0; i < ids.length; i += PRESENCE_PAGE) {
+      const answer = await this.#connection.ask('get-presence', ids.slice(i, i + PRESENCE_PAGE));
+      if (!answer.ok) return answer.lost || this.#report('get-presence', answer.error);
+      for (const state of answer.states ?? []) this.#people.saw(state);
+      this.#changed();
+    }
+  }
+
+  async #askUnread() {
+    const rooms = await this.#lists.read('unread', {}, 'rooms', 'roomId');
+    if (!rooms) return;
+    this.#counts.took(rooms);
+    this.#changedAll();
+  }
+
+  async #askMembers(room) {
+    const members = await this.#lists.read('room-members', { roomId: room.id }, 'members', 'userId');
+    if (!members || !this.#has(room)) return;
+    this.#counts.members.set(room.id, members);
+    for (const { userId, readUpTo } of members) if (readUpTo > 0) this.#people.hasRead(room.id, userId, readUpTo);
+    this.#changed(room.id);
+  }
+
+  // Small things
+
+  #has(room) {
+    return this.#rooms.get(room.id) === room;
+  }
+
+  #isJoined(roomId) {
+    return this.#rooms.get(roomId)?.state === 'joined';
+  }
+
+  #setTyping(roomId, userId, isTyping) {
+    this.#people.setTyping(roomId, userId, isTyping && userId !== this.userId, Date.now());
+    this.#typingEnds.watch();
+    this.#changed(roomId);
+  }
+
+  #report(event, { code = 'unknown', message = '', retryable = false, until }, roomId) {
+    this.#listeners.emit('problem', Object.freeze({ event, code, message, retryable, roomId, until }));
+  }
+
+  /** Something of a room has changed; without one, something else. */
+  #changed(roomId) {
+    this.#snapshot = undefined;
+    if (roomId !== undefined) this.#roomSnapshots.delete(roomId);
+    this.#listeners.changed();
+  }
+
+  #changedAll() {
+    this.#roomSnapshots.clear();
+    this.#changed();
+  }
+}

@@ -1,0 +1,83 @@
+// What the chat page shows of messages, in a real browser: links, mentions, readers, and why a message waits.
+import assert from 'node:assert/strict';
+import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
+import { freshRoom } from './lib/client.mjs';
+import { test as scoped } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+
+const test = (name, body) => scoped(name, { skip: skipped }, body);
+const server = skipped || (await startServer({ command: 'dev' }));
+const browser = skipped || (await startBrowser());
+
+/** Two users in a new room. */
+async function two(on = server) {
+  const room = freshRoom();
+  const tabs = [];
+  for (let n = 0; n < 2; n += 1) {
+    const tab = await Tab.open(await profile(browser), on);
+    await tab.enter(room);
+    tabs.push(tab);
+  }
+  return tabs;
+}
+
+const ownName = (tab) => tab.page.locator('#me .name').evaluate((node) => node.firstChild.textContent);
+
+test('addresses of the web can be followed, beside the chat, and nothing else can', async () => {
+  const [ann, bob] = await two();
+  const text = `see ${server.url}/icon.svg, javascript:alert(1) and <a href="${server.url}/">this</a>`;
+  await ann.write(text);
+  await bob.shows([text]);
+  const links = bob.page.locator('#messages a');
+  assert.deepEqual(await links.evaluateAll((all) => all.map(({ href, target, rel }) => [href, target, rel])), [
+    [`${server.url}/icon.svg`, '_blank', 'noopener noreferrer'],
+    [`${server.url}/`, '_blank', 'noopener noreferrer'],
+  ]);
+  const [opened] = await Promise.all([bob.page.waitForEvent('popup'), links.first().click()]);
+  await opened.waitForURL(`${server.url}/icon.svg`);
+  assert.deepEqual(await opened.evaluate(() => [window.opener, document.referrer]), [null, '']);
+  assert.deepEqual([ann.faults, bob.faults], [[], []]);
+});
+
+test('what can be done with a message stays open while the message changes', async () => {
+  const [ann, bob] = await two();
+  await ann.write('one');
+  await bob.shows(['one']);
+  const first = (tab) => tab.page.locator('#messages [data-seq="1"]');
+  await first(bob).locator('summary').click();
+  await first(ann).locator('summary').click();
+  await first(ann).getByRole('button', { name: '🎉', exact: true }).click();
+  await first(bob).locator('.mark', { hasText: '🎉 1' }).waitFor();
+  await first(bob).getByRole('button', { name: '👍', exact: true }).click();
+  await first(ann).locator('.mark', { hasText: '👍 1' }).waitFor();
+});
+
+test('a mention is highlighted, that of the reader more so', async () => {
+  const [ann, bob] = await two();
+  const [annName, bobName] = [await ownName(ann), await ownName(bob)];
+  await bob.write(`@${annName}: hello, says @${bobName}, not @nobody`);
+  const mentions = async (tab) => {
+    await tab.page.locator('#messages .mention').nth(1).waitFor();
+    return tab.page.locator('#messages .mention').evaluateAll((all) => all.map((node) => [node.textContent, node.classList.contains('me')]));
+  };
+  assert.deepEqual(await mentions(ann), [[`@${annName}`, true], [`@${bobName}`, false]]);
+  assert.deepEqual(await mentions(bob), [[`@${annName}`, false], [`@${bobName}`, true]]);
+});
+
+test('each own message says by how many it was read, and the newest by whom', async () => {
+  const [ann, bob] = await two();
+  await ann.write('one');
+  await ann.write('two');
+  await ann.page.locator('.ticks').getByText(`✓✓ Read by ${await ownName(bob)}`, { exact: true }).waitFor();
+  const ticks = await ann.page.locator('.ticks').evaluateAll((all) => all.map((node) => node.firstChild.textContent));
+  assert.deepEqual(ticks, ['✓✓ 1', `✓✓ Read by ${await ownName(bob)}`]);
+});
+
+test('below a message that waits stands why it was refused', async () => {
+  const own = await startServer({ command: 'dev', config: { limits: { events_per_second: 3, event_burst: 12 } } });
+  const [ann] = await two(own);
+  for (let n = 0; n < 16; n += 1) await ann.write(`line ${n}`);
+  await ann.page.locator('.outgoing .meta', { hasText: /tried again: .+ \(rate-limited\)/ }).waitFor();
+  await ann.page.locator('[data-seq="16"]').waitFor();
+  assert.deepEqual(await ann.texts(), Array.from({ length: 16 }, (_, n) => `line ${n}`));
+});

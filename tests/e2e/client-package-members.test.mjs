@@ -1,0 +1,186 @@
+// The client package with lasting members, unread counts and moderators. A small server in this process says what the
+// guide for clients has about them, so that a test decides when it says what.
+import assert from 'node:assert/strict';
+import { readersOf } from '../../examples/web-chat/client/index.js';
+import { Chat, memoryStorage, startChat } from './lib/chat.mjs';
+import { startNode } from './lib/node.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const ROOM = 'team';
+const message = (seq, userId = 'bob') =>
+  ({ id: `id-${seq}`, seq, roomId: ROOM, userId, username: userId, content: `text ${seq}`, sentAt: seq });
+
+/** A server whose answers are functions: `answers[event](...args)`, which may be replaced. */
+async function startStub() {
+  const stub = {
+    asked: [],
+    sockets: [],
+    lastSeq: 5,
+    rooms: [{ roomId: 'closed', role: 'member', lastSeq: 9, readUpTo: 7, unread: 2, mentions: 0 }, { roomId: ROOM, role: 'member', lastSeq: 5, readUpTo: 3, unread: 2, mentions: 1 }],
+    members: [{ userId: 'ann', role: 'member', joinedAt: 1, readUpTo: 3 }, { userId: 'bob', role: 'moderator', joinedAt: 1, readUpTo: 5 }],
+  };
+  const all = () => Array.from({ length: stub.lastSeq }, (_, n) => message(n + 1));
+  // A page has one entry, to be asked for one by one.
+  const page = (list, key, after) => {
+    const left = list.filter((entry) => after === undefined || entry[key] > after);
+    return { list: left.slice(0, 1), complete: left.length <= 1 };
+  };
+  stub.answers = {
+    'join-room': () => ({ ok: true, epoch: 'e', lastSeq: stub.lastSeq, rev: 0, messages: all(), changes: [], complete: true, data: { members: ['ann', 'bob'] } }),
+    'get-presence': () => ({ ok: true, states: [] }),
+    'read-message': () => ({ ok: true }),
+    unread: ({ after }) => {
+      const { list, complete } = page(stub.rooms, 'roomId', after);
+      return { ok: true, rooms: list, complete };
+    },
+    'room-members': ({ after }) => {
+      const { list, complete } = page(stub.members, 'userId', after);
+      return { ok: true, members: list, complete };
+    },
+  };
+  const { io, url } = await startNode();
+  stub.url = url;
+  stub.lets = () => undefined;
+  io.use((socket, next) => next(stub.lets(socket)));
+  io.on('connection', (socket) => {
+    stub.sockets.push(socket);
+    socket.onAny((event, ...args) => {
+      stub.asked.push([event, ...args.filter((arg) => typeof arg !== 'function')]);
+      const answer = stub.answers[event];
+      args.at(-1)?.(answer ? answer(...args) : { ok: false, error: { code: 'unhandled', message: 'no handler', retryable: false } });
+    });
+  });
+  stub.send = (event, body) => stub.sockets.at(-1).emit(event, body);
+  stub.events = () => stub.asked.map(([event]) => event);
+  return stub;
+}
+
+/** A client in the room, with its counts. */
+async function ann(stub, options) {
+  const chat = await (await startChat(stub, 'ann', options)).joined(ROOM);
+  await chat.until(({ getSnapshot }) => getSnapshot().memberships?.length === 2 && chat.client.getRoom(ROOM).members, 'the lists');
+  return chat;
+}
+
+test('counts come from the server, also of rooms that are not open, and follow what happens', async () => {
+  const stub = await startStub();
+  const chat = await ann(stub);
+  const counts = () => {
+    const { unread, mentions, readUpTo } = chat.client.getRoom(ROOM);
+    return [unread, mentions, readUpTo, chat.client.getUnread()];
+  };
+  assert.deepEqual(counts(), [2, 1, 3, 4]);
+  stub.send('new-message', message(6));
+  await chat.until(() => counts()[0] === 3, 'one more');
+  // Another device of the user reads, and the server is one message behind.
+  stub.send('unread-changed', { roomId: ROOM, role: 'member', lastSeq: 5, readUpTo: 5, unread: 0, mentions: 0 });
+  await chat.until(() => counts()[2] === 5, 'what the other device has read');
+  assert.deepEqual(counts(), [1, 0, 5, 3]);
+  chat.client.markRead(ROOM, 6);
+  assert.deepEqual(counts(), [0, 0, 6, 2]);
+  await eventually(() => stub.asked.some(([event, id]) => event === 'read-message' && id === 'id-6'), 'the receipt');
+  stub.send('unread-changed', { roomId: 'closed', role: null, lastSeq: 9, readUpTo: 7, unread: 2, mentions: 0 });
+  await chat.until(() => chat.client.getUnread() === 0, 'the end of a membership');
+  stub.rooms.push({ roomId: 'young', role: 'member', lastSeq: 3, readUpTo: 0, unread: 3, mentions: 0 });
+  stub.send('member-added', { roomId: 'young', userId: 'ann', role: 'member' });
+  await chat.until(({ getSnapshot }) => getSnapshot().memberships.some(({ roomId, unread }) => roomId === 'young' && unread === 3), 'the new membership');
+  assert.deepEqual(chat.problems, []);
+});
+
+test('readers are known from the members, whoever was here when they read', async () => {
+  const stub = await startStub();
+  const chat = await ann(stub);
+  const readers = (seq) => readersOf(chat.client.getRoom(ROOM), message(seq, 'ann'));
+  assert.deepEqual([readers(5), readers(6)], [['bob'], []]);
+  stub.send('member-added', { roomId: ROOM, userId: 'cid', role: 'member' });
+  stub.send('member-added', { roomId: ROOM, userId: 'bob', role: 'member' });
+  stub.send('message-read', { roomId: ROOM, userId: 'cid', messageId: 'id-4', readAt: 1 });
+  await chat.until(() => readers(4).length === 2, 'the receipt');
+  const roles = () => chat.client.getRoom(ROOM).members.map(({ userId, role, readUpTo }) => [userId, role, readUpTo]).sort();
+  assert.deepEqual(roles(), [['ann', 'member', 3], ['bob', 'member', 5], ['cid', 'member', 0]]);
+  stub.send('member-removed', { roomId: ROOM, userId: 'cid' });
+  await chat.until(() => roles().length === 2, 'the removal');
+});
+
+test('a server without these events leaves the client working, and is asked again at the next connection', async () => {
+  const stub = await startStub();
+  const { unread } = stub.answers;
+  stub.answers.unread = undefined;
+  stub.answers['room-members'] = undefined;
+  const storage = memoryStorage();
+  const chat = await (await startChat(stub, 'ann', { storage })).joined(ROOM);
+  await eventually(() => stub.events().includes('unread'), 'the question');
+  assert.deepEqual([chat.client.getSnapshot().memberships, chat.client.getRoom(ROOM).members, chat.problems], [null, null, []]);
+  stub.send('new-message', message(6));
+  await chat.until((client) => client.getRoom(ROOM).unread === 1, 'a count of its own');
+  stub.answers.unread = unread;
+  chat.client.reconnect();
+  await chat.until(({ getSnapshot }) => getSnapshot().memberships?.length === 2, 'the counts');
+});
+
+test('a kicked user is told why, stays out, and may try again', async () => {
+  const stub = await startStub();
+  const chat = await ann(stub);
+  stub.send('kicked', { roomId: ROOM, reason: 'spam', until: 99 });
+  const room = await chat.until((client) => client.getRoom(ROOM).state === 'kicked' && client.getRoom(ROOM), 'the kick');
+  assert.deepEqual([room.error.code, room.error.message, room.error.until], ['denied', 'spam', 99]);
+  assert.deepEqual(chat.problems.map(({ event, roomId, message: why }) => [event, roomId, why]), [['kicked', ROOM, 'spam']]);
+  chat.client.send(ROOM, 'waits');
+  const joins = () => stub.events().filter((event) => event === 'join-room').length;
+  chat.client.reconnect();
+  await chat.until(({ getSnapshot }) => getSnapshot().state === 'reconnecting', 'the loss');
+  await chat.live();
+  assert.deepEqual([joins(), stub.events().includes('send-message')], [1, false]);
+  chat.client.open(ROOM);
+  await chat.until((client) => client.getRoom(ROOM).state === 'joined', 'the room');
+  await eventually(() => stub.events().includes('send-message'), 'the message');
+});
+
+test('a connection that a handler refuses is tried again, one that it closes is not, and both say why', async () => {
+  const stub = await startStub();
+  stub.lets = () => new Error('denied: not today');
+  const chat = owned(new Chat(stub, 'ann'));
+  chat.client.connect();
+  const error = await chat.until(({ getSnapshot }) => getSnapshot().error, 'the refusal');
+  assert.deepEqual(error, { code: 'denied', message: 'not today', retryable: false });
+  stub.lets = () => undefined;
+  await chat.live();
+  assert.equal(chat.client.getSnapshot().error, null);
+  stub.send('closing', { reason: 'maintenance' });
+  stub.sockets.at(-1).disconnect();
+  await chat.until(({ getSnapshot }) => getSnapshot().state === 'closed', 'the end');
+  assert.deepEqual([chat.client.getSnapshot().error.message, chat.problems.at(-1).event], ['maintenance', 'closing']);
+  chat.client.connect();
+  await chat.live();
+  // Any other end of the server's is one to come back from.
+  stub.sockets.at(-1).disconnect();
+  await chat.until(({ getSnapshot }) => getSnapshot().state === 'reconnecting', 'another end');
+  await chat.live();
+});
+
+test('a handler that takes the join without letting the user in refuses the room', async () => {
+  const stub = await startStub();
+  stub.answers['join-room'] = () => ({ ok: true, data: { place: 3 } });
+  const chat = await startChat(stub, 'ann');
+  chat.client.open(ROOM);
+  const room = await chat.until((client) => client.getRoom(ROOM).state === 'refused' && client.getRoom(ROOM), 'the refusal');
+  assert.equal(room.error.code, 'denied');
+});
+
+test('a past that cannot be read is asked for again, after leaving', async () => {
+  const stub = await startStub();
+  const join = stub.answers['join-room'];
+  stub.answers['leave-room'] = () => ({ ok: true });
+  stub.answers['join-room'] = (_, { after }) => {
+    if (after === undefined) return join();
+    stub.answers['join-room'] = join;
+    stub.lastSeq = 7;
+    return { ok: true, epoch: 'e', lastSeq: after, rev: 0, messages: [], changes: [], complete: false };
+  };
+  const chat = await ann(stub);
+  chat.client.reconnect();
+  await chat.until((client) => client.getRoom(ROOM).messages.length === 7, 'what was missed');
+  const asked = stub.events().filter((event) => event.endsWith('-room'));
+  assert.deepEqual(asked, ['join-room', 'join-room', 'leave-room', 'join-room']);
+});
