@@ -1,6 +1,7 @@
 //! The test's interface: a host for the handlers of one tenant.
 
 mod between;
+mod components;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use parlance_handler::capability::{
-    CallLimits, Capability, ClientLimits, Effect, EffectLimits, Grants, HandlerInfo, PresenceState, RandomSource as _,
+    CallLimits, Capability, ClientLimits, Effect, EffectLimits, EventPattern, Grants, HandlerInfo, PresenceState,
+    RandomSource as _,
 };
 use parlance_handler::sandbox::{EngineLimits, GuestLimits, Handler, Interface, Sandbox};
 use parlance_store::{
@@ -39,6 +41,8 @@ pub struct TestHost {
     handler: Arc<Handler>,
     /// Further handlers.
     others: Vec<TestHandler>,
+    /// The custom events that the first component claims.
+    event_patterns: Vec<EventPattern>,
     faults: Faults,
     name: String,
     settings: BTreeMap<String, String>,
@@ -117,6 +121,7 @@ impl TestHost {
             sandbox,
             handler,
             others: Vec::new(),
+            event_patterns: Vec::new(),
             faults: Faults::default(),
             name: "handler".to_owned(),
             settings: BTreeMap::new(),
@@ -132,24 +137,6 @@ impl TestHost {
     /// The interfaces that the component exports.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
         self.handler.interfaces()
-    }
-
-    /// Adds another component of the tenant, with its name. It handles events that those before it do not handle.
-    ///
-    /// # Errors
-    /// When the bytes are not a handler.
-    pub fn and(mut self, name: &str, bytes: &[u8], settings: BTreeMap<String, String>) -> Result<Self> {
-        let info = Arc::new(HandlerInfo {
-            name: name.into(),
-            settings,
-            ..HandlerInfo::default()
-        });
-        self.others.push(TestHandler {
-            handler: load(&self.sandbox, info.clone(), bytes)?,
-            info,
-            routes: None,
-        });
-        Ok(self)
     }
 
     /// Sets the handler's name, as a server's configuration does. It also names the key-value space.
@@ -433,6 +420,7 @@ impl TestHost {
             name: self.name.as_str().into(),
             settings: self.settings.clone(),
             grants: self.grants.clone(),
+            event_patterns: self.event_patterns.clone(),
             ..HandlerInfo::default()
         };
         let first = TestHandler {

@@ -1,11 +1,12 @@
 //! The test host itself, which handler authors rely on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parlance_testing::{Event, Interface, START_MS, TestHost};
 use serde_json::json;
 
-use crate::built::{hostile, shipped};
+use crate::built::{guest, hostile, shipped};
 
 #[test]
 fn the_clock_stands_still_until_it_is_moved() {
@@ -96,4 +97,24 @@ fn a_file_that_is_not_a_handler_is_reported() {
     assert!(told(b"\x7fELF").contains("never accepted"));
     let absent = TestHost::load("absent.wasm").err().unwrap();
     assert_eq!(absent.to_string(), "absent.wasm cannot be read");
+}
+
+#[test]
+fn custom_events_go_to_the_component_that_claims_them() {
+    let component = |name: &str| std::fs::read(guest(name)).unwrap();
+    let host = TestHost::from_bytes(&component("collections"))
+        .unwrap()
+        .named("collections");
+    let host = host.claiming(&["set", "ma*"]).unwrap();
+    let mut host = host.and("keys", &component("keys"), BTreeMap::new()).unwrap();
+    host.dispatch(Event::custom("set", &json!([]))).assert_ok();
+    host.dispatch(Event::custom("map", &json!([]))).assert_ok();
+    assert!(host.value("scores:alice").is_some(), "the first component has run");
+    let other = host.dispatch(Event::custom("key", &json!([])));
+    assert_ne!(
+        other.reply.get(0),
+        Some(&json!(null)),
+        "its event `key` is the other component's now"
+    );
+    assert!(host.claiming(&["a*b"]).is_err());
 }
