@@ -3,6 +3,8 @@
 //! Expired keys stay until they are deleted or overwritten, and nothing survives the process.
 
 mod catalog;
+mod people;
+mod retention;
 mod revise;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,8 +17,9 @@ use parking_lot::Mutex;
 use super::quota::{exceeded, message_bytes};
 use super::read_set::PageBuilder;
 use super::{
-    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page,
-    Place, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
+    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Expired, Health, Imported, KvKey, KvPage, KvRange,
+    Maintenance, Message, Page, Place, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, RemovedMessages,
+    RoomSpan, SLOTS, Schedule, SeqSpan, StorageQuota, StoreError, StoredKey, StoredMark, StoredReceipt, Usage,
     ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
@@ -32,8 +35,10 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tenant {
-    /// Messages by `seq`: the message with `seq` n is at index n - 1.
+    /// Messages by `seq`: the message with `seq` n is at index n - 1, less the number of removed ones.
     rooms: HashMap<RoomId, Vec<Message>>,
+    /// How many messages of each room were removed: its first ones.
+    removed: HashMap<RoomId, u64>,
     ids: HashMap<MessageId, (RoomId, u64)>,
     receipts: HashMap<(MessageId, UserId), u64>,
     kv: BTreeMap<KvKey, Value>,
@@ -118,13 +123,7 @@ impl Reader for MemoryStore {
 
     async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
         let tenants = self.tenants.lock();
-        let place = |room: &RoomId| {
-            let tenant = tenants.get(tenant)?;
-            Some(Place {
-                seq: tenant.rooms.get(room)?.last().map_or(0, |message| message.seq),
-                rev: tenant.revs.get(room).copied().unwrap_or(0),
-            })
-        };
+        let place = |room: &RoomId| Some(tenants.get(tenant)?.place(room));
         Ok(rooms.iter().map(|room| place(room).unwrap_or_default()).collect())
     }
 
@@ -188,6 +187,89 @@ impl Maintenance for MemoryStore {
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
         self.tenants.lock().remove(tenant);
         Ok(())
+    }
+
+    async fn is_in_slots(&self, _: &TenantId, slots: &[u16]) -> Result<bool, StoreError> {
+        Ok(!slots.is_empty())
+    }
+
+    async fn rooms(&self, of: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<Vec<RoomSpan>, StoreError> {
+        let found = self.with(of, |tenant| Some(tenant.spans(after, limit)));
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn remove_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        expired: Expired,
+        limit: u32,
+    ) -> Result<RemovedMessages, StoreError> {
+        let mut tenants = self.tenants.lock();
+        let removed = tenants
+            .get_mut(tenant)
+            .map(|tenant| tenant.remove_messages(room, expired, limit));
+        Ok(removed.unwrap_or_default())
+    }
+
+    async fn marks(
+        &self,
+        of: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: Option<&UserId>,
+        after: Option<&StoredMark>,
+        limit: u32,
+    ) -> Result<Vec<StoredMark>, StoreError> {
+        let found = self.with(of, |tenant| Some(tenant.marks_of(room, span, user)));
+        Ok(people::page(found.unwrap_or_default(), after, limit))
+    }
+
+    async fn receipts(
+        &self,
+        of: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: Option<&UserId>,
+        after: Option<&StoredReceipt>,
+        limit: u32,
+    ) -> Result<Vec<StoredReceipt>, StoreError> {
+        let found = self.with(of, |tenant| Some(tenant.receipts_of(room, span, user)));
+        Ok(people::page(found.unwrap_or_default(), after, limit))
+    }
+
+    async fn keys(&self, of: &TenantId, after: Option<&KvKey>, limit: u32) -> Result<Vec<StoredKey>, StoreError> {
+        Ok(self
+            .with(of, |tenant| Some(tenant.keys(after, limit)))
+            .unwrap_or_default())
+    }
+
+    async fn forget_user(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: &UserId,
+    ) -> Result<u64, StoreError> {
+        let mut tenants = self.tenants.lock();
+        let forgotten = tenants
+            .get_mut(tenant)
+            .map(|tenant| tenant.forget_user(room, span, user));
+        Ok(forgotten.unwrap_or_default())
+    }
+
+    async fn finish_removal(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn import(&self, tenant: &TenantId, pieces: Vec<Imported>) -> Result<bool, StoreError> {
+        let mut tenants = self.tenants.lock();
+        let tenant = tenants.entry(tenant.clone()).or_default();
+        let is_new = tenant.can_import(&pieces);
+        if is_new {
+            pieces.into_iter().for_each(|piece| tenant.import(piece));
+        }
+        Ok(is_new)
     }
 }
 
@@ -273,7 +355,7 @@ impl Tenant {
                 .iter()
                 .map(|(key, value)| (key.key.len() + value.bytes.len()) as u64)
                 .sum(),
-            rooms: self.rooms.values().filter(|messages| !messages.is_empty()).count() as u64,
+            rooms: self.rooms.keys().filter(|room| self.place(room).seq > 0).count() as u64,
         }
     }
 
@@ -367,9 +449,11 @@ impl Tenant {
         if let Some(first) = self.message(draft.id) {
             return Ok((draft.resolve_duplicate(first.request(), first.into())?, Undo::Nothing));
         }
-        let messages = self.rooms.entry(draft.room.clone()).or_default();
-        let seq = messages.last().map_or(1, |last| last.seq + 1);
-        messages.push(draft.message(seq));
+        let seq = self.place(&draft.room).seq + 1;
+        self.rooms
+            .entry(draft.room.clone())
+            .or_default()
+            .push(draft.message(seq));
         self.ids.insert(draft.id, (draft.room.clone(), seq));
         Ok((
             Written::Appended {
@@ -420,12 +504,13 @@ impl Tenant {
 
     fn message(&self, id: MessageId) -> Option<&Message> {
         let (room, seq) = self.ids.get(&id)?;
-        self.rooms.get(room)?.get(usize::try_from(seq - 1).ok()?)
+        self.rooms.get(room)?.get(self.index(room, *seq)?)
     }
 
     fn message_mut(&mut self, id: MessageId) -> Option<&mut Message> {
         let (room, seq) = self.ids.get(&id)?;
-        self.rooms.get_mut(room)?.get_mut(usize::try_from(seq - 1).ok()?)
+        let index = self.index(room, *seq)?;
+        self.rooms.get_mut(room)?.get_mut(index)
     }
 
     fn live(&self, key: &KvKey, now: u64) -> Option<&Value> {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::{Catalog, Put, RecordKey, RecordKind};
 use crate::conformance::{Store, catalog_tests_of, tests_of};
-use crate::{Draft, End, StorageQuota, Write, Written};
+use crate::{Draft, End, Maintenance, StorageQuota, Write, Written};
 use parlance_types::id::UserId;
 
 mod backup;

@@ -134,16 +134,45 @@ impl WriterThread {
         Ok(results)
     }
 
+    /// The messages that are not merged.
+    pub(super) fn recent(&self) -> &SharedRecent {
+        &self.recent
+    }
+
+    /// The merge under way, and what waits for one.
+    pub(super) fn merger(&self) -> &Merger {
+        &self.merger
+    }
+
+    /// The filter of the ids of messages.
+    pub(super) fn known_ids(&self) -> &KnownIds {
+        &self.known_ids
+    }
+
+    /// Notes that text was removed, which the log still has.
+    pub(super) fn text_removed(&mut self) {
+        self.removed.get_or_insert_with(Instant::now);
+    }
+
+    /// Empties the log if it has text that was removed. Returns `false` when a reader needs the log.
+    pub(super) fn empty_log_of_removed(&mut self) -> rusqlite::Result<bool> {
+        if self.removed.is_none() {
+            return Ok(true);
+        }
+        let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            row.get::<_, bool>(0).map(|busy| !busy)
+        })?;
+        if emptied {
+            self.removed = None;
+        }
+        Ok(emptied)
+    }
+
     /// Empties the log some time after text was removed from messages, which it still has.
     fn empty_log(&mut self, write_sets: &[WriteSet]) {
         if self.removed.is_some_and(|since| since.elapsed() >= LOG_KEEPS_REMOVED) {
-            let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                row.get::<_, bool>(0).map(|busy| !busy)
-            });
             // A reader may need the log, or the disk may be full: the next commit tries again.
-            if emptied.unwrap_or(false) {
-                self.removed = None;
-            }
+            let _ = self.empty_log_of_removed();
         }
         let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);
         if writes.any(|write| removes_text(write)) {
