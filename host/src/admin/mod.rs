@@ -2,11 +2,12 @@
 //!
 //! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. An operator's token may do
 //! everything. A tenant's token reaches that tenant alone: it reads the configuration, deploys handlers, repeats their
-//! requests, revokes tokens and sends events, but cannot replace the configuration, suspend the tenant or delete it.
+//! requests, revokes tokens, erases users and sends events, but cannot replace the configuration, suspend the tenant or delete it.
 
 mod access;
 mod clients;
 mod deploy;
+mod people;
 mod problem;
 mod record;
 mod requests;
@@ -105,6 +106,10 @@ impl Admin {
             .routes(routes!(clients::emit))
             .routes(routes!(clients::disconnect))
             .routes(routes!(clients::server_emit))
+            .routes(routes!(people::export_user, people::erase))
+            // Neither has a limit: exports are streamed, and imports are read line by line.
+            .routes(routes!(people::export, people::import))
+            .routes(routes!(people::erasure))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .split_for_parts();
         let text: Arc<str> = document.to_json().unwrap_or_default().into();

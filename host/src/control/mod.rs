@@ -13,6 +13,7 @@
 
 mod actual;
 pub mod api;
+mod archive;
 mod audit_retention;
 mod backtest;
 mod clients;
@@ -20,9 +21,12 @@ mod custom_events;
 mod deploy;
 mod desired;
 mod document;
+mod erasure;
 mod error;
+mod export;
 mod fleet;
 mod handlers;
+mod import;
 mod local_rollback;
 mod purge;
 mod readiness;
@@ -50,7 +54,9 @@ use tokio::time::Instant;
 
 pub use backtest::BacktestRule;
 pub use deploy::{DeployPermit, Deployment};
+pub use erasure::{Erasure, RoomName, UserKeys, user_keys};
 pub use error::ControlError;
+pub use export::ExportLines;
 pub use handlers::load_component;
 pub use purge::PurgeProgress;
 pub use recording::{EVENTS_MAX, recording_header};
@@ -130,6 +136,8 @@ pub struct Control {
     /// Limits how many deployments run at once on this node.
     deploy_permits: Arc<Semaphore>,
     deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
+    /// Limits how many exports and imports run at once on this node.
+    transfers: Arc<Semaphore>,
     /// The tasks that carry out single decisions.
     tasks: Tasks,
     /// Deleted tenants whose data a task of this process is removing.
@@ -180,6 +188,7 @@ impl Control {
             loads: Semaphore::new(reconcile::MAX_LOADS),
             deploy_permits: Arc::new(Semaphore::new(deploy::MAX_DEPLOYS)),
             deploying_tenants: Arc::default(),
+            transfers: Arc::new(Semaphore::new(export::TRANSFERS_MAX)),
             tasks: Tasks::default(),
             purges: parking_lot::Mutex::default(),
             bus: OnceLock::new(),

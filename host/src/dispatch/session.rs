@@ -3,6 +3,7 @@
 //! An idle session has no task. The first event spawns one in its tenant's scheduler, which ends when the queue is
 //! empty.
 
+mod changes;
 mod due;
 mod notice;
 

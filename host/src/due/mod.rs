@@ -1,10 +1,11 @@
 //! Finds keys whose due time has come, and has done what they stand for: timers run their handlers, requests are
-//! sent, and requests that failed long ago are deleted. Removes old messages (`retention`).
+//! sent, requests that failed long ago are deleted, and users are erased (`erase`). Removes old messages (`retention`).
 //!
 //! Each node looks for the handlers of its own slots ([`Schedule::own_slots`]) that have such keys, a few times a second, and
 //! at once when an event of its own has written one that is due. A task for each handler and kind does the rest; those of
 //! different handlers run at once.
 
+mod erase;
 mod exchange;
 mod requests;
 mod retention;
@@ -133,6 +134,7 @@ impl DueKeys {
             Some((_, DueKind::Timer)) => timers::fire_all(&self, &space).await,
             Some((_, DueKind::Request)) => requests::send_all(&self, &space).await,
             Some((_, DueKind::DeadLetter)) => requests::delete_dead_letters(&self, &space).await,
+            Some((_, DueKind::Erasure)) => erase::erase_all(&self, &space).await,
             None => tracing::error!(
                 space = &*space.handler,
                 "keys are due of which nobody knows what they are"

@@ -63,7 +63,7 @@ pub enum Write {
     /// Sets a key that is due at some time: the store lists it among the [due](crate::Schedule::due_keys) ones from then on.
     /// [`KvDelete`](Self::KvDelete) removes it.
     DueSet {
-        /// The key: of [`KvKey::timer`], [`KvKey::request`] or [`KvKey::dead_letter`].
+        /// The key: of [`KvKey::timer`], [`KvKey::request`], [`KvKey::dead_letter`] or [`KvKey::erasure`].
         key: KvKey,
         /// The new value.
         value: Vec<u8>,
@@ -119,6 +119,8 @@ const REQUESTS: &str = "/requests";
 const REQUEST_CONTENTS: &str = "/request-contents";
 /// What follows it in the space of the requests that have failed.
 const DEAD_LETTERS: &str = "/dead-letters";
+/// The space of the erasures of users, which belongs to no handler.
+const ERASURES: &str = "/erasures";
 
 /// What a key with a due time is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,6 +131,8 @@ pub enum DueKind {
     Request,
     /// A request that has failed; when it is due it is deleted.
     DeadLetter,
+    /// The erasure of a user, or how it has ended; that is deleted when it is due.
+    Erasure,
 }
 
 impl DueKind {
@@ -140,6 +144,7 @@ impl DueKind {
             (TIMERS, Self::Timer),
             (REQUESTS, Self::Request),
             (DEAD_LETTERS, Self::DeadLetter),
+            (ERASURES, Self::Erasure),
         ];
         let named = |(suffix, kind)| Some((space.strip_suffix(suffix)?, kind));
         spaces.into_iter().find_map(named)
@@ -176,6 +181,18 @@ impl KvKey {
     #[must_use]
     pub fn dead_letter(handler: &str, id: String) -> Self {
         Self::beside(handler, DEAD_LETTERS, id)
+    }
+
+    /// The key of the erasure of a user.
+    #[must_use]
+    pub fn erasure(id: String) -> Self {
+        Self::beside("", ERASURES, id)
+    }
+
+    /// Whether the key is in the space of a handler that its `kv` reaches.
+    #[must_use]
+    pub fn is_of_handler(&self) -> bool {
+        !self.handler.contains('/')
     }
 
     /// The handler whose timer the key is, if it is one.
