@@ -172,16 +172,13 @@ mod tests {
         }
     }
 
-    fn rules(toml: &str) -> Result<Vec<RoomRetention>, String> {
-        let table: toml::Table = toml.parse().unwrap();
-        RoomRules.parse(&table["rooms"], Path::new(""))
+    fn rules(text: &str) -> Result<Vec<RoomRetention>, String> {
+        RoomRules.parse(&text.parse().unwrap(), Path::new(""))
     }
 
     #[test]
     fn the_longest_prefix_counts_and_what_it_does_not_set_is_the_tenants() {
-        let rooms = rules(
-            "[[rooms]]\nprefix = \"dm-\"\nage = \"30s\"\n[[rooms]]\nprefix = \"dm-staff\"\ncount = 40\nage = \"0s\"\n",
-        );
+        let rooms = rules(r#"[{ prefix = "dm-", age = "30s" }, { prefix = "dm-staff", count = 40, age = "0s" }]"#);
         let retention = Retention {
             age: secs(50),
             count: 10,
@@ -200,37 +197,31 @@ mod tests {
     fn it_is_off_by_default_and_on_when_a_rule_removes_something() {
         assert!(!Retention::default().is_on());
         assert_eq!(Retention::default().expired(&span("a"), 1), Expired::default());
-        let with = |toml: &str| Retention {
-            rooms: rules(toml).unwrap(),
+        let with = |text: &str| Retention {
+            rooms: rules(text).unwrap(),
             ..Retention::default()
         };
-        assert!(!with("rooms = [{ prefix = \"a\", age = \"0s\" }]").is_on());
-        assert!(with("rooms = [{ prefix = \"a\", count = 1 }]").is_on());
+        assert!(!with("[{ prefix = \"a\", age = \"0s\" }]").is_on());
+        assert!(with("[{ prefix = \"a\", count = 1 }]").is_on());
     }
 
     #[test]
     fn rules_that_make_no_sense_are_refused() {
-        for (toml, problem) in [
-            ("rooms = 1", "is not a list of tables"),
-            ("rooms = [{ age = \"1s\" }]", "has a table without a prefix"),
+        for (text, problem) in [
+            ("1", "is not a list of tables"),
+            ("[{ age = \"1s\" }]", "has a table without a prefix"),
+            ("[{ prefix = \"\" }]", "has a prefix that is not a text, or is empty"),
             (
-                "rooms = [{ prefix = \"\" }]",
-                "has a prefix that is not a text, or is empty",
-            ),
-            (
-                "rooms = [{ prefix = \"a\", ages = \"1s\" }]",
+                "[{ prefix = \"a\", ages = \"1s\" }]",
                 "has the key \"ages\"; known here: prefix, age, count",
             ),
+            ("[{ prefix = \"a\" }, { prefix = \"a\" }]", "has the prefix \"a\" twice"),
             (
-                "rooms = [{ prefix = \"a\" }, { prefix = \"a\" }]",
-                "has the prefix \"a\" twice",
-            ),
-            (
-                "rooms = [{ prefix = \"a\", age = \"soon\" }]",
+                "[{ prefix = \"a\", age = \"soon\" }]",
                 "has an age that is not a duration",
             ),
         ] {
-            assert_eq!(rules(toml).unwrap_err(), problem);
+            assert_eq!(rules(text).unwrap_err(), problem);
         }
     }
 }

@@ -44,6 +44,7 @@ mod error;
 mod integrity;
 mod known_ids;
 mod kv;
+mod log;
 mod maintenance;
 mod merge;
 mod open;

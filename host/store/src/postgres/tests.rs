@@ -19,6 +19,7 @@ use parlance_types::id::UserId;
 mod opening;
 mod outages;
 mod proxy;
+mod removed_people;
 mod server;
 mod two_nodes;
 

@@ -22,6 +22,7 @@ use parlance_types::id::UserId;
 mod backup;
 mod merges;
 mod paths;
+mod removed_people;
 mod removed_text;
 
 /// A directory and the path of a database in it.
@@ -438,7 +439,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 6,
+                known: 8,
                 ..
             }
         ),
