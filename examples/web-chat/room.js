@@ -80,11 +80,14 @@ export class Room {
    * @param {number | undefined} after what was asked for
    * @returns {{added: object[], reset: boolean}}
    */
-  joined(after, { lastSeq, messages = [], rev = 0, changes = [], complete = true, epoch }) {
+  joined(after, { lastSeq, firstSeq = 1, messages = [], rev = 0, changes = [], complete = true, epoch }) {
     // The server has other data, or knows fewer messages than we have seen: its data was reset.
     const isOther = this.epoch !== undefined && this.epoch !== epoch;
     const reset = after !== undefined && (isOther || lastSeq < after);
     if (reset) this.clear();
+    // The server has removed earlier messages, and may have removed what had become of them.
+    const forgets = this.messages.length > 0 && this.messages[0].seq < firstSeq;
+    if (forgets) this.keepFrom(firstSeq);
     const merged = this.merge(messages);
     this.merge(changes.filter((message) => this.bySeq.has(message.seq)));
     // Where there are more changes than one answer holds, the next join asks for those after the last one.
@@ -92,7 +95,7 @@ export class Room {
     this.lastSeq = Math.max(this.lastSeq ?? 0, lastSeq);
     this.epoch = epoch;
     if (this.lastSeq === 0) this.atStart = true;
-    return { added: merged.added, reset: reset || merged.reset };
+    return { added: merged.added, reset: reset || forgets || merged.reset };
   }
 
   /**

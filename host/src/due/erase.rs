@@ -30,6 +30,8 @@ const STEP: u32 = 200;
 const MARKS_AT_ONCE: u32 = 500;
 /// Keys that are deleted at a time, and the bytes of their values.
 const KEYS_AT_ONCE: (u32, u64) = (200, 1024 * 1024);
+/// An erasure takes one part of so many of the time: more than retention does, since somebody waits for it.
+const SHARE: u32 = 3;
 /// How often it is noted how far an erasure has come.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// After how long an erasure is tried again that has failed.
@@ -150,7 +152,7 @@ impl Work<'_> {
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.note(now_ms()).await?;
             }
-            pause_after(began).await;
+            pause_after(began, SHARE).await;
         }
     }
 
@@ -234,7 +236,7 @@ impl Work<'_> {
                 }
                 self.progress.keys += deletes.len() as u64;
                 commit(self.due_keys, self.tenant, deletes).await?;
-                pause_after(began).await;
+                pause_after(began, SHARE).await;
             }
         }
         Ok(())

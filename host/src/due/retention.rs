@@ -27,7 +27,7 @@ const ROOMS_AT_ONCE: u32 = 100;
 /// Looking and removing take one part of so many of the time.
 const SHARE: u32 = 10;
 /// The shortest pause between two steps.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// Removes old messages of this node's tenants again and again.
 pub(super) async fn run(due_keys: DueKeys) {
@@ -64,7 +64,7 @@ async fn remove_old(due_keys: &DueKeys, tenant: &Tenant) -> Result<u64, StoreErr
     loop {
         let began = Instant::now();
         let rooms = maintenance.rooms(tenant.id(), after.as_ref(), ROOMS_AT_ONCE).await?;
-        pause_after(began).await;
+        pause_after(began, SHARE).await;
         let Some(last) = rooms.last() else {
             break;
         };
@@ -98,14 +98,14 @@ async fn remove_old_of(due_keys: &DueKeys, tenant: &Tenant, room: &RoomSpan) -> 
             .await?;
         removed += step.messages;
         more = step.more;
-        pause_after(began).await;
+        pause_after(began, SHARE).await;
     }
     Ok(removed)
 }
 
-/// Waits several times as long as the step that began then has taken.
-pub(super) async fn pause_after(began: Instant) {
-    let pause = began.elapsed().saturating_mul(SHARE - 1);
+/// Waits so long after a step that began then that such steps take one part of `share` of the time.
+pub(super) async fn pause_after(began: Instant, share: u32) {
+    let pause = began.elapsed().saturating_mul(share.saturating_sub(1));
     tokio::time::sleep(pause.max(PAUSE_MIN)).await;
 }
 
