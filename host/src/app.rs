@@ -25,7 +25,7 @@ use crate::config::{AdminAddress, Config};
 use crate::control::{Control, Dependencies};
 use crate::descriptors;
 use crate::dispatch::Services;
-use crate::due::DueKeys;
+use crate::due::{DueKeys, RetentionPace};
 use crate::logs::LogHub;
 use crate::socket::{Server, ServerLimits};
 use parlance_handler::capability::{EventPattern, SystemRandom};
@@ -134,6 +134,12 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         services: services.clone(),
         writer: database.writer.clone(),
         lease: config.redis.lease,
+        maintenance: database.maintenance.clone(),
+        retention: RetentionPace {
+            every: config.store.retention_every,
+            batch: u32::try_from(config.store.retention_batch).unwrap_or(u32::MAX),
+        },
+        slots: Arc::default(),
     };
     let due_keys = due_keys.start().context("timers and requests could not be started")?;
     let talking = bus.clone().map(|bus| control.join_fleet(bus));

@@ -93,6 +93,14 @@ test('a complete catch-up leaves no gap', () => {
   assert.equal(room.gap(), undefined);
 });
 
+test('messages that the server has removed meanwhile are forgotten', () => {
+  const room = joinedRoom(3, messages(1, 3));
+  const { reset } = rejoin(room, { lastSeq: 6, firstSeq: 3, messages: messages(4, 6), complete: true });
+  assert.deepEqual([reset, seqs(room), room.gap()], [true, [3, 4, 5, 6], undefined]);
+  rejoin(room, { lastSeq: 8, firstSeq: 9, messages: [], complete: true });
+  assert.deepEqual([seqs(room), room.question(50).after], [[], 8]);
+});
+
 test('a live message that overtakes the catch-up is sorted in', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.merge([message(6)]);

@@ -100,8 +100,8 @@ const GUARDED: [(&[&str], &[&str], &str); 9] = [
     ),
     (
         &["dyn", "Maintenance"],
-        &["host/store/src/", "host/src/control/", "host/src/app/"],
-        "only control deletes what tenants store",
+        &["host/store/src/", "host/src/control/", "host/src/due/", "host/src/app/"],
+        "only control and due delete what tenants store",
     ),
     (
         &["SocketSink"],

@@ -133,7 +133,7 @@ export class Room {
    *   `question`, for the rest of the changes or since the server has other data; `unreadable`: leave before joining
    *   again, since the server could not read the past
    */
-  joined({ after }, { lastSeq = 0, messages = [], rev = 0, changes = [], complete = true, epoch }) {
+  joined({ after }, { lastSeq = 0, firstSeq = 1, messages = [], rev = 0, changes = [], complete = true, epoch }) {
     // The server has other data, or fewer messages than were here: its data was replaced.
     const isOther = this.epoch !== undefined && this.epoch !== epoch;
     if (after !== undefined && (isOther || lastSeq < after)) {
@@ -142,7 +142,12 @@ export class Room {
     }
     if (!complete && messages.length === 0 && changes.length === 0) return { added: [], reset: false, next: 'unreadable' };
     this.epoch = epoch;
-    const { added, reset } = this.merge(messages);
+    // The server has removed earlier messages, and what had become of them.
+    const forgets = this.messages.length > 0 && this.before < firstSeq;
+    if (forgets) this.keepFrom(firstSeq);
+    const merged = this.merge(messages);
+    const { added } = merged;
+    const reset = merged.reset || forgets;
     this.merge(changes.filter((message) => this.bySeq.has(message.seq)));
     this.lastSeq = Math.max(this.lastSeq ?? 0, lastSeq);
     if (this.lastSeq === 0) this.atStart = true;

@@ -104,8 +104,13 @@ pub(super) enum Input {
     },
     /// A message of the bus.
     Inbound(Inbound),
-    /// The result of [`Output::ReadMessages`]. Empty when the read failed.
-    MessagesRead { room: RoomId, messages: Vec<Message> },
+    /// The result of [`Output::ReadMessages`]: the stored messages of the range. `up_to` is that of the output; `None` when
+    /// the read failed.
+    MessagesRead {
+        room: RoomId,
+        messages: Vec<Message>,
+        up_to: Option<u64>,
+    },
     /// The result of [`Output::ReadChanges`]: all changes of the range up to the `rev` `up_to`. `None` when the read failed.
     ChangesRead {
         room: RoomId,
@@ -148,8 +153,8 @@ pub(super) enum Output {
     PublishPresence(UserId, Option<Bytes>),
     /// Tell other servers whether this node has a room, or a connection with this id.
     AnnounceRoom { name: Arc<str>, present: bool },
-    /// Read messages of a room. The result is [`Input::MessagesRead`].
-    ReadMessages { room: RoomId, range: Range },
+    /// Read messages of a room. The result is [`Input::MessagesRead`]. Those of the range up to `up_to` were posted before.
+    ReadMessages { room: RoomId, range: Range, up_to: u64 },
     /// Read changed messages of a room. The result is [`Input::ChangesRead`].
     ReadChanges { room: RoomId, range: ChangeRange },
     /// Read how far rooms have come. The result is [`Input::Places`].
@@ -326,7 +331,7 @@ impl Hub {
                 self.apply_moves(moves.collect());
             }
             Input::Inbound(inbound) => self.receive(inbound),
-            Input::MessagesRead { room, messages } => self.messages_read(room, messages),
+            Input::MessagesRead { room, messages, up_to } => self.messages_read(room, messages, up_to),
             Input::ChangesRead { room, messages, up_to } => self.changes_read(room, messages, up_to),
             Input::Places(places) => self.note_places(places),
             Input::PlacesDone { complete } => self.end_sweep(complete),

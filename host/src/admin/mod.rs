@@ -2,14 +2,15 @@
 //!
 //! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. An operator's token may do
 //! everything. A tenant's token reaches that tenant alone: it reads the configuration, deploys handlers, repeats their
-//! requests, revokes tokens and sends events, but cannot replace the configuration, suspend the tenant or delete it. A token
-//! may be limited to the data API: messages and rooms.
+//! requests, revokes tokens, erases users and sends events, but cannot replace the configuration, suspend the tenant or
+//! delete it. A token may be limited to the data API: messages, rooms and members.
 
 mod access;
 mod clients;
 mod data;
 mod deploy;
 mod members;
+mod people;
 mod problem;
 mod record;
 mod requests;
@@ -114,6 +115,10 @@ impl Admin {
             .routes(routes!(data::rooms))
             .routes(routes!(members::list))
             .routes(routes!(members::add, members::remove))
+            .routes(routes!(people::export_user, people::erase))
+            // Neither has a limit: exports are streamed, and imports are read line by line.
+            .routes(routes!(people::export, people::import))
+            .routes(routes!(people::erasure))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .split_for_parts();
         let text: Arc<str> = document.to_json().unwrap_or_default().into();

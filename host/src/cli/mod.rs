@@ -105,6 +105,12 @@ pub enum Command {
     Unrevoke(operate_args::UnrevokeArgs),
     /// Show the audit log: who changed what.
     Audit(operate_args::AuditArgs),
+    /// Erase a user: messages, marks, receipts and named keys.
+    EraseUser(operate::people::EraseUserArgs),
+    /// Export a tenant's data, or what it has of one user, as NDJSON.
+    Export(operate::people::ExportArgs),
+    /// Import an export of a tenant into an empty tenant.
+    Import(operate::people::ImportArgs),
     /// Compile a component from standard input to standard output, within limits; for the server.
     #[command(hide = true)]
     CompileComponent(CompileArgs),

@@ -2,6 +2,7 @@
 //! handlers' requests, tokens and the audit log are in the modules below.
 
 mod logs;
+pub mod people;
 pub mod requests;
 mod tokens;
 

@@ -197,7 +197,7 @@ pub struct LogsArgs {
 /// `parlance tenants`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A tenant's file is TOML (or JSON) with the tables auth, limits, clients, sandbox, quota, grants and handlers, as
+A tenant's file is TOML (or JSON) with the tables auth, limits, clients, sandbox, quota, retention, grants and handlers, as
 under [tenants.NAME] of the configuration. It has the grants of its own file only.
 
 Examples:

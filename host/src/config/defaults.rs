@@ -11,9 +11,9 @@ use parlance_types::settings::{Scope, Setting};
 
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\
-# Further tenants. Each has the tables auth, limits, clients, sandbox, quota, grants and handlers with the keys above
-# that are not the same for all tenants. What one does not set of limits, clients, sandbox and quota is as above; auth,
-# grants and handlers are its own. Clients of this one use the namespace /acme.
+# Further tenants. Each has the tables auth, limits, clients, sandbox, quota, retention, grants and handlers with the keys
+# above that are not the same for all tenants. What one does not set of limits, clients, sandbox, quota and retention is as
+# above; auth, grants and handlers are its own. Clients of this one use the namespace /acme.
 # [[tenants.acme.auth.keys]]
 # algorithm = \"HS256\"
 # secret_file = \"acme-secret\"

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins};
 use super::places::{LogFilter, StoreLocation, StoreUrl};
-use parlance_types::settings::{Choice, Count, Port, Time, hours, secs, settings};
+use parlance_types::settings::{Choice, Count, Port, Time, hours, millis, secs, settings};
 
 settings! {
     /// The listening socket and who may connect to it.
@@ -42,6 +42,10 @@ settings! {
         check_time: Duration = secs(2), Time(secs(0), hours(24));
         /// How long entries of the audit log are kept.
         audit_kept: Duration = hours(365 * 24), Time(hours(1), hours(10 * 365 * 24));
+        /// How often messages are looked for that their tenant's [retention] does not keep.
+        retention_every: Duration = secs(600), Time(millis(100), hours(7 * 24));
+        /// The most messages that one transaction removes. Pauses follow, so removing takes a tenth of the store's time.
+        retention_batch: usize = 200, Count(1, 10_000);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::sections::{Commit, Deploy, Log, Server, Store};
 use super::{admin, auth, handlers, tenants};
 use crate::socket::{ConnectionLimits, ProtocolSettings, TransportLimits};
-use crate::tenant::{Clients, TenantQuota};
+use crate::tenant::{Clients, Retention, TenantQuota};
 use parlance_handler::capability::{ClientLimits, EffectLimits, Grants};
 use parlance_handler::sandbox::{EngineLimits, GuestLimits};
 use parlance_hub::CatchUpPace;
@@ -50,6 +50,7 @@ pub(super) fn declarations() -> Vec<Declaration> {
         declaration::<Grants>(),
         declaration::<TenantQuota>(),
         declaration::<StorageQuota>(),
+        declaration::<Retention>(),
         declaration::<Deploy>(),
         declaration::<Commit>(),
         declaration::<RedisSettings>(),

@@ -24,17 +24,18 @@ use parlance_types::settings::{ConfigError, ConfigErrors, Errors, Reader, Scope,
 /// The table that holds them.
 pub(super) const TABLE: &str = "tenants";
 /// What a tenant's tables may hold.
-pub(super) const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 8] = [
     auth::TABLE,
     "limits",
     "clients",
     "sandbox",
     "quota",
+    "retention",
     Grants::TABLE,
     handlers::TABLE,
 ];
 /// Tables whose keys a tenant takes from the file's own where it does not set them.
-const INHERITED: [&str; 4] = ["limits", "clients", "sandbox", "quota"];
+const INHERITED: [&str; 5] = ["limits", "clients", "sandbox", "quota", "retention"];
 
 /// One tenant as configured, checked.
 #[derive(Debug, Clone)]
@@ -65,6 +66,7 @@ impl TenantConfig {
         let (client, effects) = (section(source, errors), section(source, errors));
         let (clients, guest) = (section(source, errors), section(source, errors));
         let (quota, storage) = (section(source, errors), section(source, errors));
+        let retention = section(source, errors);
         let grants = section::<Grants>(source, errors);
         let client: Option<ClientLimits> = client;
         let name_max = client.as_ref().map_or(usize::MAX, |client| client.event_name);
@@ -79,6 +81,7 @@ impl TenantConfig {
             guest: guest?,
             quota: quota?,
             storage: storage?,
+            retention: retention?,
         };
         defaults.check_together(&limits, errors);
         Some(Self {

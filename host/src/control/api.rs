@@ -450,3 +450,42 @@ pub struct RequestsView {
     #[serde(default)]
     pub next: Option<String>,
 }
+
+/// The erasure of a user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErasureView {
+    /// Whether it has ended. Otherwise it goes on, also when this server ends.
+    pub done: bool,
+    /// When it was asked for, in milliseconds since the Unix epoch.
+    pub asked_at: u64,
+    /// When it ended, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub done_at: Option<u64>,
+    /// The room in which it is; rooms come in the order of their ids. `null` before the first and after the last.
+    #[serde(default)]
+    pub room: Option<String>,
+    /// Messages of the user that were deleted so far.
+    pub messages: u64,
+    /// Marks of the user on messages of others that were taken back so far.
+    pub marks: u64,
+    /// Receipts of the user that were removed so far.
+    pub receipts: u64,
+    /// Keys of handlers that were deleted so far.
+    pub keys: u64,
+}
+
+/// How much an export has, or an import has stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransferView {
+    /// Rooms. 0 in an export of one user.
+    pub rooms: u64,
+    /// Messages, deleted ones too.
+    pub messages: u64,
+    /// Marks.
+    pub marks: u64,
+    /// Receipts.
+    pub receipts: u64,
+    /// Keys and timers of handlers.
+    pub keys: u64,
+}

@@ -13,6 +13,7 @@
 
 mod actual;
 pub mod api;
+mod archive;
 mod audit_retention;
 mod backtest;
 mod clients;
@@ -21,9 +22,12 @@ mod data;
 mod deploy;
 mod desired;
 mod document;
+mod erasure;
 mod error;
+mod export;
 mod fleet;
 mod handlers;
+mod import;
 mod local_rollback;
 mod members;
 mod purge;
@@ -53,7 +57,9 @@ use tokio::time::Instant;
 pub use backtest::BacktestRule;
 pub use data::{MessagePage, RoomPage};
 pub use deploy::{DeployPermit, Deployment};
+pub use erasure::{Erasure, RoomName, UserKeys, user_keys};
 pub use error::ControlError;
+pub use export::ExportLines;
 pub use handlers::load_component;
 pub use members::MemberPage;
 pub use purge::PurgeProgress;
@@ -134,6 +140,8 @@ pub struct Control {
     /// Limits how many deployments run at once on this node.
     deploy_permits: Arc<Semaphore>,
     deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
+    /// Limits how many exports and imports run at once on this node.
+    transfers: Arc<Semaphore>,
     /// The tasks that carry out single decisions.
     tasks: Tasks,
     /// Deleted tenants whose data a task of this process is removing.
@@ -184,6 +192,7 @@ impl Control {
             loads: Semaphore::new(reconcile::MAX_LOADS),
             deploy_permits: Arc::new(Semaphore::new(deploy::MAX_DEPLOYS)),
             deploying_tenants: Arc::default(),
+            transfers: Arc::new(Semaphore::new(export::TRANSFERS_MAX)),
             tasks: Tasks::default(),
             purges: parking_lot::Mutex::default(),
             bus: OnceLock::new(),

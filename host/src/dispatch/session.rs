@@ -4,6 +4,7 @@
 //! empty.
 
 mod admission;
+mod changes;
 mod notice;
 mod without_client;
 

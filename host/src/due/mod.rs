@@ -1,12 +1,14 @@
 //! Finds keys whose due time has come, and has done what they stand for: timers run their handlers, requests are
-//! sent, and requests that failed long ago are deleted.
+//! sent, requests that failed long ago are deleted, and users are erased (`erase`). Removes old messages (`retention`).
 //!
 //! Each node looks for the handlers of its own slots ([`Schedule::own_slots`]) that have such keys, a few times a second, and
 //! at once when an event of its own has written one that is due. A task for each handler and kind does the rest; those of
 //! different handlers run at once.
 
+mod erase;
 mod exchange;
 mod requests;
+mod retention;
 mod timers;
 
 use std::collections::{HashMap, HashSet};
@@ -19,7 +21,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
-use parlance_store::{DueKind, DueSpace, OutageLog, Schedule, StoreError, Writer};
+use parlance_store::{DueKind, DueSpace, Maintenance, OutageLog, Schedule, StoreError, Writer};
+use retention::OwnSlots;
+
+pub use retention::RetentionPace;
 
 /// How often a node looks for keys that are due, hence how late they are at most on an idle server.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -45,19 +50,25 @@ pub struct DueKeys {
     pub writer: Arc<dyn Writer>,
     /// How long another node waits before it takes over this one's keys.
     pub lease: Duration,
+    /// Where old messages are removed.
+    pub maintenance: Arc<dyn Maintenance>,
+    /// When and how fast they are.
+    pub retention: RetentionPace,
+    /// The slots that belong to this node, none at first.
+    pub slots: OwnSlots,
 }
 
 /// The running search. Ends when it is stopped or dropped.
 pub struct RunningDueKeys {
     schedule: Arc<dyn Schedule>,
     node: String,
-    task: AbortOnDropHandle<()>,
+    tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl RunningDueKeys {
     /// Stops, and lets other nodes take over at once.
     pub async fn stop(self) {
-        drop(self.task);
+        drop(self.tasks);
         // Without an answer they take over when the lease ends.
         let _ = tokio::time::timeout(LEAVE_TIME, self.schedule.leave(&self.node)).await;
     }
@@ -75,7 +86,10 @@ impl DueKeys {
         Ok(RunningDueKeys {
             schedule: self.schedule.clone(),
             node: node.clone(),
-            task: AbortOnDropHandle::new(tokio::spawn(self.run(node))),
+            tasks: [
+                AbortOnDropHandle::new(tokio::spawn(retention::run(self.clone()))),
+                AbortOnDropHandle::new(tokio::spawn(self.run(node))),
+            ],
         })
     }
 
@@ -120,6 +134,7 @@ impl DueKeys {
             Some((_, DueKind::Timer)) => timers::fire_all(&self, &space).await,
             Some((_, DueKind::Request)) => requests::send_all(&self, &space).await,
             Some((_, DueKind::DeadLetter)) => requests::delete_dead_letters(&self, &space).await,
+            Some((_, DueKind::Erasure)) => erase::erase_all(&self, &space).await,
             None => tracing::error!(
                 space = &*space.handler,
                 "keys are due of which nobody knows what they are"
@@ -132,6 +147,7 @@ impl DueKeys {
         let renewed = slots.1.is_some_and(|at| at.elapsed() < self.lease / RENEWALS);
         if !renewed {
             *slots = (self.schedule.own_slots(node, self.lease).await?, Some(Instant::now()));
+            self.slots.lock().clone_from(&slots.0);
         }
         self.schedule.due_spaces(&slots.0, now_ms()).await
     }

@@ -7,6 +7,7 @@ mod metrics;
 mod rate;
 mod reads;
 mod recording;
+mod retention;
 mod routes;
 mod settings;
 
@@ -36,6 +37,7 @@ pub use log_budget::LogBudget;
 pub use metrics::Metrics;
 pub use rate::{Budget, TokenBucket, nonzero};
 pub use recording::{EventLine, FinishedRecording, Recording, RecordingEvent, RecordingRules, RecordingState};
+pub use retention::{Retention, RoomRetention};
 pub use routes::{Canary, Route, RouteKey, Routes};
 pub use settings::{Clients, Parser, TenantLimits, TenantQuota, TenantSettings};
 

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::log_budget::LogBudget;
 use super::rate::{Budget, TokenBucket};
+use super::retention::Retention;
 use parlance_handler::capability::CallLimits;
 use parlance_handler::sandbox::GuestLimits;
 use parlance_store::StorageQuota;
@@ -97,6 +98,8 @@ pub struct TenantLimits {
     pub quota: TenantQuota,
     /// What it may keep.
     pub storage: StorageQuota,
+    /// Which of its messages are kept.
+    pub retention: Retention,
 }
 
 /// A tenant's settings and budgets. They are replaced as a whole.

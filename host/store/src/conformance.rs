@@ -7,9 +7,11 @@ pub(crate) mod catalog;
 pub(crate) mod history;
 pub(crate) mod kv;
 pub(crate) mod messages;
+pub(crate) mod people;
 pub(crate) mod quota;
 pub(crate) mod raise;
 pub(crate) mod repetition;
+pub(crate) mod retention;
 pub(crate) mod revisions;
 pub(crate) mod rooms_of;
 pub(crate) mod timers;
@@ -108,6 +110,15 @@ macro_rules! tests_of {
             timers::a_handler_has_so_many_timers_and_no_more,
             timers::due_keys_come_in_their_order,
             quota::deleting_a_tenants_data_leaves_other_tenants_alone,
+            retention::old_messages_go_with_receipts_marks_and_usage,
+            retention::messages_go_from_the_oldest_up_to_the_first_that_is_kept,
+            retention::no_number_is_given_again_when_all_messages_are_removed,
+            retention::a_client_that_was_away_learns_where_a_room_begins,
+            retention::removal_goes_on_beside_new_messages,
+            people::all_that_a_tenant_stores_is_listed_in_order,
+            people::a_user_is_forgotten_in_a_span_of_a_room,
+            people::what_was_listed_can_be_imported_under_another_tenant,
+            people::an_import_is_stored_whole_or_not_at_all,
         }
     };
     ($make:path => $($part:ident::$rule:ident),* $(,)?) => {$(

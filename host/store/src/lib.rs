@@ -8,14 +8,14 @@
 //! | [`Reader`] | reads messages and keys | events and their guests' calls, hubs |
 //! | [`Writer`] | commits write sets | the committer; control and `due`, for requests |
 //! | [`Schedule`] | tells which keys are due, and which nodes share the work | the firing of timers |
-//! | [`Maintenance`] | measures, lists and deletes what a tenant stores | control |
+//! | [`Maintenance`] | measures, deletes, lists and imports a tenant's data | control and `due` |
 //! | [`Health`] | tells whether the store can serve | `/readyz` |
 //! | [`Catalog`](catalog::Catalog) | keeps tenants, deployed handlers and revoked tokens | control |
 //!
 //! The store decides what only the holder of all data can decide: a message's place in its room (`seq`), and whether a
 //! message repeats one that is stored already. The tests in `conformance` hold for every implementation.
 
-use parlance_types::id::{MessageId, RoomId, TenantId};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 pub mod catalog;
 pub mod memory;
@@ -38,6 +38,7 @@ mod read_set;
 mod revision;
 mod rooms_of;
 mod schedule;
+mod stored;
 mod write_set;
 
 pub use epoch::Epoch;
@@ -54,6 +55,7 @@ pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
 pub use revision::{Change, ChangeRange, Changes, MARKED_BY_MAX, Marks, Place, Revise, Revision};
 pub use rooms_of::RoomList;
 pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
+pub use stored::{Expired, Imported, RemovedMessages, RoomSpan, SeqSpan, StoredKey, StoredMark, StoredReceipt};
 pub use write_set::{DueKind, KvKey, MEMBERS, Rejected, Write, WriteSet, WriteSetResult, Written};
 
 /// Reads messages and keys. A read sees every commit that has returned before it began.
@@ -177,6 +179,93 @@ pub trait Maintenance: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot serve. Part of the data may be gone then; another call deletes the rest.
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError>;
+
+    /// Whether the tenant belongs to one of these [slots](SLOTS). A tenant that stores nothing yet belongs to none.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn is_in_slots(&self, tenant: &TenantId, slots: &[u16]) -> Result<bool, StoreError>;
+
+    /// The tenant's rooms after `after`, at most `limit`, in the order of the bytes of their ids.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn rooms(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<Vec<RoomSpan>, StoreError>;
+
+    /// Removes messages of a room that have expired, with their receipts and marks: at most `limit`, from the oldest up to
+    /// the first that has not expired, so what is left has no gaps. The room keeps its place, and no `seq` or `rev` is
+    /// given again.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn remove_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        expired: Expired,
+        limit: u32,
+    ) -> Result<RemovedMessages, StoreError>;
+
+    /// Marks on messages of a span, at most `limit`, in their order: those after `after`, of one user or of all.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn marks(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: Option<&UserId>,
+        after: Option<&StoredMark>,
+        limit: u32,
+    ) -> Result<Vec<StoredMark>, StoreError>;
+
+    /// Receipts for messages of a span, at most `limit`, in their order: those after `after`, of one user or of all.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn receipts(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: Option<&UserId>,
+        after: Option<&StoredReceipt>,
+        limit: u32,
+    ) -> Result<Vec<StoredReceipt>, StoreError>;
+
+    /// The tenant's keys after `after`, at most `limit`, in the order of handler and key, those that have expired too.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn keys(&self, tenant: &TenantId, after: Option<&KvKey>, limit: u32) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Forgets what a span of a room still has of a user once the user's messages and marks there are deleted: removes the
+    /// user's receipts, and of the user's deleted messages the name, the client's id and the digest of the request. Returns
+    /// how many receipts it has removed.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn forget_user(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: &UserId,
+    ) -> Result<u64, StoreError>;
+
+    /// Does what is needed for removed data to be gone from the database's files, as far as the store can do it.
+    ///
+    /// # Errors
+    /// When the store cannot serve, or cannot do it now.
+    async fn finish_removal(&self) -> Result<(), StoreError>;
+
+    /// Stores pieces of an import, in their order, in one transaction, and counts them as used. Returns `false`, and stores
+    /// nothing, when a message, mark, receipt or key of a piece is stored already, or when the room of a piece is not.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn import(&self, tenant: &TenantId, pieces: Vec<Imported>) -> Result<bool, StoreError>;
 }
 
 /// Tells whether the store can serve.

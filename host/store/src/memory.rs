@@ -4,6 +4,8 @@
 
 mod catalog;
 mod maintenance;
+mod people;
+mod retention;
 mod revise;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,8 +35,10 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tenant {
-    /// Messages by `seq`: the message with `seq` n is at index n - 1.
+    /// Messages by `seq`: the message with `seq` n is at index n - 1, less the number of removed ones.
     rooms: HashMap<RoomId, Vec<Message>>,
+    /// How many messages of each room were removed: its first ones.
+    removed: HashMap<RoomId, u64>,
     ids: HashMap<MessageId, (RoomId, u64)>,
     receipts: HashMap<(MessageId, UserId), u64>,
     kv: BTreeMap<KvKey, Value>,
@@ -119,13 +123,7 @@ impl Reader for MemoryStore {
 
     async fn places(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<Place>, StoreError> {
         let tenants = self.tenants.lock();
-        let place = |room: &RoomId| {
-            let tenant = tenants.get(tenant)?;
-            Some(Place {
-                seq: tenant.rooms.get(room)?.last().map_or(0, |message| message.seq),
-                rev: tenant.revs.get(room).copied().unwrap_or(0),
-            })
-        };
+        let place = |room: &RoomId| Some(tenants.get(tenant)?.place(room));
         Ok(rooms.iter().map(|room| place(room).unwrap_or_default()).collect())
     }
 
@@ -262,7 +260,7 @@ impl Tenant {
                 .iter()
                 .map(|(key, value)| (key.key.len() + value.bytes.len()) as u64)
                 .sum(),
-            rooms: self.rooms.values().filter(|messages| !messages.is_empty()).count() as u64,
+            rooms: self.rooms.keys().filter(|room| self.place(room).seq > 0).count() as u64,
         }
     }
 
@@ -368,9 +366,11 @@ impl Tenant {
         if let Some(first) = self.message(draft.id) {
             return Ok((draft.resolve_duplicate(first.request(), first.into())?, Undo::Nothing));
         }
-        let messages = self.rooms.entry(draft.room.clone()).or_default();
-        let seq = messages.last().map_or(1, |last| last.seq + 1);
-        messages.push(draft.message(seq));
+        let seq = self.place(&draft.room).seq + 1;
+        self.rooms
+            .entry(draft.room.clone())
+            .or_default()
+            .push(draft.message(seq));
         self.ids.insert(draft.id, (draft.room.clone(), seq));
         Ok((
             Written::Appended {
@@ -421,12 +421,13 @@ impl Tenant {
 
     fn message(&self, id: MessageId) -> Option<&Message> {
         let (room, seq) = self.ids.get(&id)?;
-        self.rooms.get(room)?.get(usize::try_from(seq - 1).ok()?)
+        self.rooms.get(room)?.get(self.index(room, *seq)?)
     }
 
     fn message_mut(&mut self, id: MessageId) -> Option<&mut Message> {
         let (room, seq) = self.ids.get(&id)?;
-        self.rooms.get_mut(room)?.get_mut(usize::try_from(seq - 1).ok()?)
+        let index = self.index(room, *seq)?;
+        self.rooms.get_mut(room)?.get_mut(index)
     }
 
     fn live(&self, key: &KvKey, now: u64) -> Option<&Value> {

@@ -37,6 +37,8 @@ pub struct Past {
     pub page: Page,
     /// What has changed of older messages.
     pub changes: Changes,
+    /// The `seq` of the room's first message, when earlier ones were removed and the client may have some of them.
+    pub first: Option<u64>,
 }
 
 impl Past {
@@ -91,5 +93,33 @@ pub async fn read_past(
             .await?
             .truncate_to_bytes(PAGE_BYTES);
     }
-    Ok(Past { place, page, changes })
+    let first = if after > 0 {
+        first_seq(store, tenant, room, place).await?
+    } else {
+        None
+    };
+    Ok(Past {
+        place,
+        page,
+        changes,
+        first,
+    })
+}
+
+/// The `seq` of the room's first message, if earlier ones were removed. One more than the last when all were.
+async fn first_seq(
+    store: &dyn Reader,
+    tenant: &TenantId,
+    room: &RoomId,
+    place: Place,
+) -> Result<Option<u64>, StoreError> {
+    let range = Range {
+        after: 0,
+        before: None,
+        limit: 1,
+        from: End::Oldest,
+    };
+    let oldest = store.history(tenant, room, range).await?;
+    let first = oldest.messages.first().map_or(place.seq + 1, |message| message.seq);
+    Ok((first > 1).then_some(first))
 }

@@ -31,8 +31,8 @@ use parking_lot::Mutex;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
-    Range, ReadSet, Reader, RoomList, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Message, Page, Place, Range,
+    ReadSet, Reader, Schedule, StoreError, WriteSet, WriteSetResult, Writer,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use parlance_types::settings::{Count, Time, millis, secs, settings};
@@ -43,10 +43,13 @@ mod catalog;
 mod decode;
 mod error;
 mod key_reads;
+mod maintenance;
 mod open;
+mod people;
 mod pool;
 mod reader;
 mod removal;
+mod retention;
 mod revise;
 mod rooms_of;
 mod schedule;
@@ -272,27 +275,6 @@ impl Writer for PostgresStore {
             usage_shard: self.usage_shard,
         };
         self.run_detached(batch).await
-    }
-}
-
-#[async_trait::async_trait]
-impl Maintenance for PostgresStore {
-    async fn rooms_of(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<RoomList, StoreError> {
-        Ok(rooms_of::rooms_of(&self.pool, tenant, after, limit).await?)
-    }
-
-    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        match self.tenant_id(tenant).await? {
-            Some(id) => Ok(reader::usage(&self.pool, id).await?),
-            None => Ok(Usage::default()),
-        }
-    }
-
-    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        match self.tenant_id(tenant).await? {
-            Some(id) => removal::delete_tenant(&self.pool, id, self.usage_shard).await,
-            None => Ok(()),
-        }
     }
 }
 

@@ -43,6 +43,7 @@ impl StorageQuota {
     pub(super) fn due_keys(&self, space: &str) -> (u64, QuotaKind) {
         match DueKind::of_space(space) {
             Some((_, DueKind::Request | DueKind::DeadLetter)) => (self.requests, QuotaKind::Requests),
+            Some((_, DueKind::Erasure)) => (u64::MAX, QuotaKind::KvBytes),
             Some((_, DueKind::Timer)) | None => (self.timers, QuotaKind::Timers),
         }
     }

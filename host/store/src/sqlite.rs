@@ -12,8 +12,7 @@
 //! to `recent_messages`. The writer merges them later (module `merge`) into `messages`, a tree in the order of (room,
 //! seq), and `message_ids`, one in the order of (tenant, id); until then they are in memory too (module `recent`).
 //! `receipts` is in the order of (room, seq, user), `kv` in that of (tenant, handler, key). A room's last `seq` is the
-//! greatest of its messages and is stored nowhere else, so that it cannot disagree with them; the writer caches it. A job
-//! that deletes old messages must therefore leave each room its last one.
+//! greatest of its messages, so that it cannot disagree with them, or the last one that was removed; the writer caches it.
 //!
 //! # Locking
 //! One process at a time opens the database: it holds an advisory lock (`flock`) on the file `<database>.lock` beside
@@ -30,8 +29,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place,
-    Range, ReadSet, Reader, RoomList, SLOTS, Schedule, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Message, Page, Place, Range,
+    ReadSet, Reader, SLOTS, Schedule, StoreError, WriteSet, WriteSetResult, Writer,
 };
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
@@ -45,11 +44,15 @@ mod error;
 mod integrity;
 mod known_ids;
 mod kv;
+mod log;
+mod maintenance;
 mod merge;
 mod open;
+mod people;
 mod reader;
 mod recent;
 mod removal;
+mod retention;
 mod revise;
 mod rooms_of;
 mod row_cache;
@@ -280,33 +283,6 @@ impl Reader for SqliteStore {
 impl Writer for SqliteStore {
     async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
         self.write(move |writer| writer.commit(&write_sets)).await
-    }
-}
-
-#[async_trait::async_trait]
-impl Maintenance for SqliteStore {
-    async fn rooms_of(&self, tenant: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<RoomList, StoreError> {
-        let (tenant, after, recent) = (tenant.clone(), after.cloned(), self.recent.clone());
-        self.read(move |db| rooms_of::rooms_of(db, &recent, &tenant, after.as_ref(), limit))
-            .await
-    }
-
-    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        let tenant = tenant.clone();
-        self.write(move |writer| match writer.rows.find_tenant(&writer.db, &tenant)? {
-            Some(row) => usage_cache::read(&writer.db, row),
-            None => Ok(Usage::default()),
-        })
-        .await
-    }
-
-    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        loop {
-            let tenant = tenant.clone();
-            if !self.write(move |writer| removal::step(writer, &tenant)).await? {
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -63,7 +63,7 @@ pub enum Write {
     /// Sets a key that is due at some time: the store lists it among the [due](crate::Schedule::due_keys) ones from then on.
     /// [`KvDelete`](Self::KvDelete) removes it.
     DueSet {
-        /// The key: of [`KvKey::timer`], [`KvKey::request`] or [`KvKey::dead_letter`].
+        /// The key: of [`KvKey::timer`], [`KvKey::request`], [`KvKey::dead_letter`] or [`KvKey::erasure`].
         key: KvKey,
         /// The new value.
         value: Vec<u8>,
@@ -133,6 +133,8 @@ const DEAD_LETTERS: &str = "/dead-letters";
 pub const MEMBERS: &str = "/members";
 /// The space of bans from a tenant's rooms.
 const BANS: &str = "/bans";
+/// The space of the erasures of users, which belongs to no handler.
+const ERASURES: &str = "/erasures";
 
 /// What a key with a due time is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +145,8 @@ pub enum DueKind {
     Request,
     /// A request that has failed; when it is due it is deleted.
     DeadLetter,
+    /// The erasure of a user, or how it has ended; that is deleted when it is due.
+    Erasure,
 }
 
 impl DueKind {
@@ -154,6 +158,7 @@ impl DueKind {
             (TIMERS, Self::Timer),
             (REQUESTS, Self::Request),
             (DEAD_LETTERS, Self::DeadLetter),
+            (ERASURES, Self::Erasure),
         ];
         let named = |(suffix, kind)| Some((space.strip_suffix(suffix)?, kind));
         spaces.into_iter().find_map(named)
@@ -231,6 +236,18 @@ impl KvKey {
     #[must_use]
     pub fn is_member(&self) -> bool {
         &*self.handler == MEMBERS
+    }
+
+    /// The key of the erasure of a user.
+    #[must_use]
+    pub fn erasure(id: String) -> Self {
+        Self::beside("", ERASURES, id)
+    }
+
+    /// Whether the key is in the space of a handler that its `kv` reaches.
+    #[must_use]
+    pub fn is_of_handler(&self) -> bool {
+        !self.handler.contains('/')
     }
 
     /// The handler whose timer the key is, if it is one.

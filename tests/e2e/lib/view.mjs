@@ -30,7 +30,7 @@ export class View {
   }
 
   /** Takes the answer to a join with `place`, and returns whether it could: if not, the view has begun anew. */
-  joined({ epoch, lastSeq, rev, messages, changes, complete }) {
+  joined({ epoch, lastSeq, rev, firstSeq = 1, messages, changes, complete }) {
     const isOther = this.#epoch !== undefined && this.#epoch !== epoch;
     this.#epoch = epoch;
     if (isOther) {
@@ -39,6 +39,8 @@ export class View {
       return false;
     }
     assert.equal(complete, true);
+    // What retention has removed is shown no more.
+    for (const seq of this.#messages.keys()) if (seq < firstSeq) this.#messages.delete(seq);
     for (const message of [...messages, ...changes]) this.#messages.set(message.seq, shownOf(message));
     this.after = Math.max(this.after, lastSeq);
     this.rev = rev;

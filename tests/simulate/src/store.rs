@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use parlance_store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance_store::memory::{MemoryCatalog, MemoryStore};
 use parlance_store::{
-    ChangeRange, Changes, Epoch, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range, ReadSet, Reader,
-    RoomList, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+    ChangeRange, Changes, Epoch, Expired, Imported, KvKey, KvPage, KvRange, Maintenance, Message, Page, Place, Range,
+    ReadSet, Reader, RemovedMessages, RoomList, RoomSpan, SeqSpan, StoreError, StoredKey, StoredMark, StoredReceipt,
+    Usage, WriteSet, WriteSetResult, Writer,
 };
-use parlance_types::id::{MessageId, RoomId, TenantId};
+use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 use tokio::time::sleep;
 
 use crate::log::Log;
@@ -252,6 +253,87 @@ impl Maintenance for StoreClient {
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
         self.available().await?;
         self.store.contents.data.delete_data(tenant).await
+    }
+
+    async fn is_in_slots(&self, tenant: &TenantId, slots: &[u16]) -> Result<bool, StoreError> {
+        self.available().await?;
+        self.store.contents.data.is_in_slots(tenant, slots).await
+    }
+
+    async fn rooms(&self, of: &TenantId, after: Option<&RoomId>, limit: u32) -> Result<Vec<RoomSpan>, StoreError> {
+        self.available().await?;
+        self.store.contents.data.rooms(of, after, limit).await
+    }
+
+    async fn remove_messages(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        expired: Expired,
+        limit: u32,
+    ) -> Result<RemovedMessages, StoreError> {
+        self.available().await?;
+        self.store
+            .contents
+            .data
+            .remove_messages(tenant, room, expired, limit)
+            .await
+    }
+
+    async fn marks(
+        &self,
+        of: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: Option<&UserId>,
+        after: Option<&StoredMark>,
+        limit: u32,
+    ) -> Result<Vec<StoredMark>, StoreError> {
+        self.available().await?;
+        self.store.contents.data.marks(of, room, span, user, after, limit).await
+    }
+
+    async fn receipts(
+        &self,
+        of: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: Option<&UserId>,
+        after: Option<&StoredReceipt>,
+        limit: u32,
+    ) -> Result<Vec<StoredReceipt>, StoreError> {
+        self.available().await?;
+        self.store
+            .contents
+            .data
+            .receipts(of, room, span, user, after, limit)
+            .await
+    }
+
+    async fn keys(&self, of: &TenantId, after: Option<&KvKey>, limit: u32) -> Result<Vec<StoredKey>, StoreError> {
+        self.available().await?;
+        self.store.contents.data.keys(of, after, limit).await
+    }
+
+    async fn forget_user(
+        &self,
+        tenant: &TenantId,
+        room: &RoomId,
+        span: SeqSpan,
+        user: &UserId,
+    ) -> Result<u64, StoreError> {
+        self.available().await?;
+        self.store.contents.data.forget_user(tenant, room, span, user).await
+    }
+
+    async fn finish_removal(&self) -> Result<(), StoreError> {
+        self.available().await?;
+        self.store.contents.data.finish_removal().await
+    }
+
+    async fn import(&self, tenant: &TenantId, pieces: Vec<Imported>) -> Result<bool, StoreError> {
+        self.available().await?;
+        self.store.contents.data.import(tenant, pieces).await
     }
 }
 

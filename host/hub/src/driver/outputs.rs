@@ -66,7 +66,7 @@ impl Driver {
             Output::Publish(broadcast) => self.fleet.bus.broadcast(&self.tenant, *broadcast),
             Output::PublishPresence(user, record) => self.fleet.bus.set_presence(&self.tenant, &user, record),
             Output::AnnounceRoom { name, present } => self.fleet.bus.announce_room(&self.tenant, &name, present),
-            Output::ReadMessages { room, range } => self.read_messages(room, range),
+            Output::ReadMessages { room, range, up_to } => self.read_messages(room, range, up_to),
             Output::ReadChanges { room, range } => self.read_changes(room, range),
             Output::ReadPlaces(rooms) => self.read_places(rooms),
             Output::WakeAt(wake_at) => self.wake_at = wake_at,
@@ -113,20 +113,22 @@ impl Driver {
         self.tasks.spawn(task);
     }
 
-    fn read_messages(&mut self, room: RoomId, range: Range) {
+    fn read_messages(&mut self, room: RoomId, range: Range, up_to: u64) {
         let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
         self.start(async move {
-            let page = store.history(&tenant, &room, range).await;
-            let messages = page.map(|page| page.messages).unwrap_or_else(|error| {
-                tracing::debug!(
-                    tenant = tenant.as_str(),
-                    error = format!("{error:#}"),
-                    "missing messages cannot be read; trying again"
-                );
-                Vec::new()
-            });
+            let (messages, up_to) = match store.history(&tenant, &room, range).await {
+                Ok(page) => (page.messages, Some(up_to)),
+                Err(error) => {
+                    tracing::debug!(
+                        tenant = tenant.as_str(),
+                        error = format!("{error:#}"),
+                        "missing messages cannot be read; trying again"
+                    );
+                    (Vec::new(), None)
+                }
+            };
             // The hub may have ended meanwhile, here and below.
-            let _ = results.send(Input::MessagesRead { room, messages }).await;
+            let _ = results.send(Input::MessagesRead { room, messages, up_to }).await;
         });
     }
 

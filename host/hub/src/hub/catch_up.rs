@@ -215,6 +215,7 @@ impl Hub {
             return;
         };
         order.reading = true;
+        let last = order.last();
         if catch_up.reads >= READS_MAX {
             catch_up.waiting_rooms.push_back((room, series));
             return;
@@ -229,6 +230,7 @@ impl Hub {
                     limit: PAGE,
                     from: End::Oldest,
                 },
+                up_to: last.min(from.saturating_add(u64::from(PAGE) - 1)),
             },
             Series::Changes => Output::ReadChanges {
                 room,
@@ -262,8 +264,15 @@ impl Hub {
         catch_up.sweep_at.get_or_insert(self.now.instant + pause);
     }
 
-    /// Takes the messages of a read; none when it failed.
-    pub(super) fn messages_read(&mut self, room: RoomId, messages: Vec<Message>) {
+    /// Takes the messages of a read, which has looked for those up to `up_to`; `None` when it failed.
+    ///
+    /// A message that was posted and is not stored any more was removed, as old messages are. Nobody waits for it. Those that
+    /// are left have no gaps, so what is before the first of them is gone.
+    pub(super) fn messages_read(&mut self, room: RoomId, messages: Vec<Message>, up_to: Option<u64>) {
+        if let Some(up_to) = up_to {
+            let gone = messages.first().map_or(up_to, |first| first.seq.saturating_sub(1));
+            self.rooms.skip_removed(&room, gone);
+        }
         self.page_read(room, Series::Messages, messages, None);
     }
 

@@ -168,6 +168,30 @@ impl RoomOrder {
         }
     }
 
+    /// Goes on after `last` without the messages up to it that have not come. Those that wait are delivered.
+    pub(super) fn skip_missing(&mut self, last: u64, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
+        while let Some(next) = self.next.filter(|next| *next <= last) {
+            let Some(first) = self.pending.first_entry().filter(|first| *first.key() <= last) else {
+                self.next = Some(last + 1);
+                break;
+            };
+            self.next = Some(next.max(*first.key()));
+            if first.get().message.is_none() {
+                // Of this one only the packets that follow it have come.
+                self.next = Some(next.max(*first.key()) + 1);
+                let waiting = first.remove();
+                self.release(waiting, deliver);
+            }
+            self.drain(deliver);
+        }
+        self.drain(deliver);
+    }
+
+    /// The highest `seq` that the room is known to have.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Drops what waits up to `last`, but for what follows it.
     fn drop_pending(&mut self, last: u64, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         while let Some(first) = self.pending.first_entry()
@@ -309,6 +333,23 @@ mod tests {
         assert_eq!(order.first_missing(), None);
         order.note_exists(6);
         assert_eq!(order.first_missing(), Some(5));
+    }
+
+    #[test]
+    fn what_was_removed_is_not_waited_for_and_what_waits_comes() {
+        let (mut order, mut left) = (RoomOrder::default(), Vec::new());
+        order.start_after(0, &mut |_| {});
+        offer(&mut order, &mut left, 4);
+        order.note_exists(6);
+        order.follow(None, None, &packet("read 6"), &mut |packet| left.push(text(&packet)));
+        order.skip_missing(3, &mut |packet| left.push(text(&packet)));
+        assert_eq!((left.as_slice(), order.first_missing()), (&numbers(4, 4)[..], Some(5)));
+        order.skip_missing(6, &mut |packet| left.push(text(&packet)));
+        assert_eq!(left, ["4", "read 6"]);
+        assert_eq!((order.first_missing(), order.followers), (None, 0));
+        order.skip_missing(2, &mut |_| {});
+        offer(&mut order, &mut left, 7);
+        assert_eq!(left, ["4", "read 6", "7"]);
     }
 
     #[test]

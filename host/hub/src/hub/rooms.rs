@@ -340,6 +340,14 @@ impl Rooms {
         }
     }
 
+    /// Notes that messages up to this `seq` that have not come were removed from the store.
+    pub(super) fn skip_removed(&mut self, id: &RoomId, seq: u64) {
+        let Self { rooms, outbox, .. } = self;
+        if let Some(Room { order, .. }) = rooms.get_mut(id) {
+            order.skip_missing(seq, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+        }
+    }
+
     /// Sets the room's baseline: its first members have everything up to `last`. Returns the gaps of the messages and of
     /// the changes.
     pub(super) fn start_after(&mut self, id: &RoomId, last: Place) -> (Gap, Gap) {

@@ -14,6 +14,9 @@ struct JoinBody<'a> {
     epoch: String,
     last_seq: u64,
     rev: u64,
+    /// Earlier messages were removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seq: Option<u64>,
     messages: Vec<Posted<'a>>,
     /// Older messages that have changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +48,7 @@ pub fn join_reply(past: &Past, epoch: Epoch, asks_for_changes: bool, data: Optio
             epoch: epoch.to_string(),
             last_seq: past.place.seq,
             rev: past.place.rev,
+            first_seq: past.first,
             messages,
             changes: asks_for_changes.then_some(changes),
             complete: past.is_complete(),

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use super::*;
 use crate::catalog::Catalog;
 use crate::conformance::{Store, catalog_tests_of, tests_of};
-use crate::{Draft, End, Rejected, StorageQuota, Write, Written};
+use crate::{Draft, End, Maintenance, Rejected, StorageQuota, Usage, Write, Written};
 use parlance_types::id::UserId;
 
 mod opening;
 mod outages;
 mod proxy;
+mod removed_people;
 mod server;
 mod two_nodes;
 

@@ -52,7 +52,7 @@ pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Resu
          WHERE i.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND i.id = ?2",
     )?
     .query_row(params![tenant.as_str(), id.to_bytes()], |row| {
-        let room = RoomId::new(row.get_ref(13)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        let room = room_id(row, 13)?;
         read_message(db, row, room)
     })
     .optional()
@@ -163,7 +163,7 @@ fn read_revision(db: &Connection, room: i64, seq: i64, revision: Revision) -> Re
     )?;
     let mut rows = statement.query([room, seq])?;
     while let Some(row) = rows.next()? {
-        let user = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        let user = user_id(row, 2)?;
         revision.add_mark(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, user);
     }
     Ok(revision)
@@ -173,12 +173,13 @@ pub(super) fn place(db: &Connection, recent: &SharedRecent, tenant: &TenantId, r
     if let Some(place) = recent.read().place(tenant, room) {
         return Ok(place);
     }
-    let Some((row, rev)) = db
+    let Some((row, rev, removed_up_to)) = db
         .prepare_cached(
-            "SELECT id, last_rev FROM rooms WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2",
+            "SELECT id, last_rev, removed_up_to FROM rooms
+             WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2",
         )?
         .query_row(params![tenant.as_str(), room.as_str()], |row| {
-            Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?))
+            Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, unsigned(row, 2)?))
         })
         .optional()?
     else {
@@ -186,7 +187,8 @@ pub(super) fn place(db: &Connection, recent: &SharedRecent, tenant: &TenantId, r
     };
     let seq = db
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
-        .query_row([row], |row| unsigned(row, 0))?;
+        .query_row([row], |row| unsigned(row, 0))?
+        .max(removed_up_to);
     // Messages that came meanwhile may have changed, and be seen as they were for a moment.
     let now = recent.read().place(tenant, room);
     Ok(now.unwrap_or(Place { seq, rev }))
@@ -333,7 +335,7 @@ pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
     expires_at.is_none_or(|at| at.cast_unsigned() > now)
 }
 
-fn room_row(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<Option<i64>> {
+pub(super) fn room_row(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<Option<i64>> {
     db.prepare_cached("SELECT id FROM rooms WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2")?
         .query_row(params![tenant.as_str(), room.as_str()], |row| row.get(0))
         .optional()
@@ -362,7 +364,7 @@ fn read_message(db: &Connection, row: &Row<'_>, room: RoomId) -> Result<Message>
         }
         None => None,
     };
-    let sender = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+    let sender = user_id(row, 2)?;
     Ok(Message {
         id: MessageId::from_bytes(row.get(1)?),
         room,
@@ -377,7 +379,18 @@ fn read_message(db: &Connection, row: &Row<'_>, room: RoomId) -> Result<Message>
     })
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+/// The room whose id is in a column.
+pub(super) fn room_id(row: &Row<'_>, column: usize) -> Result<RoomId> {
+    Ok(RoomId::new(row.get_ref(column)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?)
+}
+
+/// The user whose id is in a column.
+pub(super) fn user_id(row: &Row<'_>, column: usize) -> Result<UserId> {
+    Ok(UserId::new(row.get_ref(column)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?)
+}
+
+/// A number that is stored, which is never negative.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     let value: i64 = row.get(column)?;
     Ok(u64::try_from(value).map_err(|_| FromSqlError::OutOfRange(value))?)
 }

@@ -159,6 +159,12 @@ impl RecentMessages {
         })
     }
 
+    /// The `seq` of the room's first message that is not merged, and when that was posted.
+    pub(super) fn first(&self, tenant: &TenantId, room: &RoomId) -> Option<(u64, u64)> {
+        let first = self.tenants.get(tenant)?.rooms.get(room)?.messages.front()?;
+        Some((first.seq, first.sent_at))
+    }
+
     /// The messages of the range, at most `most`, counted from the end at which the page begins.
     pub(super) fn page(&self, tenant: &TenantId, room: &RoomId, range: Range, most: usize) -> RecentPage {
         let room = self.tenants.get(tenant).and_then(|messages| messages.rooms.get(room));

@@ -119,11 +119,13 @@ impl RowCache {
 }
 
 fn load_room(db: &Connection, tenant: i64, name: &RoomId, recent: Option<u64>) -> Result<RoomRow> {
-    let stored: Option<(i64, i64)> = db
-        .prepare_cached("SELECT id, last_rev FROM rooms WHERE tenant_id = ?1 AND name = ?2")?
-        .query_row(params![tenant, name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+    let stored: Option<(i64, i64, i64)> = db
+        .prepare_cached("SELECT id, last_rev, removed_up_to FROM rooms WHERE tenant_id = ?1 AND name = ?2")?
+        .query_row(params![tenant, name.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?;
-    let Some((row, last_rev)) = stored else {
+    let Some((row, last_rev, removed_up_to)) = stored else {
         let row = db
             .prepare_cached("INSERT INTO rooms (tenant_id, name) VALUES (?1, ?2) RETURNING id")?
             .query_row(params![tenant, name.as_str()], |row| row.get(0))?;
@@ -137,8 +139,8 @@ fn load_room(db: &Connection, tenant: i64, name: &RoomId, recent: Option<u64>) -
     let last_seq = match recent {
         Some(last) => last.cast_signed(),
         None => db
-            .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
-            .query_row([row], |row| row.get(0))?,
+            .prepare_cached("SELECT coalesce(max(seq), ?2) FROM messages WHERE room_id = ?1")?
+            .query_row([row, removed_up_to], |row| row.get(0))?,
     };
     Ok(RoomRow {
         tenant,
@@ -158,8 +160,12 @@ mod tests {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/V1__messages.sql"))
             .unwrap();
-        db.execute_batch("ALTER TABLE rooms ADD COLUMN last_rev INTEGER NOT NULL DEFAULT 0")
+        for column in ["last_rev", "removed_up_to"] {
+            db.execute_batch(&format!(
+                "ALTER TABLE rooms ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"
+            ))
             .unwrap();
+        }
         let tenant = |name| TenantId::for_tests(name).unwrap();
         let mut rows = RowCache::default();
         for n in 0..MAX_CACHED_ROOMS {

@@ -16,12 +16,13 @@ use tempfile::TempDir;
 use super::*;
 use crate::catalog::{Catalog, Put, RecordKey, RecordKind};
 use crate::conformance::{Store, catalog_tests_of, tests_of};
-use crate::{Draft, End, StorageQuota, Write, Written};
+use crate::{Draft, End, Maintenance, StorageQuota, Write, Written};
 use parlance_types::id::UserId;
 
 mod backup;
 mod merges;
 mod paths;
+mod removed_people;
 mod removed_text;
 
 /// A directory and the path of a database in it.
@@ -438,7 +439,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 6,
+                known: 8,
                 ..
             }
         ),

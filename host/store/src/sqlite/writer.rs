@@ -12,7 +12,7 @@ use super::merge::{self, Merger, RecentRow};
 use super::open::Lock;
 use super::reader;
 use super::recent::{RecentMessages, SharedRecent};
-use super::revise::{Revised, RevisedRecent, removes_text};
+use super::revise::{Revised, RevisedRecent};
 use super::row_cache::{RoomRow, RowCache};
 use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
@@ -21,14 +21,6 @@ use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// How often a batch also removes expired keys, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// How long the log may have text that was removed from messages, while there are commits. Emptying it takes a sync of the
-/// database.
-const LOG_KEEPS_REMOVED: Duration = if cfg!(test) {
-    Duration::ZERO
-} else {
-    Duration::from_secs(30)
-};
 
 /// What the writer thread is told to do.
 pub(super) enum WriterCommand {
@@ -68,7 +60,7 @@ pub(super) struct WriterThread {
     merger: Merger,
     swept: Option<Instant>,
     /// Since when the log may have text that was removed from messages.
-    removed: Option<Instant>,
+    pub(super) removed: Option<Instant>,
     /// Fields are dropped in this order, so the lock is held until the connection is closed.
     _lock: Arc<Lock>,
 }
@@ -134,21 +126,19 @@ impl WriterThread {
         Ok(results)
     }
 
-    /// Empties the log some time after text was removed from messages, which it still has.
-    fn empty_log(&mut self, write_sets: &[WriteSet]) {
-        if self.removed.is_some_and(|since| since.elapsed() >= LOG_KEEPS_REMOVED) {
-            let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                row.get::<_, bool>(0).map(|busy| !busy)
-            });
-            // A reader may need the log, or the disk may be full: the next commit tries again.
-            if emptied.unwrap_or(false) {
-                self.removed = None;
-            }
-        }
-        let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);
-        if writes.any(|write| removes_text(write)) {
-            self.removed.get_or_insert_with(Instant::now);
-        }
+    /// The messages that are not merged.
+    pub(super) fn recent(&self) -> &SharedRecent {
+        &self.recent
+    }
+
+    /// The merge under way, and what waits for one.
+    pub(super) fn merger(&self) -> &Merger {
+        &self.merger
+    }
+
+    /// The filter of the ids of messages.
+    pub(super) fn known_ids(&self) -> &KnownIds {
+        &self.known_ids
     }
 
     fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Applied> {

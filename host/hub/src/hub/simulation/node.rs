@@ -189,10 +189,14 @@ impl World {
     pub(super) fn answer_read(&mut self, index: usize, life: u64, read: Output) {
         let serves = self.store_works;
         match read {
-            Output::ReadMessages { room, range } => {
+            Output::ReadMessages { room, range, up_to } => {
                 let page = self.store.history(&tenant(), &room, range).now_or_never().unwrap();
-                let messages = if serves { page.unwrap().messages } else { Vec::new() };
-                self.give(index, life, Input::MessagesRead { room, messages });
+                let (messages, up_to) = if serves {
+                    (page.unwrap().messages, Some(up_to))
+                } else {
+                    (Vec::new(), None)
+                };
+                self.give(index, life, Input::MessagesRead { room, messages, up_to });
             }
             Output::ReadChanges { room, range } => {
                 let read = read_changes(&self.store, &tenant(), &room, range)

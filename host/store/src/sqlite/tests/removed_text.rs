@@ -3,7 +3,7 @@
 use super::*;
 use crate::{Change, Revise};
 
-fn revise(n: u128, change: Change) -> WriteSet {
+pub(super) fn revise(n: u128, change: Change) -> WriteSet {
     WriteSet {
         tenant: acme(),
         reads: crate::ReadSet::default(),
@@ -20,7 +20,7 @@ fn revise(n: u128, change: Change) -> WriteSet {
 }
 
 /// Whether any file of the database has the text.
-fn files_have(path: &Path, text: &str) -> bool {
+pub(super) fn files_have(path: &Path, text: &str) -> bool {
     let files = ["", "-wal", "-shm"].map(|end| open::with_suffix(path, end));
     let contents = files.iter().filter_map(|file| fs::read(file).ok());
     contents

@@ -1,0 +1,113 @@
+//! Removes messages that their tenant's [`Retention`](crate::tenant::Retention) does not keep.
+//!
+//! In a fleet a tenant's messages are removed by the node that has its slot, so by one at a time. Removal goes in small
+//! steps with pauses between them, so it takes a small part of the store's time, and lasts as long as it lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::DueKeys;
+use crate::dispatch::now_ms;
+use crate::tenant::Tenant;
+use parlance_store::{RoomSpan, StoreError};
+
+/// When and how fast old messages are removed.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionPace {
+    /// How often a tenant's rooms are looked through.
+    pub every: Duration,
+    /// The most messages that one transaction removes.
+    pub batch: u32,
+}
+
+/// Rooms that are looked at in one read.
+const ROOMS_AT_ONCE: u32 = 100;
+/// Looking and removing take one part of so many of the time.
+const SHARE: u32 = 10;
+/// The shortest pause between two steps.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// Removes old messages of this node's tenants again and again.
+pub(super) async fn run(due_keys: DueKeys) {
+    loop {
+        tokio::time::sleep(due_keys.retention.every).await;
+        for tenant in due_keys.control.served().await {
+            if !tenant.settings().limits.retention.is_on() {
+                continue;
+            }
+            match remove_old(&due_keys, &tenant).await {
+                Ok(0) => {}
+                Ok(messages) => {
+                    tracing::info!(tenant = %tenant.id(), messages, "old messages were removed (retention)")
+                }
+                Err(error) => tracing::warn!(
+                    tenant = %tenant.id(),
+                    error = format!("{error:#}"),
+                    "old messages could not be removed; the next look tries again"
+                ),
+            }
+        }
+    }
+}
+
+/// Removes what has expired of a tenant's messages. Returns how many they were.
+async fn remove_old(due_keys: &DueKeys, tenant: &Tenant) -> Result<u64, StoreError> {
+    let maintenance = &due_keys.maintenance;
+    let slots = due_keys.slots.lock().clone();
+    if !maintenance.is_in_slots(tenant.id(), &slots).await? {
+        return Ok(0);
+    }
+    let mut removed = 0;
+    let mut after = None;
+    loop {
+        let began = Instant::now();
+        let rooms = maintenance.rooms(tenant.id(), after.as_ref(), ROOMS_AT_ONCE).await?;
+        pause_after(began, SHARE).await;
+        let Some(last) = rooms.last() else {
+            break;
+        };
+        after = Some(last.room.clone());
+        for room in &rooms {
+            removed += remove_old_of(due_keys, tenant, room).await?;
+        }
+    }
+    if removed > 0
+        && let Err(error) = maintenance.finish_removal().await
+    {
+        // The store does so with one of its next commits.
+        tracing::debug!(
+            error = format!("{error:#}"),
+            "removed messages are in the database's log for a while"
+        );
+    }
+    Ok(removed)
+}
+
+async fn remove_old_of(due_keys: &DueKeys, tenant: &Tenant, room: &RoomSpan) -> Result<u64, StoreError> {
+    let expired = tenant.settings().limits.retention.expired(room, now_ms());
+    let mut removed = 0;
+    let first = room.first_sent_at.map(|sent_at| (room.first, sent_at));
+    let mut more = first.is_some_and(|(seq, sent_at)| expired.covers(seq, sent_at));
+    while more {
+        let began = Instant::now();
+        let step = due_keys
+            .maintenance
+            .remove_messages(tenant.id(), &room.room, expired, due_keys.retention.batch)
+            .await?;
+        removed += step.messages;
+        more = step.more;
+        pause_after(began, SHARE).await;
+    }
+    Ok(removed)
+}
+
+/// Waits so long after a step that began then that such steps take one part of `share` of the time.
+pub(super) async fn pause_after(began: Instant, share: u32) {
+    let pause = began.elapsed().saturating_mul(share.saturating_sub(1));
+    tokio::time::sleep(pause.max(PAUSE_MIN)).await;
+}
+
+/// The slots that belong to this node.
+pub(super) type OwnSlots = Arc<parking_lot::Mutex<Vec<u16>>>;
