@@ -293,6 +293,30 @@ test('a tenant over its budgets or its quota is told when to try again', async (
   assert.deepEqual([full.status, full.json.code, full.retryAfter], [507, 'quota-exceeded', '60']);
 });
 
+test('what was answered survives kill -9, and repeating everything posts each message once', async () => {
+  const own = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN }, config: UNLIMITED });
+  const [data, room] = [dataOf(own, 'default'), freshRoom()];
+  const bodies = Array.from({ length: 200 }, (_, n) => ({ bot: 'b', content: `message ${n}`, clientId: `id ${n}` }));
+  let answered = 0;
+  const first = await Promise.all(bodies.map(async (body) => {
+    const answer = await data.tryPost(room, body).catch(() => ({ json: null }));
+    if (answer.json) answered += 1;
+    if (answered === 50) own.kill();
+    return answer.json;
+  }));
+  await own.restart();
+  const again = await Promise.all(bodies.map((body) => data.tryPost(room, body)));
+  assert.ok(answered >= 50);
+  for (const [n, message] of first.entries()) {
+    assert.ok([200, 201].includes(again[n].status), again[n].text);
+    if (message) assert.deepEqual([again[n].status, again[n].json], [200, message]);
+  }
+  const { messages, complete } = await data.page(room, '?after=0&limit=200');
+  assertGapless(messages, bodies.length);
+  assert.equal(complete, true);
+  assert.deepEqual(messages.map(({ content }) => content).sort(), bodies.map(({ content }) => content).sort());
+});
+
 test('in a fleet all nodes see it, and an outage of the database is told with the time to wait', async () => {
   const { nodes: [one, two] } = await startFleet({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const [here, there] = [one, two].map((node) => dataOf(node, 'default'));
