@@ -58,13 +58,14 @@ const BODIES = {
   'POST /tenants/{tenant}/servers/emit': { event: 'x' },
   'POST /tenants/{tenant}/recording': { limit: 1 },
   'POST /tenants/{tenant}/rooms/{room}/messages': { bot: 'b', content: 'hello' },
+  'PUT /tenants/{tenant}/rooms/{room}/members/{user}': { role: 'member' },
   'PATCH /tenants/{tenant}/messages/{message}': { content: 'hello again' },
 };
 
 function ask(api, operation, tenant) {
   const [method, path] = operation.split(' ');
   const url = path.replace('{tenant}', tenant).replace('{handler}', 'stamped').replace('{id}', 'token:known')
-    .replace('{room}', 'lobby').replace('{message}', MESSAGE);
+    .replace('{room}', 'lobby').replace('{user}', 'ann').replace('{message}', MESSAGE);
   if (/\/(versions|backtest)$/.test(url)) return api.request(method, url, { raw: readFileSync(guest('stamped')) });
   return api.request(method, url, { body: BODIES[operation] });
 }

@@ -367,13 +367,16 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     ['POST', `${tenant}/rooms/{room}/messages`, { body: { bot: 'b', content: 'x' } }, 201],
     ['GET', `${tenant}/rooms/{room}/messages`, {}, 200],
     ['GET', `${tenant}/rooms`, {}, 200],
+    ['PUT', `${tenant}/rooms/{room}/members/{user}`, { body: { role: 'member' } }, 204],
+    ['GET', `${tenant}/rooms/{room}/members`, {}, 200],
+    ['DELETE', `${tenant}/rooms/{room}/members/{user}`, {}, 204],
     ['GET', `${tenant}/messages/{message}`, {}, 200],
     ['PATCH', `${tenant}/messages/{message}`, { body: { content: 'y' } }, 200],
     ['DELETE', `${tenant}/messages/{message}`, {}, 200],
     ['DELETE', handler, {}, 204],
     ['DELETE', tenant, {}, 204],
   ];
-  const names = { tenant: 'called', handler: 'h', id: 'token:known', room: 'lobby' };
+  const names = { tenant: 'called', handler: 'h', id: 'token:known', room: 'lobby', user: 'ann' };
   for (const [method, path, options, status] of calls) {
     const answer = await api.request(method, path.replace(/\{(\w+)\}/g, (_, name) => names[name]), options);
     assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);

@@ -39,6 +39,11 @@ await ann.askOk('edit-message', { messageId: posted[0].id, content: 'edited' });
 await ann.askOk('delete-message', { messageId: posted[5].id });
 for (const client of [ann, bob]) await client.askOk('mark-message', { messageId: posted[1].id, kind: 'reaction', value: '👍' });
 for (const client of [ann, bob]) await client.askOk('read-message', posted[1].id);
+for (const [user, role] of [['ann', 'owner'], ['bob', 'member']]) {
+  const { status } = await api.request('PUT', `/tenants/acme/rooms/${rooms[0]}/members/${user}`, { body: { role } });
+  assert.equal(status, 204);
+}
+await bob.askOk('read-message', posted[2].id);
 await ann.ask('keys', ['set', 'ann/one', 'of ann'], ['set', 'bob/one', 'of bob'], ['set', 'late', 'x', 60_000]);
 
 test('an export is imported into another tenant, whose export is equal, and which goes on', async () => {
@@ -49,9 +54,9 @@ test('an export is imported into another tenant, whose export is equal, and whic
   const [header] = exported.split('\n').map((line) => line && JSON.parse(line));
   assert.deepEqual([header.format, header.version, header.tenant, header.user], ['parlance-export', 1, 'acme', undefined]);
   const last = records(exported).at(-1).end;
-  assert.deepEqual(last, { rooms: 2, messages: 250, marks: 2, receipts: 2, keys: 3 });
+  assert.deepEqual(last, { rooms: 2, messages: 250, marks: 2, receipts: 3, keys: 3, members: 2, bans: 0 });
   await tenant('copy');
-  assert.match(await command('import', file, '--tenant', 'copy'), /imported 2 rooms, 250 messages, 2 marks, 2 receipts and 3 keys/);
+  assert.match(await command('import', file, '--tenant', 'copy'), /imported 2 rooms, 250 messages, 2 marks, 3 receipts, 3 keys, 2 members and 0 bans/);
   assert.deepEqual(records(await command('export', '--tenant', 'copy')), records(exported));
   const usage = async (name) => (({ messageBytes, kvBytes, rooms }) => [messageBytes.used, kvBytes.used, rooms.used])(await api.requestOk('GET', `/tenants/${name}/usage`));
   assert.deepEqual(await usage('copy'), await usage('acme'));
@@ -80,7 +85,7 @@ test('a wrong line is named, and nothing of the import stays', async () => {
     const { code, output } = await operate(server, ['import', file, '--tenant', 'broken']);
     assert.equal(code, 1);
     assert.match(output, problem);
-    assert.deepEqual(records(await command('export', '--tenant', 'broken')), [{ end: { rooms: 0, messages: 0, marks: 0, receipts: 0, keys: 0 } }]);
+    assert.deepEqual(records(await command('export', '--tenant', 'broken')), [{ end: { rooms: 0, messages: 0, marks: 0, receipts: 0, keys: 0, members: 0, bans: 0 } }]);
   };
   await refused(exported.slice(0, -1), /the export is not whole/);
   await refused(exported.toSpliced(240, 1), /line 241: seq: \d+ does not follow/);

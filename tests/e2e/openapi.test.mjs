@@ -33,6 +33,7 @@ const CONFIG = {
     doomed: { values: ['doomed', 'filed', 'nobody'] },
     handlers: { values: ['h', 'nobody', 'a/b', '\u0007'] },
     rooms: { values: ['lobby', 'a room/of some', 'x'.repeat(129), '\u0007'] },
+    users: { values: ['ann', 'bob/of some', 'bot:x', 'x'.repeat(129), '\u0007'] },
     messages: { values: ['01ARZ3NDEKTSV4RRFFQ69G5FAV', 'MESSAGE', 'nonsense', '\u0000'] },
     ids: { values: ['all', 'user:ann', 'token:\u0001', 'nothing', '0123456789abcdef0123456789abcdef'] },
   },
@@ -41,6 +42,7 @@ const CONFIG = {
     'path.handler': dictionary('handlers'),
     'path.id': dictionary('ids'),
     'path.room': dictionary('rooms'),
+    'path.user': dictionary('users'),
     'path.message': dictionary('messages'),
   },
   checks: {

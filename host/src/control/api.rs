@@ -488,4 +488,10 @@ pub struct TransferView {
     pub receipts: u64,
     /// Keys and timers of handlers.
     pub keys: u64,
+    /// Lasting members of rooms.
+    #[serde(default)]
+    pub members: u64,
+    /// Bans.
+    #[serde(default)]
+    pub bans: u64,
 }

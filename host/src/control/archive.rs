@@ -2,10 +2,11 @@
 //! cut off shows. Each line between has one record under the name of its kind.
 //!
 //! Rooms come in the order of their ids. A room is followed by parts of its messages by `seq`, and each part by the marks
-//! and receipts of those messages. Keys come last.
+//! and receipts of those messages. Bans, members and keys come last.
 
 use serde::{Deserialize, Serialize};
 
+use super::member_records::{BanRecord, MemberRecord};
 use crate::control::api::TransferView;
 use parlance_store::{
     ClientRef, Imported, KvKey, Message, RequestDigest, Revision, RoomSpan, StoredKey, StoredMark, StoredReceipt,
@@ -40,8 +41,8 @@ pub(super) enum Record {
     Mark(MarkRecord),
     Receipt(ReceiptRecord),
     Key(KeyRecord),
-    // Records of other tables of a tenant follow here: a case, its count in `TransferView`, and their places in `export`
-    // and `import`.
+    Member(MemberRecord),
+    Ban(BanRecord),
     End(TransferView),
 }
 

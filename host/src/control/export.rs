@@ -15,6 +15,7 @@ use super::archive::{
     FORMAT, Header, KeyRecord, MarkRecord, MessageRecord, ReceiptRecord, Record, RoomRecord, VERSION,
 };
 use super::erasure::{UserKeys, user_id, user_keys};
+use super::member_records::{BanRecord, MemberReader, MemberRecord};
 use super::{Actor, Control, ControlError, ControlResult};
 use crate::dispatch::now_ms;
 use crate::tenant::Tenant;
@@ -218,9 +219,12 @@ impl Export {
 
     async fn all_keys(&mut self) -> Result<(), Ended> {
         let mut after = None;
+        let mut members = MemberReader::default();
         loop {
             let keys = self.maintenance.keys(self.tenant.id(), after.as_ref(), PAGE).await?;
             for stored in &keys {
+                self.member(members.take(stored));
+                self.ban(BanRecord::of(stored));
                 let is_asked_for = self.user.is_none() || self.keys.iter().any(|own| own.matches(&stored.key));
                 if let Some(record) = KeyRecord::of(stored).filter(|_| is_asked_for) {
                     self.counts.keys += 1;
@@ -229,10 +233,29 @@ impl Export {
             }
             self.send().await?;
             let Some(last) = keys.into_iter().next_back() else {
-                return Ok(());
+                self.member(members.end());
+                return self.send().await;
             };
             after = Some(last.key);
         }
+    }
+
+    fn member(&mut self, record: Option<MemberRecord>) {
+        if let Some(record) = record.filter(|record| self.is_of_user(&record.user_id)) {
+            self.counts.members += 1;
+            self.line(&Record::Member(record));
+        }
+    }
+
+    fn ban(&mut self, record: Option<BanRecord>) {
+        if let Some(record) = record.filter(|record| self.is_of_user(&record.user_id)) {
+            self.counts.bans += 1;
+            self.line(&Record::Ban(record));
+        }
+    }
+
+    fn is_of_user(&self, user: &str) -> bool {
+        self.user.as_ref().is_none_or(|own| own.as_str() == user)
     }
 
     fn line<T: Serialize>(&mut self, record: &T) {

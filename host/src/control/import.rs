@@ -149,6 +149,18 @@ impl Import {
                 self.counts.keys += 1;
                 self.add(key.piece()?)
             }
+            Record::Member(member) => {
+                self.close_room()?;
+                self.has_keys = true;
+                self.counts.members += 1;
+                member.pieces()?.into_iter().try_for_each(|piece| self.add(piece))
+            }
+            Record::Ban(ban) => {
+                self.close_room()?;
+                self.has_keys = true;
+                self.counts.bans += 1;
+                self.add(ban.piece()?)
+            }
             Record::End(counts) => {
                 self.close_room()?;
                 self.has_ended = true;

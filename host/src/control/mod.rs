@@ -29,6 +29,7 @@ mod fleet;
 mod handlers;
 mod import;
 mod local_rollback;
+mod member_records;
 mod members;
 mod purge;
 mod readiness;

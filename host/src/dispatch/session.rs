@@ -32,8 +32,7 @@ use parlance_store::OutageLog;
 use parlance_types::error::{Code, EventError};
 pub(super) use without_client::queued_bytes_full;
 
-/// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
-/// client's own events take.
+/// The time after which a client whose queue was full may try again: a guess, for nobody knows how long its events take.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
 
 /// The services that all sessions share.

@@ -14,9 +14,10 @@ use super::retention::pause_after;
 use crate::control::{Erasure, UserKeys, user_keys};
 use crate::dispatch::{Session, now_ms};
 use crate::tenant::Tenant;
+use parlance_handler::capability::MembershipChange;
 use parlance_store::{
-    Change, DueKey, DueSpace, End, KvKey, KvRange, Message, Range, ReadSet, Revise, RoomSpan, SeqSpan, StorageQuota,
-    Write, WriteSet,
+    Change, DueKey, DueSpace, End, KvKey, KvRange, Membership, Message, Range, ReadSet, Revise, RoomSpan, SeqSpan,
+    StorageQuota, Write, WriteSet, read_memberships,
 };
 use parlance_types::id::{RoomId, UserId};
 
@@ -93,6 +94,7 @@ async fn erase(due_keys: &DueKeys, tenant: &Arc<Tenant>, due: DueKey) -> anyhow:
         noted: Instant::now(),
     };
     work.rooms().await?;
+    work.memberships().await?;
     work.keys(&keys).await?;
     work.finish().await
 }
@@ -193,12 +195,36 @@ impl Work<'_> {
             }
         }
         self.progress.receipts += maintenance.forget_user(tenant, room, span, &self.user).await?;
-        // The rows of other tables that name a user in a room are deleted here, too.
         Ok(())
     }
 
     async fn change(&self, changes: Vec<Revise>) -> anyhow::Result<u64> {
         self.session.change_messages(changes).await.map_err(failed)
+    }
+
+    /// Ends the user's memberships, of which rooms are told. Bans stay: a user who comes back would be free of them.
+    async fn memberships(&mut self) -> anyhow::Result<()> {
+        loop {
+            let (store, tenant) = (&*self.tenant.store, self.tenant.id());
+            let (rooms, _) = read_memberships(store, tenant, &self.user, None, ROOMS_AT_ONCE).await?;
+            if rooms.is_empty() {
+                return Ok(());
+            }
+            for Membership { room, last_seq, state } in rooms {
+                let began = Instant::now();
+                let change = MembershipChange {
+                    room: &room,
+                    user: &self.user,
+                    role: None,
+                    before: Some(&state),
+                    last_seq,
+                    now_ms: now_ms(),
+                };
+                self.session.apply_effects(change.effects()).await.map_err(failed)?;
+                self.progress.keys += 1;
+                pause_after(began, SHARE).await;
+            }
+        }
     }
 
     async fn keys(&mut self, keys: &[UserKeys]) -> anyhow::Result<()> {

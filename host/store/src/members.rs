@@ -184,6 +184,12 @@ impl<'a> MemberKeys<'a> {
         }
     }
 
+    /// The write after which the member was mentioned so often.
+    #[must_use]
+    pub fn mentioned(&self, mentions: u64) -> Write {
+        self.raise('m', mentions)
+    }
+
     /// The write that counts a mention.
     #[must_use]
     pub fn mention(&self, at: u64) -> Write {
@@ -194,8 +200,10 @@ impl<'a> MemberKeys<'a> {
         }
     }
 
-    /// Splits a key of a member.
-    fn split(key: &'a str) -> Option<(Self, Option<char>)> {
+    /// Splits a key of [`all`](Self::all): whose it is, and which part of what is kept; `None` for the part that makes the
+    /// user a member. No other key of the space splits.
+    #[must_use]
+    pub fn split(key: &'a str) -> Option<(Self, Option<char>)> {
         let mut parts = key.strip_prefix("u\0")?.split(SEPARATOR);
         let (user, room) = (parts.next()?, parts.next()?);
         let part = parts.next().and_then(|part| part.chars().next());
@@ -239,8 +247,8 @@ impl MemberChange {
 }
 
 impl MemberState {
-    /// Takes the value of one of the member's keys.
-    fn take(&mut self, part: Option<char>, value: &[u8]) {
+    /// Takes the value of one of the member's keys, as [`MemberKeys::split`] names it.
+    pub fn take(&mut self, part: Option<char>, value: &[u8]) {
         let text = std::str::from_utf8(value).unwrap_or_default();
         let number = || text.parse().unwrap_or(0);
         match part {

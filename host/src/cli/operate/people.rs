@@ -159,9 +159,12 @@ impl Terminal<'_> {
             marks,
             receipts,
             keys,
+            members,
+            bans,
         } = view;
         self.line(format_args!(
-            "imported {rooms} rooms, {messages} messages, {marks} marks, {receipts} receipts and {keys} keys"
+            "imported {rooms} rooms, {messages} messages, {marks} marks, {receipts} receipts, {keys} keys, {members} \
+             members and {bans} bans"
         ))
     }
 }
