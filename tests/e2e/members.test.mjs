@@ -10,7 +10,10 @@ const server = await startServer({ config: lasting });
 
 let users = 0;
 /** A user whom no other test has. */
-const fresh = (name) => `${name}-${(users += 1)}`;
+function fresh(name) {
+  users += 1;
+  return `${name}-${users}`;
+}
 const roomOf = async (client, room) => (await client.askOk('unread')).rooms.find(({ roomId }) => roomId === room);
 
 test('what is unread is counted for who is away, and read on one device is read on all', async () => {

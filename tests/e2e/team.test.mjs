@@ -18,10 +18,15 @@ const single = await startServer({ config });
 const { nodes: [first, second] } = await startFleet({ config });
 
 let users = 0;
+/** A number that no other test has. */
+function another() {
+  users += 1;
+  return users;
+}
 
 /** A room of alice's with bob and carol as members; carol has a connection on each node, and all are in the room. */
 async function scene([one, two]) {
-  const n = (users += 1);
+  const n = another();
   const [alice, bob, carol] = ['alice', 'bob', 'carol'].map((name) => `${name}-${n}`);
   const owner = await connect(one, alice);
   const { room: { roomId: room } } = await owner.askOk('create-room', 'Lunch');
@@ -38,7 +43,7 @@ for (const [where, places] of [['one node', [single, single]], ['two nodes', [fi
   const [one, two] = places;
 
   test(`${where}: who is invited while away finds the room, begins in it, and sees what is unread`, async () => {
-    const n = (users += 1);
+    const n = another();
     const owner = await connect(one, `alice-${n}`);
     const { room: { roomId: room } } = await owner.askOk('create-room', 'Lunch');
     const stranger = await connect(two, `eve-${n}`);

@@ -13,7 +13,8 @@ mod request;
 
 pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message, Rejection};
 pub use bindings::capabilities::parlance::chat::{
-    ambient, broadcast, identity, kv, log, members, messages, moderate, presence, refusal, requests, revise, rooms, settings, timers,
+    ambient, broadcast, identity, kv, log, members, messages, moderate, presence, refusal, requests, revise, rooms,
+    settings, timers,
 };
 pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
