@@ -37,6 +37,13 @@ test(`the picture ${FILE}`, async () => {
     for (const each of [ann, bob]) await each.shows(said);
   }
   await ann.page.locator('.ticks', { hasText: '✓✓ Read by Ben Okoro' }).waitFor();
+  const message = (tab, seq) => tab.page.locator(`#messages [data-seq="${seq}"]`);
+  for (const [tab, seq, emoji] of [[bob, 4, '🎉'], [ann, 5, '👍']]) {
+    await message(tab, seq).locator('summary').click();
+    await message(tab, seq).getByRole('button', { name: emoji, exact: true }).click();
+    await message(ann, seq).locator('.mark', { hasText: `${emoji} 1` }).waitFor();
+    await message(tab, seq).locator('summary').click();
+  }
   await bob.page.locator('#rooms button', { hasText: 'help' }).click();
   await bob.write('How do I add my own rooms?');
   await bob.page.locator('#rooms button', { hasText: 'general' }).click();

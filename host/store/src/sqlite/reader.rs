@@ -173,25 +173,24 @@ pub(super) fn place(db: &Connection, recent: &SharedRecent, tenant: &TenantId, r
     if let Some(place) = recent.read().place(tenant, room) {
         return Ok(place);
     }
-    let Some((row, rev, removed_up_to)) = db
+    let stored = db
         .prepare_cached(
-            "SELECT id, last_rev, removed_up_to FROM rooms
-             WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2",
+            "SELECT max(r.removed_up_to, coalesce((SELECT max(seq) FROM messages WHERE room_id = r.id), 0)), r.last_rev
+             FROM rooms r WHERE r.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND r.name = ?2",
         )?
         .query_row(params![tenant.as_str(), room.as_str()], |row| {
-            Ok((row.get::<_, i64>(0)?, unsigned(row, 1)?, unsigned(row, 2)?))
+            Ok(Place {
+                seq: unsigned(row, 0)?,
+                rev: unsigned(row, 1)?,
+            })
         })
-        .optional()?
-    else {
+        .optional()?;
+    let Some(stored) = stored else {
         return Ok(Place::default());
     };
-    let seq = db
-        .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
-        .query_row([row], |row| unsigned(row, 0))?
-        .max(removed_up_to);
     // Messages that came meanwhile may have changed, and be seen as they were for a moment.
     let now = recent.read().place(tenant, room);
-    Ok(now.unwrap_or(Place { seq, rev }))
+    Ok(now.unwrap_or(stored))
 }
 
 /// The values of keys that are live at `now`, in the order of `keys`.
