@@ -32,11 +32,13 @@ const CONFIG = {
     tenants: { values: ['stored', 'filed', 'nobody', 'Ünmöglich', 'a\u0000b'] },
     doomed: { values: ['doomed', 'filed', 'nobody'] },
     handlers: { values: ['h', 'nobody', 'a/b', '\u0007'] },
+    users: { values: ['ann', 'nobody', 'a/b', '\u0007'] },
     ids: { values: ['all', 'user:ann', 'token:\u0001', 'nothing', '0123456789abcdef0123456789abcdef'] },
   },
   parameters: {
     'path.tenant': dictionary('tenants'),
     'path.handler': dictionary('handlers'),
+    'path.user': dictionary('users'),
     'path.id': dictionary('ids'),
   },
   checks: {
