@@ -38,13 +38,14 @@ const operations = Object.entries(document.paths).flatMap(([path, item]) =>
 
 /** The operations that only operators may use, each with a request that is valid except for the role. */
 const OPERATORS_ONLY = ['POST /tenants', 'PUT /tenants/{tenant}', 'DELETE /tenants/{tenant}', 'POST /tenants/{tenant}/suspend',
-  'POST /tenants/{tenant}/resume'];
-/** Operations that fail for every role, since there are no other servers, and neither recorded events nor requests. */
+  'POST /tenants/{tenant}/resume', 'POST /tenants/{tenant}/data'];
+/** Operations that fail for every role, since there are no other servers, and no recorded events, requests or erasures. */
 const FAILS = {
   'POST /tenants/{tenant}/servers/emit': /no other/,
   'POST /tenants/{tenant}/handlers/{handler}/backtest': /recorded event/,
   'POST /tenants/{tenant}/requests/{handler}/{id}/retry': /has no request/,
   'DELETE /tenants/{tenant}/requests/{handler}/{id}': /has no request/,
+  'GET /tenants/{tenant}/users/{user}/erasure': /no erasure/,
 };
 const BODIES = {
   'POST /tenants': { name: 'mine', configuration: configurationOf('mine') },

@@ -13,6 +13,11 @@ const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } })
 const api = admin(server);
 const audit = async () => (await api.requestOk('GET', '/audit?limit=500')).map((entry) => `${entry.tenant}:${entry.action}`);
 
+/** The export of a tenant that stores nothing. */
+const EMPTY_EXPORT = `{"format":"parlance-export","version":1,"tenant":"any","exportedAt":1}
+{"end":{"rooms":0,"messages":0,"marks":0,"receipts":0,"keys":0}}
+`;
+
 let tenants = 0;
 async function freshTenant(more) {
   tenants += 1;
@@ -341,6 +346,11 @@ test('the OpenAPI document lists all operations, and each was called here', asyn
     ['POST', `${tenant}/suspend`, {}, 200],
     ['POST', `${tenant}/resume`, {}, 200],
     ['GET', `${tenant}/usage`, {}, 200],
+    ['POST', `${tenant}/data`, { raw: EMPTY_EXPORT, headers: { 'content-type': 'application/x-ndjson' } }, 200],
+    ['GET', `${tenant}/data`, {}, 200],
+    ['GET', `${tenant}/users/{user}/data`, {}, 200],
+    ['DELETE', `${tenant}/users/{user}/data`, {}, 200],
+    ['GET', `${tenant}/users/{user}/erasure`, {}, 200],
     ['POST', `${handler}/versions`, component, 201],
     ['POST', `${handler}/versions?canary=10`, component, 201],
     ['GET', `${tenant}/handlers`, {}, 200],

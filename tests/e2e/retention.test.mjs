@@ -12,7 +12,7 @@ const server = await startServer({
     store: { retention_every: '100ms', retention_batch: 7 },
     retention: {
       count: 20,
-      rooms: [{ prefix: 'dm-', age: '300ms', count: 0 }, { prefix: 'dm-kept', age: '0s' }],
+      rooms: [{ prefix: 'dm-', age: '300ms', count: 0 }, { prefix: 'dm-kept', age: '0s', count: 0 }],
     },
   },
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },

@@ -37,10 +37,10 @@ pub struct Erasure {
     pub done_at: Option<u64>,
     /// Rooms up to this one are done.
     #[serde(default)]
-    pub done_room: Option<RoomName>,
+    pub done_room: Option<String>,
     /// The room that follows it, of which the messages up to `seq` are done.
     #[serde(default)]
-    pub in_room: Option<RoomName>,
+    pub in_room: Option<String>,
     /// See `in_room`.
     #[serde(default)]
     pub seq: u64,
@@ -58,9 +58,6 @@ pub struct Erasure {
     pub keys: u64,
 }
 
-/// The id of a room, as text.
-pub type RoomName = String;
-
 impl Erasure {
     /// The erasure in a key's value.
     #[must_use]
@@ -77,7 +74,7 @@ impl Erasure {
     /// Where to go on: after which room, and in which room after which `seq`.
     #[must_use]
     pub fn place(&self) -> (Option<RoomId>, Option<(RoomId, u64)>) {
-        let room = |name: &Option<RoomName>| name.as_ref().and_then(|name| RoomId::new(name).ok());
+        let room = |name: &Option<String>| name.as_ref().and_then(|name| RoomId::new(name).ok());
         (room(&self.done_room), room(&self.in_room).map(|room| (room, self.seq)))
     }
 

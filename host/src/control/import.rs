@@ -8,11 +8,13 @@ use super::api::TransferView;
 use super::archive::{FORMAT, Header, MessageRecord, Record, RoomRecord, VERSION};
 use super::{Actor, Control, ControlError, ControlResult};
 use crate::tenant::Tenant;
-use parlance_store::{Imported, Place};
+use parlance_store::{DueKind, Imported, Place, StoredKey};
 use parlance_types::id::RoomId;
 
 /// Pieces that are stored in one transaction.
 const BATCH: usize = 200;
+/// Keys that are looked at to see whether the tenant has any.
+const KEYS_LOOKED_AT: u32 = 1000;
 /// About how many bytes of text they have at most.
 const BATCH_BYTES: usize = 1024 * 1024;
 
@@ -59,8 +61,10 @@ impl Control {
         let _permit = self.transfer_permit()?;
         let maintenance = &self.deps.maintenance;
         let rooms = maintenance.rooms(tenant.id(), None, 1).await?;
-        let keys = maintenance.keys(tenant.id(), None, 1).await?;
-        if !rooms.is_empty() || !keys.is_empty() {
+        let keys = maintenance.keys(tenant.id(), None, KEYS_LOOKED_AT).await?;
+        // How an erasure has ended is no data of the tenant's.
+        let is_erasure = |key: &StoredKey| DueKind::of_space(&key.key.handler) == Some(("", DueKind::Erasure));
+        if !rooms.is_empty() || !keys.iter().all(is_erasure) {
             return Err(ControlError::Conflict(format!(
                 "the tenant {:?} has data already; an export is imported into an empty tenant",
                 tenant.id().as_str()

@@ -58,7 +58,7 @@ use tokio::time::Instant;
 pub use backtest::BacktestRule;
 pub use data::{MessagePage, RoomPage};
 pub use deploy::{DeployPermit, Deployment};
-pub use erasure::{Erasure, RoomName, UserKeys, user_keys};
+pub use erasure::{Erasure, UserKeys, user_keys};
 pub use error::ControlError;
 pub use export::ExportLines;
 pub use handlers::load_component;

@@ -123,6 +123,10 @@ impl Work<'_> {
                 return Ok(());
             }
             for RoomSpan { room, .. } in rooms {
+                let name = self.tenant.id().as_str();
+                if self.due_keys.control.served_by_name(name).await.is_none() {
+                    anyhow::bail!("this node does not serve the tenant any more");
+                }
                 let after = began_in
                     .as_ref()
                     .filter(|(name, _)| *name == room)

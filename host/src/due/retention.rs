@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::DueKeys;
 use crate::dispatch::now_ms;
-use crate::tenant::Tenant;
+use crate::tenant::Retention;
 use parlance_store::{RoomSpan, StoreError};
+use parlance_types::id::TenantId;
 
 /// When and how fast old messages are removed.
 #[derive(Debug, Clone, Copy)]
@@ -33,17 +34,22 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 pub(super) async fn run(due_keys: DueKeys) {
     loop {
         tokio::time::sleep(due_keys.retention.every).await;
-        for tenant in due_keys.control.served().await {
-            if !tenant.settings().limits.retention.is_on() {
-                continue;
-            }
+        let served = due_keys.control.served().await;
+        // Only their ids: a tenant that is deleted meanwhile must be able to go.
+        let tenants: Vec<TenantId> = served.iter().map(|tenant| tenant.id().clone()).collect();
+        drop(served);
+        for tenant in tenants {
             match remove_old(&due_keys, &tenant).await {
                 Ok(0) => {}
                 Ok(messages) => {
-                    tracing::info!(tenant = %tenant.id(), messages, "old messages were removed (retention)")
+                    tracing::info!(
+                        tenant = tenant.as_str(),
+                        messages,
+                        "old messages were removed (retention)"
+                    )
                 }
                 Err(error) => tracing::warn!(
-                    tenant = %tenant.id(),
+                    tenant = tenant.as_str(),
                     error = format!("{error:#}"),
                     "old messages could not be removed; the next look tries again"
                 ),
@@ -52,25 +58,31 @@ pub(super) async fn run(due_keys: DueKeys) {
     }
 }
 
+/// What the tenant keeps now; `None` when all is kept, or this node does not serve the tenant.
+async fn retention_of(due_keys: &DueKeys, tenant: &TenantId) -> Option<Retention> {
+    let served = due_keys.control.served_by_name(tenant.as_str()).await?;
+    let retention = served.settings().limits.retention.clone();
+    retention.is_on().then_some(retention)
+}
+
 /// Removes what has expired of a tenant's messages. Returns how many they were.
-async fn remove_old(due_keys: &DueKeys, tenant: &Tenant) -> Result<u64, StoreError> {
+async fn remove_old(due_keys: &DueKeys, tenant: &TenantId) -> Result<u64, StoreError> {
     let maintenance = &due_keys.maintenance;
-    let slots = due_keys.slots.lock().clone();
-    if !maintenance.is_in_slots(tenant.id(), &slots).await? {
-        return Ok(0);
-    }
-    let mut removed = 0;
-    let mut after = None;
-    loop {
+    let (mut removed, mut after) = (0, None);
+    while let Some(retention) = retention_of(due_keys, tenant).await {
         let began = Instant::now();
-        let rooms = maintenance.rooms(tenant.id(), after.as_ref(), ROOMS_AT_ONCE).await?;
+        let slots = due_keys.slots.lock().clone();
+        if !maintenance.is_in_slots(tenant, &slots).await? {
+            break;
+        }
+        let rooms = maintenance.rooms(tenant, after.as_ref(), ROOMS_AT_ONCE).await?;
         pause_after(began, SHARE).await;
         let Some(last) = rooms.last() else {
             break;
         };
         after = Some(last.room.clone());
         for room in &rooms {
-            removed += remove_old_of(due_keys, tenant, room).await?;
+            removed += remove_old_of(due_keys, tenant, room, &retention).await?;
         }
     }
     if removed > 0
@@ -85,8 +97,13 @@ async fn remove_old(due_keys: &DueKeys, tenant: &Tenant) -> Result<u64, StoreErr
     Ok(removed)
 }
 
-async fn remove_old_of(due_keys: &DueKeys, tenant: &Tenant, room: &RoomSpan) -> Result<u64, StoreError> {
-    let expired = tenant.settings().limits.retention.expired(room, now_ms());
+async fn remove_old_of(
+    due_keys: &DueKeys,
+    tenant: &TenantId,
+    room: &RoomSpan,
+    retention: &Retention,
+) -> Result<u64, StoreError> {
+    let expired = retention.expired(room, now_ms());
     let mut removed = 0;
     let first = room.first_sent_at.map(|sent_at| (room.first, sent_at));
     let mut more = first.is_some_and(|(seq, sent_at)| expired.covers(seq, sent_at));
@@ -94,10 +111,11 @@ async fn remove_old_of(due_keys: &DueKeys, tenant: &Tenant, room: &RoomSpan) -> 
         let began = Instant::now();
         let step = due_keys
             .maintenance
-            .remove_messages(tenant.id(), &room.room, expired, due_keys.retention.batch)
+            .remove_messages(tenant, &room.room, expired, due_keys.retention.batch)
             .await?;
         removed += step.messages;
-        more = step.more;
+        // What a tenant that is deleted has left goes with its other data.
+        more = step.more && retention_of(due_keys, tenant).await.is_some();
         pause_after(began, SHARE).await;
     }
     Ok(removed)

@@ -31,7 +31,8 @@ export function admin(server, bearer = ADMIN_TOKEN) {
       body: raw ?? (body === undefined ? undefined : JSON.stringify(body)),
     });
     const text = await response.text();
-    const json = (response.headers.get('content-type') ?? '').includes('json') && text ? JSON.parse(text) : null;
+    const isJson = /\bjson\b/.test(response.headers.get('content-type') ?? '');
+    const json = isJson && text ? JSON.parse(text) : null;
     const [type, allow, retryAfter] = ['content-type', 'allow', 'retry-after'].map((name) => response.headers.get(name));
     return { status: response.status, json, text, type, allow, retryAfter };
   };
