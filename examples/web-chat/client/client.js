@@ -319,20 +319,20 @@ export class ChatClient {
     this.#changedAll();
   }
 
-  /** @returns {Promise<string[]>} who is in the room, as far as its handler says */
+  /** @returns {Promise<string[]>} who is in the room, as far as its handler says; else its lasting members */
   async #join(room) {
     const answer = await this.#sync.join(room);
     return answer && this.#has(room) ? this.#entered(room, answer) : [];
   }
 
-  #entered(room, { data }) {
+  async #entered(room, { data }) {
     this.#counts.begins(room.id, room.lastSeq);
     this.#sync.fillGaps(room);
     this.#flush(room.id);
     this.#payReads(room.id);
-    this.#askMembers(room);
+    const members = this.#askMembers(room);
     this.#changed(room.id);
-    return Array.isArray(data?.members) ? data.members : [];
+    return Array.isArray(data?.members) ? data.members : (await members).slice(0, PRESENCE_PAGE);
   }
 
   #kicked({ roomId, reason, until }) {
@@ -450,12 +450,14 @@ export class ChatClient {
     this.#changedAll();
   }
 
+  /** @returns {Promise<string[]>} the room's lasting members */
   async #askMembers(room) {
     const members = await this.#lists.read('room-members', { roomId: room.id }, 'members', 'userId');
-    if (!members || !this.#has(room)) return;
+    if (!members || !this.#has(room)) return [];
     this.#counts.members.set(room.id, members);
     for (const { userId, readUpTo } of members) if (readUpTo > 0) this.#people.hasRead(room.id, userId, readUpTo);
     this.#changed(room.id);
+    return members.map(({ userId }) => userId);
   }
 
   // Small things
