@@ -297,7 +297,7 @@ export class ChatClient {
     else if (this.#state !== 'closed') this.#state = this.#connection.number === 0 ? 'connecting' : 'reconnecting';
     for (const room of this.#rooms.values()) room.disconnected();
     this.#typing.forgetAll();
-    this.#changed();
+    this.#changedAll();
   }
 
   async #connected() {
@@ -339,6 +339,7 @@ export class ChatClient {
     const room = this.#rooms.get(roomId);
     if (!room) return;
     const message = reason || 'You were removed from this room.';
+    room.disconnected();
     Object.assign(room, { state: 'kicked', error: Object.freeze({ code: 'denied', message, retryable: false, until }) });
     this.#typing.forget(roomId);
     this.#report('kicked', room.error, roomId);

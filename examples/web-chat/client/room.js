@@ -76,7 +76,7 @@ export class Room {
     this.lastSeq = Math.max(this.lastSeq ?? 0, seq);
   }
 
-  /** The connection is lost: the next join tells what has changed meanwhile. */
+  /** The room is not joined any more: the next join tells what has changed meanwhile. */
   disconnected() {
     if (this.state === 'joined') this.state = 'joining';
     if (!this.isKnown) this.clear();
