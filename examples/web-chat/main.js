@@ -13,10 +13,14 @@ import { browserStore, tabStore } from './storage.js';
 const FIRST_ROOMS = ['general', 'random', 'help'];
 /** Most messages kept of a room, and how many are left after older ones were dropped. */
 const [TRIM_ABOVE, TRIM_TO] = [1_500, 800];
+/** Most rooms that are opened because the user is a member of them. A server lets a connection into 256 rooms. */
+const MOST_OPEN = 100;
 /** Interval at which read messages are reported together, in milliseconds. */
 const REPORT_SEEN_AFTER = 250;
 
 let me = identity();
+/** Rooms that the user has left: whether that ends a membership, the server says later, if it does. */
+const left = new Set();
 let active = tabStore.get('active');
 
 // The server's Socket.IO path, below which it serves the client library too.
@@ -30,7 +34,10 @@ const chat = createClient({
   storage: () => sessionStorage,
   socketOptions: { path },
 });
-chat.subscribe(draw);
+chat.subscribe(() => {
+  openMemberships();
+  draw();
+});
 chat.on('problem', toast);
 chat.on('message', (message) => {
   if (message.roomId === active && message.userId !== me.userId) {
@@ -79,6 +86,7 @@ const side = new SideView({ choose, join: choose });
 function choose(roomId) {
   if (active !== undefined) chat.trim(active, TRIM_TO);
   active = roomId;
+  left.delete(roomId);
   tabStore.set('active', active);
   if (!chat.getRoom(roomId)) chat.open(roomId);
   remember();
@@ -88,12 +96,20 @@ function choose(roomId) {
 }
 
 function leave() {
+  left.add(active);
   chat.leave(active);
   active = roomIds()[0];
   tabStore.set('active', active);
   remember();
   draw();
   byId(active === undefined ? 'room-name' : 'message').focus();
+}
+
+/** Opens the rooms in which the user is a member: only in open rooms the page learns what others post. */
+function openMemberships() {
+  const { rooms, memberships } = chat.getSnapshot();
+  const closed = (memberships ?? []).filter(({ roomId }) => !chat.getRoom(roomId) && !left.has(roomId));
+  for (const { roomId } of closed.slice(0, Math.max(0, MOST_OPEN - rooms.length))) chat.open(roomId);
 }
 
 function roomIds() {

@@ -1,7 +1,7 @@
 // What the chat page shows of messages, in a real browser: links, mentions, readers, and why a message waits.
 import assert from 'node:assert/strict';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
-import { freshRoom } from './lib/client.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
 import { test as scoped } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
@@ -80,4 +80,30 @@ test('below a message that waits stands why it was refused', async () => {
   await ann.page.locator('.outgoing .meta', { hasText: /tried again: .+ \(rate-limited\)/ }).waitFor();
   await ann.page.locator('[data-seq="16"]').waitFor();
   assert.deepEqual(await ann.texts(), Array.from({ length: 16 }, (_, n) => `line ${n}`));
+});
+
+test('a member finds the room with its unread messages, on whichever device it was joined', async () => {
+  const lasting = await startServer({ command: 'dev', config: { handlers: { room: { settings: { members: 'lasting' } } } } });
+  const room = freshRoom();
+  const ann = await Tab.open(await profile(browser), lasting);
+  await ann.enter(freshRoom());
+  const phone = await connect(lasting, await ann.me());
+  await phone.join(room);
+  const entry = ann.page.locator('#rooms li', { hasText: `# ${room}` });
+  await entry.waitFor();
+  const bob = await connect(lasting, 'bob');
+  await bob.join(room);
+  for (const text of ['one', 'two']) await bob.post(room, text);
+  await entry.filter({ hasText: '2 unread' }).waitFor();
+  const { members: [first] } = await bob.askOk('room-members', { roomId: room });
+  assert.equal(first.readUpTo, 0);
+  await entry.getByRole('button').click();
+  await ann.shows(['one', 'two']);
+  await phone.next('unread-changed', ({ roomId, unread, readUpTo }) => roomId === room && unread === 0 && readUpTo === 2);
+  await entry.filter({ hasNotText: 'unread' }).waitFor();
+  await ann.page.getByRole('button', { name: 'Leave' }).click();
+  await entry.waitFor({ state: 'detached' });
+  await phone.next('unread-changed', ({ roomId, role }) => roomId === room && role === null);
+  assert.equal(await entry.count(), 0);
+  assert.deepEqual(ann.faults, []);
 });

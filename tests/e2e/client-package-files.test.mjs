@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { create } from 'react-test-renderer';
 import { createElement } from 'react';
 import { io } from 'socket.io-client';
+import * as exported from '../../examples/web-chat/client/index.js';
 import { freshRoom } from './lib/client.mjs';
 import { startChat } from './lib/chat.mjs';
 import { installPacked, PACKAGE, packedFiles } from './lib/packed.mjs';
@@ -15,6 +16,7 @@ import { startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
 import { eventually } from './lib/wait.mjs';
 
+const { createClient } = exported;
 const TSC = join(import.meta.dirname, 'node_modules/typescript/bin/tsc');
 
 test('npm packs the modules, their types, the manifest and the guide, and nothing else', () => {
@@ -27,6 +29,27 @@ test('npm packs the modules, their types, the manifest and the guide, and nothin
     assert.ok(expected.includes(target.slice(2)), target);
   }
   assert.deepEqual([dependencies, Object.keys(peerDependencies)], [undefined, ['react', 'socket.io-client']]);
+});
+
+/** The names of what an interface of a file of types has itself. */
+function declared(file, name) {
+  const body = readFileSync(join(PACKAGE, file), 'utf8').match(new RegExp(`export interface ${name}\\b[^]*?\\{\\n([^]*?)\\n\\}`))[1];
+  return [...new Set([...body.matchAll(/^ {2}(?:readonly )?(\w+)\??[:(]/gm)].map(([, member]) => member))].sort();
+}
+
+test('the types say what is there: members of clients, snapshots and modules', () => {
+  const client = createClient({ io, userId: 'ann', url: 'http://localhost:1', getToken: () => '' });
+  client.open('general');
+  client.send('general', 'text');
+  const members = [...Object.getOwnPropertyNames(Object.getPrototypeOf(client)), ...Object.keys(client)];
+  assert.deepEqual(members.filter((name) => name !== 'constructor').sort(), declared('index.d.ts', 'ChatClient'));
+  const snapshot = client.getSnapshot();
+  assert.deepEqual(Object.keys(snapshot).sort(), declared('index.d.ts', 'ClientSnapshot'));
+  assert.deepEqual(Object.keys(snapshot.rooms[0]).sort(), declared('index.d.ts', 'RoomSnapshot'));
+  const [outgoing] = snapshot.rooms[0].outgoing;
+  assert.deepEqual(Object.keys(outgoing).filter((key) => !declared('index.d.ts', 'OutgoingMessage').includes(key)), []);
+  const functions = readFileSync(join(PACKAGE, 'index.d.ts'), 'utf8').matchAll(/export declare (?:function|const) (\w+)/g);
+  assert.deepEqual([...functions].map(([, name]) => name).sort(), Object.keys(exported).sort());
 });
 
 test('the types have every event and every code of the guide for clients', () => {
@@ -120,10 +143,10 @@ function Head({ hooks, client }) {
 test('the hooks draw a component again when what it shows has changed', async () => {
   const project = installPacked(['react', 'socket.io-client']);
   const load = (file) => import(pathToFileURL(join(project, 'node_modules/@parlance/client', file)));
-  const [{ createClient }, hooks] = [await load('index.js'), await load('react.js')];
+  const [packed, hooks] = [await load('index.js'), await load('react.js')];
   const server = await startServer();
   const room = freshRoom();
-  const client = createClient({ io, url: server.url, userId: 'ann', getToken: () => token('ann'), socketOptions: { forceNew: true } });
+  const client = packed.createClient({ io, url: server.url, userId: 'ann', getToken: () => token('ann'), socketOptions: { forceNew: true } });
   owned(client);
   let drawings = 0;
   const drawn = () => {

@@ -58,6 +58,7 @@ test('what was written without a connection is sent once, in its order, over a r
   for (const chat of [ann, bob]) await chat.shows(room, ['before']);
   ann.client.socket.io.engine.close();
   await ann.until(({ getSnapshot }) => getSnapshot().state === 'reconnecting', 'the loss of the connection');
+  assert.equal(ann.client.getRoom(room).state, 'joining');
   for (const text of ['one', 'two', 'three']) ann.client.send(room, text);
   assert.deepEqual(ann.client.getRoom(room).outgoing.map(({ content, state }) => [content, state]), [['one', 'waiting'], ['two', 'waiting'], ['three', 'waiting']]);
   bob.client.send(room, 'meanwhile');

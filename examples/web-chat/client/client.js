@@ -297,7 +297,7 @@ export class ChatClient {
     else if (this.#state !== 'closed') this.#state = this.#connection.number === 0 ? 'connecting' : 'reconnecting';
     for (const room of this.#rooms.values()) room.disconnected();
     this.#typing.forgetAll();
-    this.#changed();
+    this.#changedAll();
   }
 
   async #connected() {
@@ -319,26 +319,27 @@ export class ChatClient {
     this.#changedAll();
   }
 
-  /** @returns {Promise<string[]>} who is in the room, as far as its handler says */
+  /** @returns {Promise<string[]>} who is in the room, as far as its handler says; else its lasting members */
   async #join(room) {
     const answer = await this.#sync.join(room);
     return answer && this.#has(room) ? this.#entered(room, answer) : [];
   }
 
-  #entered(room, { data }) {
+  async #entered(room, { data }) {
     this.#counts.begins(room.id, room.lastSeq);
     this.#sync.fillGaps(room);
     this.#flush(room.id);
     this.#payReads(room.id);
-    this.#askMembers(room);
+    const members = this.#askMembers(room);
     this.#changed(room.id);
-    return Array.isArray(data?.members) ? data.members : [];
+    return Array.isArray(data?.members) ? data.members : (await members).slice(0, PRESENCE_PAGE);
   }
 
   #kicked({ roomId, reason, until }) {
     const room = this.#rooms.get(roomId);
     if (!room) return;
     const message = reason || 'You were removed from this room.';
+    room.disconnected();
     Object.assign(room, { state: 'kicked', error: Object.freeze({ code: 'denied', message, retryable: false, until }) });
     this.#typing.forget(roomId);
     this.#report('kicked', room.error, roomId);
@@ -450,12 +451,14 @@ export class ChatClient {
     this.#changedAll();
   }
 
+  /** @returns {Promise<string[]>} the room's lasting members */
   async #askMembers(room) {
     const members = await this.#lists.read('room-members', { roomId: room.id }, 'members', 'userId');
-    if (!members || !this.#has(room)) return;
+    if (!members || !this.#has(room)) return [];
     this.#counts.members.set(room.id, members);
     for (const { userId, readUpTo } of members) if (readUpTo > 0) this.#people.hasRead(room.id, userId, readUpTo);
     this.#changed(room.id);
+    return members.map(({ userId }) => userId);
   }
 
   // Small things

@@ -62,8 +62,9 @@ export class Connection {
       this.#lost();
       if (Date.now() - this.connectedAt > STEADY_AFTER) this.refusals = 0;
       lost();
+      if (!this.wanted) this.socket.disconnect();
       // After this the library does not reconnect by itself.
-      if (reason === 'io server disconnect' && this.wanted) this.#connectLater();
+      else if (reason === 'io server disconnect') this.#connectLater();
     });
     this.socket.on('connect_error', (error) => {
       // After a refusal by the server the library does not try again by itself.
@@ -74,11 +75,11 @@ export class Connection {
       }
       lost();
     });
-    this.socket.on('closing', ({ reason } = {}) => {
+    this.socket.on('disconnect-reason', ({ reason } = {}) => {
       // A moderator wants the user to go: the disconnect that follows is not to be undone by itself.
       this.wanted = false;
       this.error = Object.freeze({ code: 'denied', message: reason || 'The server has closed the connection.', retryable: false });
-      this.problem('closing', this.error);
+      this.problem('disconnect-reason', this.error);
     });
     this.socket.on('token-expiring', () => this.#renew());
   }
@@ -89,6 +90,7 @@ export class Connection {
 
   connect() {
     this.wanted = true;
+    this.error = null;
     if (!this.socket.active) this.socket.connect();
   }
 

@@ -96,6 +96,8 @@ export interface Joined {
   /** Names the server's data. Another name than before: forget the room, and join it again. */
   readonly epoch: string;
   readonly lastSeq: number;
+  /** The first message that the server has not removed. Only with `after` above 0, and where messages were removed. */
+  readonly firstSeq?: number;
   /** The number of the room's latest change. */
   readonly rev: number;
   readonly messages: readonly Message[];
@@ -207,7 +209,7 @@ export interface ServerEvents {
   /** A moderator has removed this user from a room. `until`: joins are refused up to then. */
   kicked: (kick: { readonly roomId: string; readonly reason?: string; readonly until?: number }) => void;
   /** A handler closes the connection. The disconnect follows. */
-  closing: (why: { readonly reason?: string }) => void;
+  'disconnect-reason': (why: { readonly reason?: string }) => void;
   /** The connection's token expires soon: send a new one with `refresh-token`. */
   'token-expiring': (token: { readonly expiresAt: number }) => void;
   /** An event that asked for no acknowledgement has failed. */

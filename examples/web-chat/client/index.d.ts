@@ -97,7 +97,7 @@ export interface Failure {
 /** A failure, and where it happened. */
 export interface Problem extends Omit<Failure, 'code'> {
   readonly code: ErrorCode | 'unknown';
-  /** The event that failed; also `connect`, `closing`, `token` and `kicked`. */
+  /** The event that failed; also `connect`, `disconnect-reason`, `token` and `kicked`. */
   readonly event: string;
   readonly roomId?: string;
 }
@@ -186,7 +186,10 @@ export interface ClientSnapshot {
   readonly people: readonly Person[];
   /** How many messages are on their way out, in all rooms. */
   readonly waiting: number;
-  /** The rooms in which the user is a lasting member, open or not; null where the server does not answer `unread`. */
+  /**
+   * The rooms in which the user is a lasting member, open or not; null where the server does not answer `unread`. What
+   * others post in a room that is not open is counted when the client connects again.
+   */
   readonly memberships: readonly Membership[] | null;
 }
 

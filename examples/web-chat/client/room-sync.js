@@ -83,8 +83,9 @@ export class RoomSync {
     await this.#tasks.once(`older ${room.id}`, async () => {
       this.changed(room.id);
       const { before } = room;
-      const answer = await this.#history(room, { limit: PAGE, ...(before === undefined ? {} : { before }) });
-      if (answer.ok) return this.took(room, room.page(before, answer));
+      const asked = { limit: PAGE, ...(before === undefined ? {} : { before }) };
+      const answer = await this.#history(room, asked, (page) => room.page(before, page));
+      if (answer.ok) return;
       if (answer.error) this.report('history', answer.error, room.id);
       if (answer.error && !answer.error.retryable) room.error = Object.freeze(answer.error);
       else await this.connection.pause(answer.error?.retryAfterMs);
@@ -103,16 +104,21 @@ export class RoomSync {
           this.dropped(room);
           continue;
         }
-        const limit = Math.min(LARGEST_PAGE, missing);
-        const answer = await this.#history(room, { before: gap.before, limit });
-        if (answer.ok) this.took(room, room.fill(gap, answer));
-        else if (answer.lost || answer.error.retryable) await this.connection.pause(answer.error?.retryAfterMs);
+        const asked = { before: gap.before, limit: Math.min(LARGEST_PAGE, missing) };
+        const answer = await this.#history(room, asked, (page) => room.fill(gap, page));
+        if (answer.ok) continue;
+        if (answer.lost || answer.error.retryable) await this.connection.pause(answer.error?.retryAfterMs);
         else return this.report('history', answer.error, room.id);
       }
     });
   }
 
-  #history(room, body) {
-    return room.reading(() => this.connection.ask('history', { roomId: room.id, ...body }));
+  /** Reads a page, and takes it before changes that have overtaken it are forgotten. */
+  #history(room, body, take) {
+    return room.reading(async () => {
+      const answer = await this.connection.ask('history', { roomId: room.id, ...body });
+      if (answer.ok) this.took(room, take(answer));
+      return answer;
+    });
   }
 }

@@ -18,6 +18,8 @@ export class Room {
     this.state = 'joining';
     /** Why the room cannot be joined or read, or why its last join is repeated. */
     this.error = null;
+    /** How many reads of history are under way. */
+    this.reads = 0;
     this.clear();
   }
 
@@ -25,7 +27,9 @@ export class Room {
   clear() {
     /** The messages in ascending order of `seq`, each `seq` once. Treat as read-only. */
     this.messages = [];
-    /** The newest `seq` that the server has reported; undefined until the first join. */
+    /** Whether a join was answered. Until then messages may have come whose data is not known. */
+    this.isKnown = false;
+    /** The newest `seq` that the server has reported. */
     this.lastSeq = undefined;
     /** All changes up to this one are in the messages that are here. */
     this.rev = 0;
@@ -39,8 +43,7 @@ export class Room {
     this.byId = new Map();
     this.unfillableGaps = new Set();
     this.waitingChanges = [];
-    /** Reads of history under way, and the changes of messages that they may bring. */
-    this.reads = 0;
+    /** Changes of messages that a read of history which is under way may bring, by `seq`. */
     this.changesDuringReads = new Map();
   }
 
@@ -49,7 +52,7 @@ export class Room {
    * @param {number} page how many messages to begin with
    */
   question(page) {
-    return this.lastSeq === undefined ? { last: page } : { after: this.lastSeq, rev: this.rev };
+    return this.isKnown ? { after: this.lastSeq, rev: this.rev } : { last: page };
   }
 
   /** The `before` for the next page of history; undefined asks for the newest page. */
@@ -73,9 +76,10 @@ export class Room {
     this.lastSeq = Math.max(this.lastSeq ?? 0, seq);
   }
 
-  /** The connection is lost: the next join tells what has changed meanwhile. */
+  /** The room is not joined any more: the next join tells what has changed meanwhile. */
   disconnected() {
     if (this.state === 'joined') this.state = 'joining';
+    if (!this.isKnown) this.clear();
     this.lacksChanges = true;
     this.waitingChanges = [];
   }
@@ -142,19 +146,23 @@ export class Room {
     }
     if (!complete && messages.length === 0 && changes.length === 0) return { added: [], reset: false, next: 'unreadable' };
     this.epoch = epoch;
-    // The server has removed earlier messages, and what had become of them.
-    const forgets = this.messages.length > 0 && this.before < firstSeq;
-    if (forgets) this.keepFrom(firstSeq);
-    const merged = this.merge(messages);
-    const { added } = merged;
-    const reset = merged.reset || forgets;
+    this.isKnown = true;
+    // The server has removed earlier messages, and tells nothing more of them.
+    if (this.before < firstSeq) this.keepFrom(firstSeq);
+    // Messages that came by themselves before this answer may have changed since, and it tells so only of those on its
+    // page: the others are read again.
+    const first = messages[0]?.seq ?? lastSeq + 1;
+    this.#drop((seq) => seq > (after ?? 0) && seq < first);
+    const { added, reset } = this.merge(messages);
     this.merge(changes.filter((message) => this.bySeq.has(message.seq)));
     this.lastSeq = Math.max(this.lastSeq ?? 0, lastSeq);
     if (this.lastSeq === 0) this.atStart = true;
-    if (after === undefined && complete && messages.length > 0) this.#startsHere();
-    // One answer has only a page of changes; the next one is asked for from the last of these.
+    const isWhole = after === undefined && complete && messages.length > 0;
+    if (isWhole || (firstSeq > 1 && this.before <= firstSeq)) this.#startsHere();
+    // One answer has only a page of changes. The next one is asked for from the last of these, but not from after the
+    // room's `rev`: messages of this answer's page, and later ones, may have changed in between.
     if (!complete && changes.length > 0) {
-      this.rev = changes.at(-1).rev;
+      this.rev = Math.min(rev, changes.at(-1).rev);
       return { added, reset, next: 'again' };
     }
     this.rev = rev;
@@ -192,14 +200,13 @@ export class Room {
     this.messages = this.messages.map((each) => (each.seq === message.seq ? message : each));
   }
 
-  /** Runs a read of history. Changes that overtake its answer are applied to what it brings. */
+  /** Runs a read of history, with the taking of what it brings. Changes that overtake its answer are applied to that. */
   async reading(read) {
     this.reads += 1;
     try {
       return await read();
     } finally {
-      // `clear` may have reset the count meanwhile.
-      this.reads = Math.max(0, this.reads - 1);
+      this.reads -= 1;
       if (this.reads === 0) this.changesDuringReads.clear();
     }
   }
@@ -219,7 +226,7 @@ export class Room {
   /** The server has no messages before those that are here. */
   #startsHere() {
     this.atStart = true;
-    if (this.before > 1) this.unfillableGaps.add(this.before);
+    this.unfillableGaps.add(this.before ?? (this.lastSeq ?? 0) + 1);
   }
 
   /**
@@ -269,15 +276,20 @@ export class Room {
     this.keepFrom(this.messages.at(-count).seq);
   }
 
-  /** Drops messages older than `seq`. */
-  keepFrom(seq) {
-    for (const message of this.messages) {
-      if (message.seq >= seq) continue;
-      this.bySeq.delete(message.seq);
-      this.byId.delete(message.id);
-    }
-    this.messages = this.messages.filter((m) => m.seq >= seq);
+  /** Drops messages older than this `seq`. */
+  keepFrom(from) {
+    this.#drop((seq) => seq < from);
     this.atStart = this.before === 1;
+  }
+
+  #drop(isOver) {
+    const over = this.messages.filter(({ seq }) => isOver(seq));
+    if (over.length === 0) return;
+    for (const { seq, id } of over) {
+      this.bySeq.delete(seq);
+      this.byId.delete(id);
+    }
+    this.messages = this.messages.filter(({ seq }) => this.bySeq.has(seq));
   }
 }
 
