@@ -26,10 +26,14 @@ export class Counts {
   changed({ roomId, ...now }) {
     this.memberships ??= new Map();
     const before = this.memberships.get(roomId);
-    // The server may be one message behind.
+    if (now.role === null) {
+      this.memberships.delete(roomId);
+      return;
+    }
+    // The server may be one message behind, and two of these may come in another order than they were made.
     const lastSeq = Math.max(now.lastSeq ?? 0, before?.lastSeq ?? 0);
-    if (now.role === null) this.memberships.delete(roomId);
-    else this.memberships.set(roomId, { ...before, ...now, roomId, lastSeq, unread: Math.max(0, lastSeq - (now.readUpTo ?? 0)) });
+    const readUpTo = Math.max(now.readUpTo ?? 0, before?.readUpTo ?? 0);
+    this.memberships.set(roomId, { ...before, ...now, roomId, lastSeq, readUpTo, unread: Math.max(0, lastSeq - readUpTo) });
   }
 
   /** A message was posted in a room. */

@@ -11,6 +11,7 @@
 
 mod catch_up;
 mod deliver;
+mod kicks;
 mod last_seen;
 mod local_users;
 mod order;
@@ -37,6 +38,7 @@ use super::connection::{Connection, InFlightGuard, Outgoing};
 use super::delivery::{Delivery, Done};
 use catch_up::CatchUp;
 use deliver::PendingEvent;
+use kicks::Kicks;
 use last_seen::LastSeenUsers;
 use local_users::LocalUsers;
 use parlance_handler::capability::Packet;
@@ -193,6 +195,7 @@ pub(super) struct Hub {
     /// The time of the current step.
     now: Now,
     rooms: Rooms,
+    kicks: Kicks,
     users: LocalUsers,
     /// The users of each room, those of other nodes too.
     membership: RoomMembership,
@@ -238,6 +241,7 @@ impl Hub {
             rooms_per_connection: usize::MAX,
             now,
             rooms: Rooms::default(),
+            kicks: Kicks::default(),
             users: LocalUsers::default(),
             membership: RoomMembership::default(),
             grace: PresenceGrace::default(),

@@ -329,7 +329,7 @@ mod tests {
         assert!(import.has_ended);
         assert_eq!(
             import.batch.len(),
-            6,
+            5,
             "the room comes again when it is known where it begins"
         );
     }

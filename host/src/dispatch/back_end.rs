@@ -14,7 +14,7 @@ use super::session::Session;
 use super::session_event::SessionEvent;
 use super::{Decision, EventContext, host, lifecycle, submit_for_results};
 use parlance_handler::capability::{ClientLimits, Effect, MembershipChange, is_role};
-use parlance_hub::{ConnectionPhase, Reply, Undone};
+use parlance_hub::{ConnectionPhase, Reply, Undone, keys_contested};
 use parlance_scheduler::Quantum;
 use parlance_store::{Change, ClientRef, Draft, MemberKeys, Message, ROLE_MAX, RequestDigest, Revise, Write, Written};
 use parlance_types::error::{Code, EventError};
@@ -263,12 +263,31 @@ fn known(message: Message) -> BackEndWritten {
     }
 }
 
+/// How often a change of a membership is begun anew when other events change the same member.
+const MEMBER_TRIES: u32 = 8;
+
 /// Changes a membership, and tells of it as a handler's change does.
 async fn member(
     session: &Session,
     context: &EventContext,
     change: &BackEndMember,
 ) -> Result<BackEndWritten, EventError> {
+    for _ in 0..MEMBER_TRIES {
+        let decision = member_decision(session, context, change).await?;
+        match submit_for_results(session, context, decision, true).await {
+            Ok(_) => return Ok(BackEndWritten::Member),
+            Err(Undone::Failed(error)) => return Err(error),
+            Err(Undone::ReadsChanged) => {}
+        }
+    }
+    Err(keys_contested())
+}
+
+async fn member_decision(
+    session: &Session,
+    context: &EventContext,
+    change: &BackEndMember,
+) -> Result<Decision, EventError> {
     let BackEndMember { room, user, role } = change;
     let (store, tenant) = (&session.tenant.store, session.tenant.id());
     let unreadable = |_| EventError::new(Code::Unavailable, "members cannot be read now; try again");
@@ -287,24 +306,18 @@ async fn member(
         last_seq: read.map_err(unreadable)?.seq,
         now_ms: context.at_ms,
     };
-    let effects = change.effects();
-    if !effects.is_empty() {
-        commit_all(session, context, effects).await?;
+    let mut decision = Decision::of(change.effects(), Reply::Silent);
+    // Whether the user is a member, and in which role, is to be so still when this is committed.
+    if let ([key, ..], [value, ..]) = (&keys[..], &values[..]) {
+        decision.reads.begin(context.at_ms);
+        decision.reads.add_key(key, value.as_deref());
     }
-    Ok(BackEndWritten::Member)
+    Ok(decision)
 }
 
 /// Commits a write, and returns when it is visible.
 async fn commit(session: &Session, context: &EventContext, write: Arc<Write>) -> Result<Vec<Written>, EventError> {
-    commit_all(session, context, vec![Effect::Write(write)]).await
-}
-
-async fn commit_all(
-    session: &Session,
-    context: &EventContext,
-    effects: Vec<Effect>,
-) -> Result<Vec<Written>, EventError> {
-    let decision = Decision::of(effects, Reply::Silent);
+    let decision = Decision::of(vec![Effect::Write(write)], Reply::Silent);
     let done = submit_for_results(session, context, decision, true).await;
     done.map_err(|undone| match undone {
         Undone::Failed(error) => error,

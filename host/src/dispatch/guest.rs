@@ -158,6 +158,12 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
             Ok(()) => {
                 // Nobody need wait in the lane for the reading of the past.
                 drop(runs);
+                if !session.connection.is_in(id.as_str()) {
+                    let why = "you were taken out of the room meanwhile";
+                    let error = EventError::new(Code::Denied, why);
+                    let answer = context.responder.fail(&session.connection, &error);
+                    return session.tenant.hub.charge(answer);
+                }
                 release_join(session, &context.responder, id, past, data, already).await;
             }
             Err(Undone::ReadsChanged) => continue,
@@ -271,8 +277,11 @@ pub(super) async fn welcome(session: &Arc<Session>, context: EventContext, handl
     let mut handled = handled;
     let mut runs = Runs::of(session, &context);
     loop {
-        if complete(session, &context, Decision::by_handler(handled, silent)).await != Err(Undone::ReadsChanged) {
-            return;
+        match submit(session, &context, Decision::by_handler(handled, silent), true).await {
+            Ok(()) => return,
+            Err(Undone::ReadsChanged) => {}
+            // What the handler has decided cannot be done.
+            Err(Undone::Failed(error)) => return session.disconnect("connect", error),
         }
         handled = match runs.run(HandlerInput::Connect, None).await {
             Ok(handled) => handled,

@@ -289,8 +289,9 @@ async fn submit_for_results(session: &Session, context: &EventContext, decision:
     // A tenant with too much in flight waits here, in the tasks of its own connections, so no other tenant waits.
     delivery.in_flight_permit = session.tenant.in_flight_permit(&delivery).await;
     let hub = session.tenant.hub.clone();
-    // An event that writes nothing skips the transaction, unless earlier events of its connection are in one.
-    if delivery.writes() || connection.has_in_flight() {
+    // An event that writes nothing and has read no keys skips the transaction, unless earlier events of its connection are
+    // in one.
+    if delivery.writes() || is_checked || connection.has_in_flight() {
         session.services.committer.submit(CommitJob {
             hub,
             quota: session.tenant.settings().limits.storage,

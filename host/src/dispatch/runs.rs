@@ -110,8 +110,15 @@ impl<'s> Runs<'s> {
                 report,
             } = self.run_once(&handler, input, sent.clone()).await?;
             self.done += 1;
-            let writes = |effects: &[Effect]| effects.iter().any(|effect| effect.write().is_some());
-            if !decided.as_ref().is_ok_and(|(effects, _)| writes(effects)) {
+            // Whether a connection may be in a room, or open at all, is to be decided by what is there when it happens.
+            let is_checked = |effects: &[Effect]| {
+                let admits = matches!(input, HandlerInput::Connect);
+                admits
+                    || effects
+                        .iter()
+                        .any(|effect| effect.write().is_some() || matches!(effect, Effect::Join(_)))
+            };
+            if !decided.as_ref().is_ok_and(|(effects, _)| is_checked(effects)) {
                 if reads.moments > 1 && !self.holds(&reads, decided.is_err()).await? {
                     continue;
                 }

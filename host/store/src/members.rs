@@ -142,7 +142,8 @@ impl<'a> MemberKeys<'a> {
         Some(state)
     }
 
-    /// The writes that give the user this role. One who was no member has read `read_up_to`.
+    /// The writes that give the user this role. One who was no member has read `read_up_to`, and nothing is left of an
+    /// earlier membership.
     #[must_use]
     pub fn add(&self, role: &str, joined_at: u64, read_up_to: Option<u64>) -> Vec<Write> {
         let set = |key, value: String| Write::KvSet {
@@ -150,11 +151,13 @@ impl<'a> MemberKeys<'a> {
             value: value.into_bytes(),
             expires_at: None,
         };
-        let mut writes = vec![set(self.member(), format!("{joined_at} {role}"))];
-        if let Some(seq) = read_up_to {
-            writes.push(set(self.in_room(), String::new()));
-            writes.push(self.read_up_to(seq));
+        let mut writes = Vec::new();
+        if read_up_to.is_some() {
+            writes.extend(['r', 'm', 'n'].map(|part| Write::KvDelete { key: self.part(part) }));
         }
+        writes.push(set(self.member(), format!("{joined_at} {role}")));
+        writes.push(set(self.in_room(), String::new()));
+        writes.extend(read_up_to.map(|seq| self.read_up_to(seq)));
         writes
     }
 
@@ -216,17 +219,7 @@ impl MemberChange {
     /// member, and for one that goes with another.
     #[must_use]
     pub fn of(write: &Write) -> Option<(MemberKeys<'_>, Self)> {
-        let key = match write {
-            Write::KvSet { key, .. }
-            | Write::KvDelete { key }
-            | Write::KvIncrement { key, .. }
-            | Write::KvRaise { key, .. }
-                if key.is_member() =>
-            {
-                key
-            }
-            _ => return None,
-        };
+        let key = write.kv_key().filter(|key| key.is_member())?;
         let (keys, part) = MemberKeys::split(&key.key)?;
         let change = match (write, part) {
             (Write::KvSet { value, .. }, None) => {

@@ -108,6 +108,18 @@ impl Write {
             _ => None,
         }
     }
+
+    /// The key that this write changes.
+    #[must_use]
+    pub fn kv_key(&self) -> Option<&KvKey> {
+        match self {
+            Self::KvSet { key, .. }
+            | Self::KvDelete { key }
+            | Self::KvIncrement { key, .. }
+            | Self::KvRaise { key, .. } => Some(key),
+            _ => None,
+        }
+    }
 }
 
 /// A key in a handler's key-value space.

@@ -1,8 +1,8 @@
 // Assertions about acknowledgements.
 import assert from 'node:assert/strict';
 
-/** Asserts that this is a failed acknowledgement with all its fields, and with `code`. */
-export function assertFailed(answer, code) {
+/** Asserts that this is a failed acknowledgement with all its fields, with `code`, and `retryable` or not if that is given. */
+export function assertFailed(answer, code, retryable) {
   assert.equal(answer?.ok, false, `expected ${code}, got ${JSON.stringify(answer)?.slice(0, 500)}`);
   const { retryAfterMs, ...error } = answer.error;
   assert.deepEqual(Object.keys(error).sort(), ['code', 'message', 'retryable'], JSON.stringify(answer));
@@ -13,6 +13,7 @@ export function assertFailed(answer, code) {
   assert.equal(typeof answer.error.message, 'string');
   assert.ok(answer.error.message.length > 0, 'an error says something');
   assert.equal(typeof answer.error.retryable, 'boolean');
+  if (retryable !== undefined) assert.equal(answer.error.retryable, retryable, JSON.stringify(answer));
 }
 
 /** Asserts that this is a time in milliseconds since the epoch, within the last minute. */

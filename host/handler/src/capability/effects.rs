@@ -180,6 +180,12 @@ impl Effects {
         Ok(())
     }
 
+    /// Moves the effects from the one with this index on before the others.
+    pub(crate) fn put_first(&mut self, from: usize) {
+        let from = from.min(self.list.len());
+        self.list.rotate_left(from);
+    }
+
     /// The effects, in the order in which the handler asked for them.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Effect> {
         self.list.iter()

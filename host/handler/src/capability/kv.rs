@@ -93,13 +93,19 @@ impl Call {
         let read = self.store.kv_get_many(tenant, keys, now).await;
         let values = self.answered(read)?;
         if checked {
-            self.reads.begin(now);
-            for (key, value) in keys.iter().zip(&values) {
-                self.count_checked(value.as_ref().map_or(0, Vec::len))?;
-                self.reads.add_key(key, value.as_deref());
-            }
+            self.check_read(keys, &values)?;
         }
         Ok(values)
+    }
+
+    /// Has the commit find unchanged what one read has found at keys.
+    pub(super) fn check_read(&mut self, keys: &[KvKey], values: &[Option<Vec<u8>>]) -> Result<(), Fault> {
+        self.reads.begin(self.now_ms);
+        for (key, value) in keys.iter().zip(values) {
+            self.count_checked(value.as_ref().map_or(0, Vec::len))?;
+            self.reads.add_key(key, value.as_deref());
+        }
+        Ok(())
     }
 
     pub(super) async fn kv_read(&mut self, key: &KvKey, checked: bool) -> Result<Option<Vec<u8>>, Fault> {

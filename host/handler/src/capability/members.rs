@@ -151,13 +151,7 @@ impl Call {
     async fn change_member(&mut self, room: &str, user: &str, role: Option<&str>) -> Result<(), Fault> {
         self.require(Capability::Members)?;
         let (room, user) = (room_id(room)?, user_id(user)?);
-        let keys = MemberKeys::of(&room, &user);
-        let member = self.kv_read(&keys.member(), self.is_serializable()).await?;
-        let mut before = MemberKeys::state(&[member]);
-        if before.is_some() {
-            // What this event has changed itself is not in the store yet.
-            before = self.member_state(&keys, false).await?.or(before);
-        }
+        let before = self.member_state(&MemberKeys::of(&room, &user), 1).await?;
         let last_seq = self.last_seq(&room).await?;
         let change = MembershipChange {
             room: &room,
@@ -178,7 +172,7 @@ impl Call {
         self.require(Capability::Members)?;
         let (room, user) = (room_id(room)?, user_id(user)?);
         let keys = MemberKeys::of(&room, &user);
-        let state = self.member_state(&keys, self.is_serializable()).await?;
+        let state = self.member_state(&keys, usize::MAX).await?;
         Ok(state.map(|state| Member { user, state }))
     }
 
@@ -228,7 +222,7 @@ impl Call {
         self.require(Capability::Members)?;
         let (room, user) = (room_id(room)?, user_id(user)?);
         let keys = MemberKeys::of(&room, &user);
-        let mut state = self.member_state(&keys, false).await?.ok_or(Fault::NotFound)?;
+        let mut state = self.member_state(&keys, 1).await?.ok_or(Fault::NotFound)?;
         let last_seq = self.last_seq(&room).await?;
         let mention = Effect::Write(Arc::new(keys.mention(self.now_ms)));
         state.mentioned = state.mentioned.saturating_add(1);
@@ -236,21 +230,18 @@ impl Call {
     }
 
     /// Moves what this event's user has read forward to the message, if the user is a member of its room.
-    pub(super) async fn read_up_to(&mut self, message: &Message) -> Result<(), Fault> {
+    /// Returns whether the user is.
+    pub(super) async fn read_up_to(&mut self, message: &Message) -> Result<bool, Fault> {
         let user = self.identity.user().clone();
         let room = message.room.clone();
         let keys = MemberKeys::of(&room, &user);
         // Most users are no members, and one key tells.
-        if self
-            .kv_stored(&[keys.member()], false)
-            .await?
-            .iter()
-            .all(Option::is_none)
-        {
-            return Ok(());
+        let member = self.kv_stored(&[keys.member()], false).await?;
+        if member.iter().all(Option::is_none) {
+            return Ok(false);
         }
-        let Some(mut state) = self.member_state(&keys, false).await? else {
-            return Ok(());
+        let Some(mut state) = self.member_state(&keys, 0).await? else {
+            return Ok(false);
         };
         let mut effects = Vec::new();
         let write = |write| Effect::Write(Arc::new(write));
@@ -266,14 +257,27 @@ impl Call {
             state.seen = state.mentioned;
         }
         if effects.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         effects.push(unread_changed(&room, &user, Some(&state), last_seq));
-        self.add_all(effects)
+        self.add_all(effects)?;
+        Ok(true)
     }
 
-    async fn member_state(&mut self, keys: &MemberKeys<'_>, checked: bool) -> Result<Option<MemberState>, Fault> {
-        let values = self.kv_stored(&keys.all(), checked).await?;
+    /// What the store has of a member, with this event's own writes applied. A commit of a serializable handler is to find
+    /// the first `checked` of the keys unchanged: the first alone says whether the user is a member, and in which role.
+    async fn member_state(&mut self, keys: &MemberKeys<'_>, checked: usize) -> Result<Option<MemberState>, Fault> {
+        let keys = keys.all();
+        let mut values = self.kv_stored(&keys, false).await?;
+        let checked = checked.min(keys.len());
+        if checked > 0 && self.is_serializable() {
+            self.check_read(&keys[..checked], &values)?;
+        }
+        for write in self.effects.iter().filter_map(Effect::write) {
+            if let Some(at) = keys.iter().position(|key| write.kv_key() == Some(key)) {
+                apply(write, &mut values[at]);
+            }
+        }
         Ok(MemberKeys::state(&values))
     }
 
@@ -306,4 +310,19 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// Makes of a key's value what the write makes of it.
+fn apply(write: &Write, value: &mut Option<Vec<u8>>) {
+    let number = |value: &Option<Vec<u8>>| {
+        let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or(0i64)
+    };
+    *value = match write {
+        Write::KvSet { value, .. } => Some(value.clone()),
+        Write::KvDelete { .. } => None,
+        Write::KvIncrement { by, .. } => Some(number(value).saturating_add(*by).to_string().into_bytes()),
+        Write::KvRaise { to, .. } => Some(number(value).max(*to).to_string().into_bytes()),
+        _ => return,
+    };
 }

@@ -123,6 +123,14 @@ impl Call {
     /// # Errors
     /// When there is no such message for this user, or the store cannot serve.
     pub async fn message(&mut self, id: &str) -> Result<Message, Fault> {
+        let message = self.message_or_tombstone(id).await?;
+        if message.is_deleted() {
+            return Err(Fault::NotFound);
+        }
+        Ok(message)
+    }
+
+    async fn message_or_tombstone(&mut self, id: &str) -> Result<Message, Fault> {
         self.require(Capability::Messages)?;
         if self.host_context.room_count() == 0 {
             // Outside all rooms no message is visible, so the flag reveals nothing about the requested one.
@@ -132,7 +140,7 @@ impl Call {
         self.host_context.wait_in_flight().await;
         let read = self.store.message(self.identity.tenant(), id).await;
         self.answered(read)?
-            .filter(|message| self.joined(message.room.as_str()) && !message.is_deleted())
+            .filter(|message| self.joined(message.room.as_str()))
             .ok_or(Fault::NotFound)
     }
 
@@ -162,8 +170,12 @@ impl Call {
     /// # Errors
     /// When there is no such message for this user, the store cannot serve, or the allowance is used up.
     pub async fn mark_read(&mut self, id: &str) -> Result<(), Fault> {
-        let message = self.message(id).await?;
-        self.read_up_to(&message).await?;
+        let message = self.message_or_tombstone(id).await?;
+        let is_member = self.read_up_to(&message).await?;
+        if message.is_deleted() {
+            // A member who has seen it has read what was before it. Nobody is told that it was read.
+            return if is_member { Ok(()) } else { Err(Fault::NotFound) };
+        }
         let write = Write::MarkRead {
             id: message.id,
             room: message.room,

@@ -37,7 +37,7 @@ impl Call {
         }
         let user = self.identity.user().clone();
         // Without the grant nobody has been banned, and a join needs no store.
-        if self.handler.grants.moderate && self.ban_of(&id, &user, false).await?.is_some() {
+        if self.handler.grants.moderate && self.ban_of(&id, &user, self.is_serializable()).await?.is_some() {
             return Err(Fault::Denied);
         }
         self.add(Effect::Join(id), room.len())

@@ -297,8 +297,8 @@ impl Handler {
                     Ok(rooms) => rooms,
                     Err(rejection) => return Ok(Err(rejection)),
                 };
-                connect::join_rooms(store.data_mut(), &rooms).await?;
-                Ok(Ok(HandlerReply::Data(None)))
+                let joined = connect::join_rooms(store.data_mut(), &rooms).await;
+                Ok(joined.map(|()| HandlerReply::Data(None)))
             }
             HandlerInput::Join { room } => {
                 let guest = exported(&self.compiled.exports.room)?.load(&mut *store, &instance)?;

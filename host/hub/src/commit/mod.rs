@@ -20,7 +20,9 @@ use tokio::sync::{mpsc, watch};
 use crate::{Delivery, HubHandle, Undone, client_id_taken};
 use parlance_handler::capability::Effect;
 use parlance_scheduler::{Contention, yield_now};
-use parlance_store::{OutageLog, Rejected, StorageQuota, StoreError, Write, WriteSet, WriteSetResult, Writer, Written};
+use parlance_store::{
+    OutageLog, QuotaKind, Rejected, StorageQuota, StoreError, Write, WriteSet, WriteSetResult, Writer, Written,
+};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::TenantId;
 use pending_jobs::PendingJobs;
@@ -267,6 +269,8 @@ fn rejection_error(rejected: &Rejected) -> EventError {
         Rejected::ReadsChanged => EventError::new(Code::Conflict, "a key that the event had read has changed"),
         Rejected::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
         Rejected::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
+        // Only a mark that is taken off makes room for another.
+        Rejected::QuotaExceeded(QuotaKind::Marks) => EventError::new(Code::QuotaExceeded, rejected.to_string()),
         Rejected::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, rejected.to_string(), QUOTA_RETRY),
     }
 }

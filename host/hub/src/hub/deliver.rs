@@ -179,7 +179,12 @@ impl Hub {
                 self.deliver_and_act(user, packet, AfterEvent::LeaveRoom(room.as_str().into()));
             }
             Effect::Disconnect { user, packet } => self.deliver_and_act(user, packet, AfterEvent::Disconnect),
-            Effect::Join(room) => self.join(&room, connection, event.held_room.as_ref() == Some(&room)),
+            Effect::Join(room) => {
+                let identity = connection.identity.load();
+                if !self.kicks.since(identity.user(), &room, event.completed.received) {
+                    self.join(&room, connection, event.held_room.as_ref() == Some(&room));
+                }
+            }
             Effect::Leave(room) => self.leave(&room, connection),
             Effect::SetData(data) => connection.set_data(data),
             Effect::SetPresence(status) => self.set_status(connection, status, event.phase, event.at_ms),
@@ -245,11 +250,11 @@ impl Hub {
         let connections: Vec<Arc<Connection>> = self.users.connections_of(&user).cloned().collect();
         let outgoing = Outgoing::Event(packet);
         self.publish(
-            || TargetRoom::User(user),
+            || TargetRoom::User(user.clone()),
             &outgoing,
             |broadcast| broadcast.then = Some(then.clone()),
         );
-        self.send_and_act(connections, &outgoing, &then);
+        self.send_and_act(&user, connections, &outgoing, &then);
     }
 
     /// Publishes a packet for `room` to the other nodes, if there may be any. `order` sets its order relative to

@@ -92,22 +92,36 @@ impl Hub {
             except: broadcast.except.clone(),
         };
         let clients = self.select(&selection);
-        match &broadcast.then {
-            Some(then) => self.send_and_act(clients, &outgoing, then),
-            None => self.rooms.send_to(clients, &outgoing),
+        match (&broadcast.then, &broadcast.to) {
+            (Some(then), BroadcastTarget::Rooms(rooms)) => {
+                if let [TargetRoom::User(user)] = &rooms[..] {
+                    self.send_and_act(user, clients, &outgoing, then);
+                }
+            }
+            _ => self.rooms.send_to(clients, &outgoing),
         }
     }
 
-    /// Sends a packet to a user's connections, which are few, and has them do what follows it. It passes the outbox by, so
-    /// that it is there first.
-    pub(super) fn send_and_act(&mut self, connections: Vec<Arc<Connection>>, outgoing: &Outgoing, then: &AfterEvent) {
+    /// Sends a packet to a user's connections, which are few, and does with them what follows it. It passes the outbox by,
+    /// so that it is there first.
+    pub(super) fn send_and_act(
+        &mut self,
+        user: &UserId,
+        connections: Vec<Arc<Connection>>,
+        outgoing: &Outgoing,
+        then: &AfterEvent,
+    ) {
         for connection in &connections {
             self.send(connection, outgoing.clone());
         }
         match then {
             AfterEvent::LeaveRoom(room) => {
-                let rooms: Vec<RoomId> = RoomId::new(room).into_iter().collect();
-                self.request_leave(connections, &rooms);
+                let Ok(room) = RoomId::new(room) else { return };
+                // At once, whatever the connection's own events still wait for.
+                for connection in &connections {
+                    self.leave(&room, connection);
+                }
+                self.kicks.note(user.clone(), room, self.now.instant.into());
             }
             AfterEvent::Disconnect => self.out.extend(connections.into_iter().map(Output::Disconnect)),
         }
