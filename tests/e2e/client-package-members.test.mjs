@@ -147,10 +147,10 @@ test('a connection that a handler refuses is tried again, one that it closes is 
   stub.lets = () => undefined;
   await chat.live();
   assert.equal(chat.client.getSnapshot().error, null);
-  stub.send('closing', { reason: 'maintenance' });
+  stub.send('disconnect-reason', { reason: 'maintenance' });
   stub.sockets.at(-1).disconnect();
   await chat.until(({ getSnapshot }) => getSnapshot().state === 'closed', 'the end');
-  assert.deepEqual([chat.client.getSnapshot().error.message, chat.problems.at(-1).event], ['maintenance', 'closing']);
+  assert.deepEqual([chat.client.getSnapshot().error.message, chat.problems.at(-1).event], ['maintenance', 'disconnect-reason']);
   chat.client.connect();
   await chat.live();
   // Any other end of the server's is one to come back from.

@@ -74,11 +74,11 @@ export class Connection {
       }
       lost();
     });
-    this.socket.on('closing', ({ reason } = {}) => {
+    this.socket.on('disconnect-reason', ({ reason } = {}) => {
       // A moderator wants the user to go: the disconnect that follows is not to be undone by itself.
       this.wanted = false;
       this.error = Object.freeze({ code: 'denied', message: reason || 'The server has closed the connection.', retryable: false });
-      this.problem('closing', this.error);
+      this.problem('disconnect-reason', this.error);
     });
     this.socket.on('token-expiring', () => this.#renew());
   }

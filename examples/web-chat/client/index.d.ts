@@ -97,7 +97,7 @@ export interface Failure {
 /** A failure, and where it happened. */
 export interface Problem extends Omit<Failure, 'code'> {
   readonly code: ErrorCode | 'unknown';
-  /** The event that failed; also `connect`, `closing`, `token` and `kicked`. */
+  /** The event that failed; also `connect`, `disconnect-reason`, `token` and `kicked`. */
   readonly event: string;
   readonly roomId?: string;
 }

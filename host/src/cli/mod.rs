@@ -10,6 +10,7 @@ pub mod build;
 pub mod check_config;
 pub mod compile_component;
 pub mod dev;
+pub mod events;
 mod failure;
 pub mod fuzz;
 pub mod inspect;
@@ -69,6 +70,9 @@ pub enum Command {
     Token(TokenArgs),
     /// Check the configuration and report every error at once.
     CheckConfig(CheckConfigArgs),
+    /// Print all events of clients and of the server, with their JSON Schemas, as an AsyncAPI 3.0 document.
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events,
     /// Copy the database into a file, whether or not the server runs.
     Backup(BackupArgs),
     /// Replace the database of a stopped server by a backup.
@@ -119,6 +123,11 @@ pub enum Command {
     /// Pull a component from an OCI registry into a file.
     Pull(oci::PullArgs),
 }
+
+/// Of `parlance events`.
+const EVENTS_EXAMPLES: &str = "\
+Example:
+  parlance events > asyncapi.json";
 
 /// `parlance serve`.
 #[derive(Debug, Args)]
