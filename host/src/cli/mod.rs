@@ -71,8 +71,7 @@ pub enum Command {
     /// Check the configuration and report every error at once.
     CheckConfig(CheckConfigArgs),
     /// Print all events of clients and of the server, with their JSON Schemas, as an AsyncAPI 3.0 document.
-    #[command(after_help = EVENTS_EXAMPLES)]
-    Events,
+    Events(EventsArgs),
     /// Copy the database into a file, whether or not the server runs.
     Backup(BackupArgs),
     /// Replace the database of a stopped server by a backup.
@@ -124,10 +123,12 @@ pub enum Command {
     Pull(oci::PullArgs),
 }
 
-/// Of `parlance events`.
-const EVENTS_EXAMPLES: &str = "\
+/// `parlance events`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Example:
-  parlance events > asyncapi.json";
+  parlance events > asyncapi.json")]
+pub struct EventsArgs {}
 
 /// `parlance serve`.
 #[derive(Debug, Args)]

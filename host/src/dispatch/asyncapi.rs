@@ -24,7 +24,7 @@ const CHANNEL: &str = "#/channels/namespace";
 const FAILED: &str = "failed";
 
 /// What the shipped handlers emit. The host's own events are declared where they are sent.
-static SHIPPED_EVENTS: &[HostEventDescription] = &[HostEventDescription {
+const SHIPPED_EVENTS: &[HostEventDescription] = &[HostEventDescription {
     name: "user-typing",
     about: " A user types, or has stopped.",
     argument: |schemas| schemas.subschema_for::<UserTyping>(),

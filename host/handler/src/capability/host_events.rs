@@ -42,7 +42,7 @@ impl Packet {
 macro_rules! declare_host_events {
     (
         $(#[doc = $list_doc:literal])+
-        $list_vis:vis static $list:ident;
+        $list_vis:vis const $list:ident;
         $( $(#[doc = $line:literal])+ $vis:vis $event:ident = $name:literal, $argument:ty; )+
     ) => {
         $(
@@ -57,7 +57,7 @@ macro_rules! declare_host_events {
         )+
 
         $(#[doc = $list_doc])+
-        $list_vis static $list: &[$crate::capability::HostEventDescription] = &[
+        $list_vis const $list: &[$crate::capability::HostEventDescription] = &[
             $( $crate::capability::HostEventDescription {
                 name: $name,
                 about: concat!($($line),+),
@@ -69,4 +69,4 @@ macro_rules! declare_host_events {
     };
 }
 
-pub use crate::declare_host_events;
+pub use declare_host_events;

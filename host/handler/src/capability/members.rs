@@ -52,7 +52,7 @@ struct UnreadEvent<'a> {
 
 declare_host_events! {
     /// The events about lasting members.
-    pub static MEMBERS_EVENTS;
+    pub const MEMBERS_EVENTS;
 
     /// A user has become a lasting member of a room that this connection is in, or has another role there.
     MemberAdded = "member-added", AddedMember<'a>;

@@ -36,7 +36,7 @@ struct DisconnectReasonEvent<'a> {
 
 declare_host_events! {
     /// The events about decisions of moderators.
-    pub static MODERATE_EVENTS;
+    pub const MODERATE_EVENTS;
 
     /// A handler has taken this user out of a room.
     Kicked = "kicked", KickedEvent<'a>;

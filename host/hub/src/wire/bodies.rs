@@ -122,7 +122,7 @@ pub(super) struct Expiring {
 
 declare_host_events! {
     /// The events of rooms, messages and presence.
-    pub static HUB_EVENTS;
+    pub const HUB_EVENTS;
 
     /// A message was posted in a room that this connection is in.
     pub(super) NewMessage = "new-message", Posted<'a>;

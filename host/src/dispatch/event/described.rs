@@ -52,7 +52,7 @@ fn own_status(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// All of them but custom events.
-pub(in crate::dispatch) static CLIENT_EVENTS: &[ClientEvent] = &[
+pub(in crate::dispatch) const CLIENT_EVENTS: &[ClientEvent] = &[
     ClientEvent {
         name: "join-room",
         about: "Enters a room.",
