@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Build(args) => cli::build::run(args, out, notes),
         Command::Token(args) => cli::token::run(args, &env, Path::new(""), now_ms(), out, notes),
         Command::CheckConfig(args) => cli::check_config::run(args, &env, out, notes),
+        Command::Events(_) => cli::events::run(out),
         Command::Backup(args) => cli::backup::backup(args, &env, out),
         Command::Restore(args) => cli::backup::restore(args, &env, out),
         Command::Inspect(args) => cli::inspect::run(args, &env, out),
@@ -72,6 +73,7 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             | Command::Build(_)
             | Command::Token(_)
             | Command::CheckConfig(_)
+            | Command::Events(_)
             | Command::Backup(_)
             | Command::Restore(_)
             | Command::CompileComponent(_)
@@ -116,6 +118,7 @@ fn operate(command: &Command, env: &Environment) -> Option<Result<(), Failure>> 
             | Command::Build(_)
             | Command::Token(_)
             | Command::CheckConfig(_)
+            | Command::Events(_)
             | Command::Backup(_)
             | Command::Restore(_)
             | Command::CompileComponent(_)

@@ -30,7 +30,14 @@ pub(crate) const TOP: [&str; 16] = [
 
 /// Written by a tool, or by a lawyer.
 fn is_given(file: &File) -> bool {
-    ["Cargo.lock", "package-lock.json", "parlance.schema.json"].contains(&file.name())
+    [
+        "Cargo.lock",
+        "package-lock.json",
+        "asyncapi.json",
+        "events.d.ts",
+        "parlance.schema.json",
+    ]
+    .contains(&file.name())
         || file.path.starts_with("LICENSE-")
 }
 

@@ -28,6 +28,7 @@ pub use handle::{Fleet, HubGone, HubHandle};
 pub use hub::CatchUpPace;
 pub use metrics::Metrics;
 pub use wire::{
-    Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, keys_contested, members_reply,
-    presence_reply, token_expiring, unread_reply,
+    Failed, HUB_EVENTS, HistoryBody, JoinBody, MembersBody, OkBody, Receipt, RefreshedBody, Repeated, Reply, Responder,
+    SentBody, StatesBody, UnreadBody, UserTyping, client_id_taken, history_reply, join_reply, keys_contested,
+    members_reply, presence_reply, token_expiring, token_reply, unread_reply,
 };

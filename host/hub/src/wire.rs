@@ -1,25 +1,37 @@
 //! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
+mod answers;
+mod bodies;
 mod members;
 mod past;
 mod revision;
+mod shipped;
 
 use std::time::Duration;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::connection::{Connection, Outgoing};
-pub use members::{members_reply, unread_reply};
-use parlance_handler::capability::{Packet, PresenceState, Status};
+use answers::{ErrorBody, FailedEvent};
+pub use answers::{Failed, OkBody, RefreshedBody, SentBody, StatesBody};
+pub use bodies::HUB_EVENTS;
+use bodies::{
+    ErrorEvent, Expiring, Membership, MessageRead, NewMessage, PlainState, Posted, PresenceChanged, PresenceEvent,
+    Read, TokenExpiring, UserJoined, UserLeft,
+};
+pub use members::{MembersBody, UnreadBody, members_reply, unread_reply};
+use parlance_handler::capability::{HostEvent, Packet, PresenceState, Status};
 use parlance_store::{ClientRef, Draft, Message};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId};
-pub use past::{history_reply, join_reply};
+pub use past::{HistoryBody, JoinBody, history_reply, join_reply};
 pub(super) use revision::{message_changed, message_revised};
+pub use shipped::UserTyping;
 
 /// What the answer to an event says when the event succeeded. [`Responder`] is how it reaches the client.
 #[derive(Debug, Clone)]
@@ -123,104 +135,23 @@ pub fn keys_contested() -> EventError {
 }
 
 /// The receipt of a message for its sender.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     /// Its id.
     pub id: MessageId,
     /// Its number in its room.
+    #[schemars(range(min = 1))]
     pub seq: u64,
     /// When it was posted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
     /// The sender's name.
+    #[schemars(with = "String")]
     pub username: Arc<str>,
     /// The sender's own id for it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub client_id: Option<Arc<str>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Posted<'a> {
-    id: MessageId,
-    seq: u64,
-    room_id: &'a RoomId,
-    user_id: &'a UserId,
-    username: &'a str,
-    content: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    sent_at: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a str>,
-    #[serde(flatten)]
-    revision: Option<revision::Revised<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Read<'a> {
-    message_id: MessageId,
-    room_id: &'a RoomId,
-    user_id: &'a UserId,
-    read_at: u64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PresenceEvent<'a> {
-    user_id: &'a UserId,
-    username: &'a str,
-    status: Status,
-    since: u64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PlainState<'a> {
-    user_id: &'a UserId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<&'a str>,
-    status: Status,
-    connections: u32,
-    since: u64,
-}
-
-#[derive(Serialize)]
-struct OkBody<'a> {
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'a Receipt>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    unknown: &'a [String],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<&'a str>,
-    code: &'static str,
-    message: &'a str,
-    retryable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u64>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    unknown: &'a [String],
-}
-
-#[derive(Serialize)]
-struct Failed<'a> {
-    ok: bool,
-    error: ErrorBody<'a>,
-}
-
-#[derive(Serialize)]
-struct StatesBody<'a> {
-    ok: bool,
-    states: Vec<PlainState<'a>>,
 }
 
 /// Encodes as JSON. Cannot fail: the values are strings, numbers, and JSON that was checked when it arrived.
@@ -237,9 +168,9 @@ fn raw(json: Option<&str>) -> Option<&RawValue> {
     json.and_then(|json| serde_json::from_str(json).ok())
 }
 
-fn event<T: Serialize>(name: &'static str, body: &T, capacity: usize) -> Outgoing {
+fn event<E: HostEvent>(body: &E::Argument<'_>, capacity: usize) -> Outgoing {
     Outgoing::Event(Packet {
-        text: write(&(name, body), capacity),
+        text: write(&(E::NAME, body), capacity),
         attachments: Vec::new(),
     })
 }
@@ -259,17 +190,16 @@ pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
         revision: None,
     };
     let capacity = 288 + draft.content.len() + draft.room.as_str().len() + metadata.map_or(0, str::len);
-    event("new-message", &body, capacity)
+    event::<NewMessage>(&body, capacity)
 }
 
 /// `new-message` of a message that was read from the store.
 pub(super) fn stored_message(message: &Message) -> Outgoing {
-    event("new-message", &posted(message), 288 + message.content.len())
+    event::<NewMessage>(&posted(message), 288 + message.content.len())
 }
 
 pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at: u64) -> Outgoing {
-    event(
-        "message-read",
+    event::<MessageRead>(
         &Read {
             message_id: id,
             room_id: room,
@@ -281,8 +211,7 @@ pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at:
 }
 
 pub(super) fn presence(user: &UserId, username: &str, status: Status, since: u64) -> Outgoing {
-    event(
-        "presence",
+    event::<PresenceChanged>(
         &PresenceEvent {
             user_id: user,
             username,
@@ -293,31 +222,26 @@ pub(super) fn presence(user: &UserId, username: &str, status: Status, since: u64
     )
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Membership<'a> {
-    room_id: &'a RoomId,
-    user_id: &'a UserId,
-    username: &'a str,
-}
-
 /// `user-joined`: a user's first connection has joined the room.
 pub(super) fn user_joined(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
-    membership("user-joined", room, user, username)
+    membership::<UserJoined>(room, user, username)
 }
 
 /// `user-left`: a user's last connection has left the room.
 pub(super) fn user_left(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
-    membership("user-left", room, user, username)
+    membership::<UserLeft>(room, user, username)
 }
 
-fn membership(name: &'static str, room_id: &RoomId, user_id: &UserId, username: &str) -> Outgoing {
+fn membership<E>(room_id: &RoomId, user_id: &UserId, username: &str) -> Outgoing
+where
+    for<'a> E: HostEvent<Argument<'a> = Membership<'a>>,
+{
     let body = Membership {
         room_id,
         user_id,
         username,
     };
-    event(name, &body, 160)
+    event::<E>(&body, 160)
 }
 
 fn posted(message: &Message) -> Posted<'_> {
@@ -335,16 +259,10 @@ fn posted(message: &Message) -> Posted<'_> {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Expiring {
-    expires_at: u64,
-}
-
 /// `token-expiring`: when the client's token expires, in milliseconds since the Unix epoch.
 #[must_use]
 pub fn token_expiring(expires_at: u64) -> Outgoing {
-    event("token-expiring", &Expiring { expires_at }, 64)
+    event::<TokenExpiring>(&Expiring { expires_at }, 64)
 }
 
 fn plain(state: &PresenceState) -> PlainState<'_> {
@@ -355,6 +273,12 @@ fn plain(state: &PresenceState) -> PlainState<'_> {
         connections: state.connections,
         since: state.since,
     }
+}
+
+/// The acknowledgement of `refresh-token`: when the new token expires, in milliseconds since the Unix epoch.
+#[must_use]
+pub fn token_reply(expires_at: u64) -> Bytes {
+    write(&[RefreshedBody { ok: true, expires_at }], 64)
 }
 
 /// The acknowledgement of `get-presence`.
@@ -376,13 +300,19 @@ impl Responder {
     }
 
     fn done(&self, message: Option<&Receipt>, data: Option<&str>) -> Bytes {
-        let body = OkBody {
-            ok: true,
-            message,
-            data: raw(data),
-            unknown: &self.unknown,
-        };
-        write(&[body], 192)
+        let (ok, data, unknown) = (true, raw(data), &*self.unknown);
+        match message {
+            Some(message) => write(
+                &[SentBody {
+                    ok,
+                    message,
+                    data,
+                    unknown,
+                }],
+                192,
+            ),
+            None => write(&[OkBody { ok, data, unknown }], 192),
+        }
     }
 
     /// The answer to an event that succeeded, if one was asked for.
@@ -413,29 +343,19 @@ impl Responder {
 
     /// The answer to an event that failed: the acknowledgement, or `error-event` if none was asked for.
     pub(super) fn failure(&self, error: &EventError) -> Outgoing {
-        let (retryable, retry_after_ms) = (error.is_retryable(), error.retry_after_ms());
-        let (code, message) = (error.code.as_str(), &*error.message);
+        let body = ErrorBody {
+            code: error.code.as_str(),
+            message: &error.message,
+            retryable: error.is_retryable(),
+            retry_after_ms: error.retry_after_ms(),
+            unknown: &self.unknown,
+        };
         match self.ack {
-            Some(id) => {
-                let body = ErrorBody {
-                    event: None,
-                    code,
-                    message,
-                    retryable,
-                    retry_after_ms,
-                    unknown: &self.unknown,
-                };
-                Outgoing::acknowledgement(id, write(&[Failed { ok: false, error: body }], 160))
-            }
-            None => event(
-                "error-event",
-                &ErrorBody {
-                    event: Some(&self.event),
-                    code,
-                    message,
-                    retryable,
-                    retry_after_ms,
-                    unknown: &self.unknown,
+            Some(id) => Outgoing::acknowledgement(id, write(&[Failed { ok: false, error: body }], 160)),
+            None => event::<ErrorEvent>(
+                &FailedEvent {
+                    event: &self.event,
+                    error: body,
                 },
                 192,
             ),

@@ -10,6 +10,7 @@ pub mod build;
 pub mod check_config;
 pub mod compile_component;
 pub mod dev;
+pub mod events;
 mod failure;
 pub mod fuzz;
 pub mod inspect;
@@ -69,6 +70,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Check the configuration and report every error at once.
     CheckConfig(CheckConfigArgs),
+    /// Print all events of clients and of the server, with their JSON Schemas, as an AsyncAPI 3.0 document.
+    Events(EventsArgs),
     /// Copy the database into a file, whether or not the server runs.
     Backup(BackupArgs),
     /// Replace the database of a stopped server by a backup.
@@ -125,6 +128,13 @@ pub enum Command {
     /// Pull a component from an OCI registry into a file.
     Pull(oci::PullArgs),
 }
+
+/// `parlance events`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  parlance events > asyncapi.json")]
+pub struct EventsArgs {}
 
 /// `parlance serve`.
 #[derive(Debug, Args)]

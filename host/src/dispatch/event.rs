@@ -1,5 +1,6 @@
 //! Parses the text of a Socket.IO event into an [`Event`], and checks it against the client limits.
 
+mod described;
 mod request;
 mod revise;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tests;
 use std::fmt;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,6 +22,7 @@ use parlance_types::text::json;
 use request::{KnownFields, Object, PastRequest};
 use revise::{DeleteMessage, EditMessage, MarkMessage};
 
+pub(super) use described::{CLIENT_EVENTS, ClientEvent};
 pub(super) use request::{HistoryRequest, RoomMembersRequest, UnreadRequest};
 
 /// An event of a client.
@@ -57,14 +60,20 @@ pub(super) enum Event {
     },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(inline)]
 pub(super) struct SendMessage {
     #[serde(rename = "roomId")]
+    #[schemars(with = "RoomId")]
     pub(super) room: String,
+    #[schemars(length(min = 1))]
     pub(super) content: String,
+    /// What the sender adds. The server does not check it.
     #[serde(default, deserialize_with = "json_text")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub(super) metadata: Option<String>,
+    /// The sender's own id of the message, such as a UUID.
     #[serde(default)]
     pub(super) client_id: Option<String>,
 }

@@ -11,7 +11,7 @@ use super::event::{HistoryRequest, RoomMembersRequest, UnreadRequest};
 use super::session::Session;
 use super::{EventContext, fail};
 use parlance_handler::capability::HostContext as _;
-use parlance_hub::{Outgoing, history_reply, members_reply, presence_reply, unread_reply};
+use parlance_hub::{Outgoing, history_reply, members_reply, presence_reply, token_reply, unread_reply};
 use parlance_store::{
     End, MEMBERS_PAGE, MEMBERSHIPS_PAGE, PAGE_BYTES, Range, StoreError, read_members, read_memberships,
 };
@@ -191,8 +191,7 @@ pub(super) async fn refresh_token(session: &Arc<Session>, context: EventContext,
         Ok(identity) if identity.user() == session.connection.identity.load().user() => {
             let expires_at = identity.expires_at_ms();
             session.connection.identity.store(Arc::new(identity));
-            let text = format!(r#"[{{"ok":true,"expiresAt":{expires_at}}}]"#);
-            return acknowledge(session, &context, text.into()).await;
+            return acknowledge(session, &context, token_reply(expires_at)).await;
         }
         Ok(_) => EventError::new(Code::Denied, "the token is another user's"),
         Err(error) => EventError::new(Code::Denied, error.to_string()),

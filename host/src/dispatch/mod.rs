@@ -4,6 +4,7 @@
 //! `guest::handle` runs the handler (`runs`), `complete` waits where the next event depends on the result, and `submit`
 //! hands the decision on. `host` has the events that the host answers itself, `lifecycle` those that no packet asks for.
 
+mod asyncapi;
 mod back_end;
 mod deduplication;
 mod due;
@@ -33,6 +34,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+pub use asyncapi::asyncapi;
 pub use back_end::{BackEndChange, BackEndMember, BackEndPost, BackEndWrite, BackEndWritten};
 pub use due::WITHOUT_HANDLER_RETRY;
 pub use metrics::Metrics;

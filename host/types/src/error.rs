@@ -4,8 +4,21 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// The code of a failed event. Codes are kebab-case and stable, since clients decide by them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    schemars::JsonSchema,
+)]
 #[strum(serialize_all = "kebab-case")]
+#[schemars(rename = "ErrorCode", rename_all = "kebab-case")]
 pub enum Code {
     /// The event is malformed.
     Invalid,

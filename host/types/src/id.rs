@@ -3,6 +3,8 @@
 //! Each id has its own type. So a room is never mistaken for a user, an id from outside is checked before it is used,
 //! and a tenant can only come from a verified token or from the operator.
 
+mod schema;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -9,8 +9,9 @@ use parlance_store::{Change, Write};
 use parlance_types::id::{RoomId, UserId};
 
 /// The presence status of a connection or a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "PresenceStatus")]
 pub enum Status {
     /// Connected and active.
     Online,

@@ -2,36 +2,66 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Audience, Call, Capability, Effect, Fault, Packet, room_id, user_id};
+use super::{Audience, Call, Capability, Effect, Fault, HostEvent, Packet, declare_host_events, room_id, user_id};
 use parlance_store::{
     MEMBERS_PAGE, Member, MemberKeys, MemberState, Membership, Message, ROLE_MAX, Write, member_of_key, members_range,
     read_memberships,
 };
 use parlance_types::id::{RoomId, UserId};
 
-/// `member-added` and `member-removed`, to the room.
-#[derive(Serialize)]
+/// A lasting member's place in a room.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct MemberEvent<'a> {
+#[schemars(inline)]
+struct AddedMember<'a> {
     room_id: &'a str,
     user_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'a str>,
+    /// A word that handlers give a meaning, such as `member` or `moderator`.
+    role: &'a str,
 }
 
-/// `unread-changed`, to the member's connections: an entry of the answer to `unread` as it is now. `role` is null when the
-/// membership has ended.
-#[derive(Serialize)]
+/// The end of a lasting membership.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+struct RemovedMember<'a> {
+    room_id: &'a str,
+    user_id: &'a str,
+}
+
+/// An entry of the answer to `unread` as it is now.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
 struct UnreadEvent<'a> {
     room_id: &'a str,
+    /// Null if the membership has ended.
     role: Option<&'a str>,
+    /// The room's newest message. It may be one behind for a moment.
     last_seq: u64,
+    /// The newest message that the user has read, on any device.
     read_up_to: u64,
+    /// How many messages lie after that one.
     unread: u64,
+    /// How many of the unread messages mention the user.
     mentions: u64,
+}
+
+declare_host_events! {
+    /// The events about lasting members.
+    pub const MEMBERS_EVENTS;
+
+    /// A user has become a lasting member of a room that this connection is in, or has another role there.
+    MemberAdded = "member-added", AddedMember<'a>;
+
+    /// A user is not a lasting member of the room any more.
+    MemberRemoved = "member-removed", RemovedMember<'a>;
+
+    /// This user has read on some device, was mentioned, or has another role or none.
+    UnreadChanged = "unread-changed", UnreadEvent<'a>;
 }
 
 /// A change of a membership: what is to be, and what the store has.
@@ -75,19 +105,15 @@ impl MembershipChange<'_> {
                 (writes, Some(state))
             }
         };
-        let told = MemberEvent {
-            room_id: room.as_str(),
-            user_id: user.as_str(),
-            role: self.role,
-        };
-        let event = if state.is_some() {
-            "member-added"
-        } else {
-            "member-removed"
+        let (room_id, user_id) = (room.as_str(), user.as_str());
+        let everybody = Audience::Room(room.clone());
+        let told = match self.role {
+            Some(role) => emit::<MemberAdded>(everybody, &AddedMember { room_id, user_id, role }),
+            None => emit::<MemberRemoved>(everybody, &RemovedMember { room_id, user_id }),
         };
         let last_seq = if state.is_some() { self.last_seq } else { 0 };
         let mut effects: Vec<Effect> = writes.into_iter().map(|write| Effect::Write(Arc::new(write))).collect();
-        effects.push(emit(Audience::Room(room.clone()), event, &told));
+        effects.push(told);
         effects.push(unread_changed(room, user, state.as_ref(), last_seq));
         effects
     }
@@ -110,18 +136,13 @@ fn unread_changed(room: &RoomId, user: &UserId, state: Option<&MemberState>, las
         unread: last_seq.saturating_sub(read_up_to),
         mentions: state.map_or(0, MemberState::mentions),
     };
-    emit(Audience::User(user.clone()), "unread-changed", &unread)
+    emit::<UnreadChanged>(Audience::User(user.clone()), &unread)
 }
 
-fn emit<T: Serialize>(to: Audience, event: &str, argument: &T) -> Effect {
-    let packet = Packet {
-        // Numbers and text always become JSON.
-        text: serde_json::to_vec(&(event, argument)).unwrap_or_default().into(),
-        attachments: Vec::new(),
-    };
+fn emit<E: HostEvent>(to: Audience, argument: &E::Argument<'_>) -> Effect {
     Effect::Emit {
         to,
-        packet,
+        packet: Packet::of::<E>(argument),
         question: None,
     }
 }

@@ -19,6 +19,7 @@ pub mod effects;
 mod event_pattern;
 mod grants;
 mod handshake;
+mod host_events;
 mod identity;
 mod injection;
 mod kv;
@@ -47,11 +48,13 @@ pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use event_pattern::{EVENT_PATTERNS_MAX, EventPattern, EventPatternError, SERVER_EVENTS};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::HandshakeData;
+pub use host_events::{HostEvent, HostEventDescription, declare_host_events};
 pub use injection::Capability;
 pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
-pub use members::{MembershipChange, is_role};
+pub use members::{MEMBERS_EVENTS, MembershipChange, is_role};
 pub use messages::DraftRequest;
+pub use moderate::MODERATE_EVENTS;
 pub use outbound::{
     DeadLetter, FailureReason, OutboundRequest, Parts, RequestOptions, RequestProgress, Response, ResponseFailure,
     ResponsePart, ServerSentEvent,

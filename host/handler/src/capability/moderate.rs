@@ -1,8 +1,9 @@
 //! `moderate`: power over other users, and messages of bots, where the operator has granted it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Call, Capability, Effect, Fault, Packet, room_id, user_id};
+use super::{Call, Capability, Effect, Fault, Packet, declare_host_events, room_id, user_id};
 use parlance_store::{Draft, KvKey, Write};
 use parlance_types::id::{MessageId, RoomId, UserId};
 use parlance_types::text::without_lone_surrogates;
@@ -10,23 +11,38 @@ use parlance_types::text::without_lone_surrogates;
 /// The most bytes of a reason.
 const REASON_MAX: usize = 1024;
 
-/// `kicked`, to the connections of the user concerned.
-#[derive(Serialize)]
+/// Why a user was taken out of a room.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(inline)]
 struct KickedEvent<'a> {
     room_id: &'a str,
+    /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// Until when the user is banned, in milliseconds since the Unix epoch.
+    /// Until when joins are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
 }
 
-/// `disconnect-reason`, to the connections of the user concerned.
-#[derive(Serialize)]
+/// Why a connection is closed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
 struct DisconnectReasonEvent<'a> {
+    /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+}
+
+declare_host_events! {
+    /// The events about decisions of moderators.
+    pub const MODERATE_EVENTS;
+
+    /// A handler has taken this user out of a room.
+    Kicked = "kicked", KickedEvent<'a>;
+
+    /// A handler closes the connection. The server's `disconnect` follows.
+    DisconnectReason = "disconnect-reason", DisconnectReasonEvent<'a>;
 }
 
 impl Call {
@@ -72,7 +88,7 @@ impl Call {
             reason,
             until,
         };
-        let packet = packet("kicked", &kicked);
+        let packet = Packet::of::<Kicked>(&kicked);
         let bytes = packet.bytes();
         self.add(Effect::Kick { room, user, packet }, bytes)
     }
@@ -117,7 +133,7 @@ impl Call {
         self.require_moderate()?;
         let user = user_id(user)?;
         check_reason(reason)?;
-        let packet = packet("disconnect-reason", &DisconnectReasonEvent { reason });
+        let packet = Packet::of::<DisconnectReason>(&DisconnectReasonEvent { reason });
         let bytes = packet.bytes();
         self.add(Effect::Disconnect { user, packet }, bytes)
     }
@@ -162,12 +178,4 @@ fn check_reason(reason: Option<&str>) -> Result<(), Fault> {
         return Err(Fault::TooLarge);
     }
     Ok(())
-}
-
-fn packet<T: Serialize>(event: &str, argument: &T) -> Packet {
-    Packet {
-        // Numbers and text always become JSON.
-        text: serde_json::to_vec(&(event, argument)).unwrap_or_default().into(),
-        attachments: Vec::new(),
-    }
 }

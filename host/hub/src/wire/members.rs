@@ -1,46 +1,67 @@
 //! Answers about lasting members of rooms.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::write;
 use parlance_store::{Member, Membership};
 
-#[derive(Serialize)]
-struct UnreadBody<'a> {
+/// The acknowledgement of `unread`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Unread")]
+pub struct UnreadBody<'a> {
+    #[schemars(extend("const" = true))]
     ok: bool,
     rooms: Vec<UnreadRoom<'a>>,
+    /// Whether these are all that come after `after`.
     complete: bool,
+    /// Keys of the request that the server does not know.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     unknown: &'a [String],
 }
 
-#[derive(Serialize)]
+/// A room in which the user is a lasting member.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Membership")]
 struct UnreadRoom<'a> {
     room_id: &'a str,
+    /// A word that handlers give a meaning, such as `member` or `moderator`.
     role: &'a str,
+    /// The room's newest message.
     last_seq: u64,
+    /// The newest message that the user has read, on any device.
     read_up_to: u64,
+    /// How many messages lie after that one.
     unread: u64,
+    /// How many of the unread messages mention the user.
     mentions: u64,
 }
 
-#[derive(Serialize)]
-struct MembersBody<'a> {
+/// The acknowledgement of `room-members`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Members")]
+pub struct MembersBody<'a> {
+    #[schemars(extend("const" = true))]
     ok: bool,
     members: Vec<RoomMember<'a>>,
+    /// Whether these are all that come after `after`.
     complete: bool,
+    /// Keys of the request that the server does not know.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     unknown: &'a [String],
 }
 
-#[derive(Serialize)]
+/// A lasting member of a room.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Member")]
 struct RoomMember<'a> {
     user_id: &'a str,
     role: &'a str,
     joined_at: u64,
+    /// Messages up to this `seq` were read by this member.
     read_up_to: u64,
 }
 

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 
 use parlance_store::PastRange;
+use parlance_types::id::{RoomId, UserId};
 use parlance_types::text::number::{whole, whole_u32};
 
 /// The most unknown keys that a reply names.
@@ -28,14 +30,19 @@ impl KnownFields for super::SendMessage {
 }
 
 /// A client's request for one page of a room's history.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub(in crate::dispatch) struct HistoryRequest {
     #[serde(rename = "roomId")]
+    #[schemars(with = "RoomId")]
     pub(in crate::dispatch) room: String,
+    /// Only messages after this `seq`, the oldest ones first.
     #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) after: Option<u64>,
+    /// Only messages before this `seq`.
     #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) before: Option<u64>,
+    /// At most this many.
     #[serde(default, deserialize_with = "whole_u32")]
     pub(in crate::dispatch) limit: Option<u32>,
 }
@@ -45,10 +52,14 @@ impl KnownFields for HistoryRequest {
 }
 
 /// A client's request for a page of its user's rooms, with what is unread in each.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub(in crate::dispatch) struct UnreadRequest {
+    /// Only rooms after this one.
     #[serde(default)]
+    #[schemars(with = "Option<RoomId>")]
     pub(in crate::dispatch) after: Option<String>,
+    /// At most this many.
     #[serde(default, deserialize_with = "whole_u32")]
     pub(in crate::dispatch) limit: Option<u32>,
 }
@@ -58,12 +69,17 @@ impl KnownFields for UnreadRequest {
 }
 
 /// A client's request for a page of a room's lasting members.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub(in crate::dispatch) struct RoomMembersRequest {
     #[serde(rename = "roomId")]
+    #[schemars(with = "RoomId")]
     pub(in crate::dispatch) room: String,
+    /// Only members after this user.
     #[serde(default)]
+    #[schemars(with = "Option<UserId>")]
     pub(in crate::dispatch) after: Option<String>,
+    /// At most this many.
     #[serde(default, deserialize_with = "whole_u32")]
     pub(in crate::dispatch) limit: Option<u32>,
 }
@@ -72,14 +88,17 @@ impl KnownFields for RoomMembersRequest {
     const KEYS: &'static [&'static str] = &["roomId", "after", "limit"];
 }
 
-/// The second argument of `join-room`.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+/// Which part of a room's past a join asks for.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "JoinOptions")]
 pub(super) struct PastRequest {
+    /// Only messages after this `seq`.
     #[serde(default, deserialize_with = "whole")]
     after: Option<u64>,
-    /// Zero counts as absent.
+    /// At most this many messages, the newest ones. Zero counts as absent.
     #[serde(default, deserialize_with = "positive")]
     last: Option<u32>,
+    /// Also what has changed of messages up to `after`, since the change with this number.
     #[serde(default, deserialize_with = "whole")]
     rev: Option<u64>,
 }

@@ -1,17 +1,23 @@
 //! The objects in clients' events that change messages.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::request::KnownFields;
 use super::{Event, json_text};
-use parlance_handler::capability::RequestedChange;
+use parlance_handler::capability::{MARK_MAX, RequestedChange};
+use parlance_types::id::MessageId;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(inline)]
 pub(super) struct EditMessage {
+    #[schemars(with = "MessageId")]
     message_id: String,
+    #[schemars(length(min = 1))]
     content: String,
     #[serde(default, deserialize_with = "json_text")]
+    #[schemars(with = "Option<serde_json::Value>")]
     metadata: Option<String>,
 }
 
@@ -31,9 +37,11 @@ impl From<EditMessage> for Event {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(inline)]
 pub(super) struct DeleteMessage {
+    #[schemars(with = "MessageId")]
     message_id: String,
 }
 
@@ -50,12 +58,19 @@ impl From<DeleteMessage> for Event {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(inline)]
 pub(super) struct MarkMessage {
+    #[schemars(with = "MessageId")]
     message_id: String,
+    /// `reaction`, `pin`, `flag`, or another word.
+    #[schemars(length(min = 1, max = MARK_MAX))]
     kind: String,
+    /// The emoji of a reaction, for example.
+    #[schemars(length(min = 1, max = MARK_MAX))]
     value: String,
+    /// Whether to set it; by default true.
     #[serde(default)]
     on: Option<bool>,
 }

@@ -225,3 +225,42 @@ fn depth_is_counted_outside_strings() {
     assert!(parse(r#"["poll","\"[[[[[[[[[["]"#).is_ok());
     assert!(parse(r#"["poll",[[[[1]]]]]"#).is_err());
 }
+
+#[test]
+fn every_event_is_described_and_no_other() {
+    let mut described: Vec<&str> = CLIENT_EVENTS.iter().map(|event| event.name).collect();
+    let mut parsed = SERVER_EVENTS.to_vec();
+    described.sort_unstable();
+    parsed.sort_unstable();
+    assert_eq!(described, parsed);
+}
+
+#[test]
+fn the_described_keys_are_those_that_are_read() {
+    let schemas = &mut schemars::SchemaGenerator::default();
+    let keys_of = |schema: schemars::Schema| -> Vec<String> {
+        let properties = schema.get("properties").and_then(|properties| properties.as_object());
+        properties.into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    };
+    fn pair<T: KnownFields + JsonSchema>(
+        schemas: &mut schemars::SchemaGenerator,
+    ) -> (schemars::Schema, Vec<&'static str>) {
+        let mut keys = T::KEYS.to_vec();
+        keys.sort_unstable();
+        (T::json_schema(schemas), keys)
+    }
+    for (schema, keys) in [
+        pair::<SendMessage>(schemas),
+        pair::<EditMessage>(schemas),
+        pair::<DeleteMessage>(schemas),
+        pair::<MarkMessage>(schemas),
+        pair::<PastRequest>(schemas),
+        pair::<HistoryRequest>(schemas),
+        pair::<UnreadRequest>(schemas),
+        pair::<RoomMembersRequest>(schemas),
+    ] {
+        let mut described = keys_of(schema);
+        described.sort_unstable();
+        assert_eq!(described, keys);
+    }
+}
