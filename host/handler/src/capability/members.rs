@@ -290,13 +290,16 @@ impl Call {
     async fn member_state(&mut self, keys: &MemberKeys<'_>, checked: usize) -> Result<Option<MemberState>, Fault> {
         let keys = keys.all();
         let mut values = self.kv_stored(&keys, false).await?;
-        let checked = checked.min(keys.len());
-        if checked > 0 && self.is_serializable() {
-            self.check_read(&keys[..checked], &values)?;
+        if self.is_serializable()
+            && let Some(checked) = keys.get(..checked.min(keys.len()))
+            && !checked.is_empty()
+        {
+            self.check_read(checked, &values)?;
         }
         for write in self.effects.iter().filter_map(Effect::write) {
-            if let Some(at) = keys.iter().position(|key| write.kv_key() == Some(key)) {
-                apply(write, &mut values[at]);
+            let mut known = keys.iter().zip(&mut values);
+            if let Some((_, value)) = known.find(|(key, _)| write.kv_key() == Some(key)) {
+                apply(write, value);
             }
         }
         Ok(MemberKeys::state(&values))
