@@ -10,7 +10,7 @@ use crate::tenant::RouteKey;
 use parlance_handler::capability::{
     FailureReason, OutboundRequest, PartCutter, Parts, RequestProgress, Response, ResponseFailure, ResponsePart,
 };
-use parlance_handler::sandbox::{OutboundAnswer, OutboundBody, OutboundError};
+use parlance_handler::sandbox::{Handler, OutboundAnswer, OutboundBody, OutboundError};
 use parlance_store::{DueKey, KvKey};
 
 /// After how long a request goes on that the store or the tenant's budgets do not let go on now.
@@ -66,6 +66,16 @@ impl Exchange {
             tracing::error!(tenant = %tenant.id(), key = due.key.key, "a request in the store cannot be read");
             return Exchanged::Later(WITHOUT_HANDLER_RETRY);
         };
+        let settings = tenant.settings();
+        let handler = tenant.handler_named(owner, RouteKey::Room(&due.key.key));
+        let Some(handler) = handler.filter(|_| !tenant.is_suspended()) else {
+            return Exchanged::Later(WITHOUT_HANDLER_RETRY);
+        };
+        // Before the content is read, since many requests may wait for the budgets. The budget of bytes goes first: it takes
+        // nothing here.
+        if settings.request_bytes.admit().is_err() || settings.http.take(1).is_err() {
+            return Exchanged::Later(RETRY);
+        }
         let content = KvKey::request_content(owner, due.key.key.clone());
         let Ok(content) = tenant.store.kv_get(tenant.id(), &content, now_ms()).await else {
             return Exchanged::Later(RETRY);
@@ -84,30 +94,22 @@ impl Exchange {
                 _ => Exchanged::Done,
             };
         };
-        let end = Instant::now() + tenant.settings().limits.quota.request_time;
+        let end = Instant::now() + settings.limits.quota.request_time;
         let mut exchange = Self {
             session,
             pending: pending(request),
             end,
         };
-        match exchange.attempt().await {
+        match exchange.attempt(&handler).await {
             Ok(()) => Exchanged::Done,
             Err(ends) => ends,
         }
     }
 
-    async fn attempt(&mut self) -> Result<(), Ends> {
+    async fn attempt(&mut self, handler: &Handler) -> Result<(), Ends> {
         let tenant = self.session.tenant.clone();
         let settings = tenant.settings();
         let id = self.pending.due.key.key.clone();
-        let handler = tenant.handler_named(self.pending.owner(), RouteKey::Room(&id));
-        let Some(handler) = handler.filter(|_| !tenant.is_suspended()) else {
-            return Err(Exchanged::Later(WITHOUT_HANDLER_RETRY));
-        };
-        let is_admitted = settings.http.take(1).is_ok() && settings.request_bytes.admit().is_ok();
-        if !is_admitted {
-            return Err(Exchanged::Later(RETRY));
-        }
         let request = self.pending.request.clone();
         settings.request_bytes.spend(request.body.len() as u64);
         let last_event_id = self.pending.progress.resumes_after().map(str::to_owned);
