@@ -10,7 +10,7 @@ use crate::tenant::RouteKey;
 use parlance_handler::capability::{
     FailureReason, OutboundRequest, PartCutter, Parts, RequestProgress, Response, ResponseFailure, ResponsePart,
 };
-use parlance_handler::sandbox::{OutboundAnswer, OutboundBody, OutboundError};
+use parlance_handler::sandbox::{Handler, OutboundAnswer, OutboundBody, OutboundError};
 use parlance_store::{DueKey, KvKey};
 
 /// After how long a request goes on that the store or the tenant's budgets do not let go on now.
@@ -49,7 +49,7 @@ pub(super) struct Exchange {
 
 /// Where an answer goes on that has come before.
 struct Resumed {
-    /// How many parts were handled before, and their digest.
+    /// How many parts were handled before, since the id if the service goes on from one, and their digest.
     handled: u32,
     digest: String,
     /// The parts of this answer that were passed over.
@@ -66,6 +66,16 @@ impl Exchange {
             tracing::error!(tenant = %tenant.id(), key = due.key.key, "a request in the store cannot be read");
             return Exchanged::Later(WITHOUT_HANDLER_RETRY);
         };
+        let settings = tenant.settings();
+        let handler = tenant.handler_named(owner, RouteKey::Room(&due.key.key));
+        let Some(handler) = handler.filter(|_| !tenant.is_suspended()) else {
+            return Exchanged::Later(WITHOUT_HANDLER_RETRY);
+        };
+        // Before the content is read, since many requests may wait for the budgets. The budget of bytes goes first: it takes
+        // nothing here.
+        if settings.request_bytes.admit().is_err() || settings.http.take(1).is_err() {
+            return Exchanged::Later(RETRY);
+        }
         let content = KvKey::request_content(owner, due.key.key.clone());
         let Ok(content) = tenant.store.kv_get(tenant.id(), &content, now_ms()).await else {
             return Exchanged::Later(RETRY);
@@ -84,33 +94,25 @@ impl Exchange {
                 _ => Exchanged::Done,
             };
         };
-        let end = Instant::now() + tenant.settings().limits.quota.request_time;
+        let end = Instant::now() + settings.limits.quota.request_time;
         let mut exchange = Self {
             session,
             pending: pending(request),
             end,
         };
-        match exchange.attempt().await {
+        match exchange.attempt(&handler).await {
             Ok(()) => Exchanged::Done,
             Err(ends) => ends,
         }
     }
 
-    async fn attempt(&mut self) -> Result<(), Ends> {
+    async fn attempt(&mut self, handler: &Handler) -> Result<(), Ends> {
         let tenant = self.session.tenant.clone();
         let settings = tenant.settings();
         let id = self.pending.due.key.key.clone();
-        let handler = tenant.handler_named(self.pending.owner(), RouteKey::Room(&id));
-        let Some(handler) = handler.filter(|_| !tenant.is_suspended()) else {
-            return Err(Exchanged::Later(WITHOUT_HANDLER_RETRY));
-        };
-        let is_admitted = settings.http.take(1).is_ok() && settings.request_bytes.admit().is_ok();
-        if !is_admitted {
-            return Err(Exchanged::Later(RETRY));
-        }
         let request = self.pending.request.clone();
         settings.request_bytes.spend(request.body.len() as u64);
-        let last_event_id = self.pending.progress.last_event_id.clone();
+        let last_event_id = self.pending.progress.resumes_after().map(str::to_owned);
         let sending = handler.send_outbound(&id, &request, last_event_id.as_deref(), &tenant.dns_lookups);
         let end = self.part_end();
         let answer = match timeout_at(end, sending).await {
@@ -173,13 +175,8 @@ impl Exchange {
     async fn parts(&mut self, answer: OutboundAnswer, parts: Parts) -> Result<(), Ends> {
         let most = self.session.tenant.settings().limits.guest.http_bytes;
         let progress = &self.pending.progress;
-        let last_event_id = progress.last_event_id.clone();
-        let mut resumed = Resumed {
-            handled: progress.handled,
-            digest: progress.digest.clone(),
-            passed: RequestProgress::default(),
-            by_event_id: last_event_id.is_some(),
-        };
+        let last_event_id = progress.resumes_after().map(str::to_owned);
+        let mut resumed = Resumed::of(progress);
         let mut cutter = match parts {
             Parts::ServerSentEvents => PartCutter::events(most, last_event_id),
             Parts::Lines | Parts::Whole => PartCutter::lines(most),
@@ -196,6 +193,8 @@ impl Exchange {
             match self.piece(&mut body, self.part_end()).await {
                 Ok(Some(piece)) => {
                     if cutter.push(&piece, &mut found).is_err() {
+                        // The parts before the one that is too large are whole.
+                        self.hand_on_new(&mut resumed, &mut found).await?;
                         return self.fail(too_large()).await;
                     }
                 }
@@ -299,16 +298,31 @@ impl Exchange {
 struct Differs;
 
 impl Resumed {
+    fn of(progress: &RequestProgress) -> Self {
+        let by_event_id = progress.resumes_after().is_some();
+        let (handled, digest) = if by_event_id {
+            (progress.handled_since_id, &progress.digest_since_id)
+        } else {
+            (progress.handled, &progress.digest)
+        };
+        Self {
+            handled,
+            digest: digest.clone(),
+            passed: RequestProgress::default(),
+            by_event_id,
+        }
+    }
+
     fn is_past(&self) -> bool {
-        self.by_event_id || self.passed.handled >= self.handled
+        self.passed.handled >= self.handled
     }
 
     /// Whether the part was handled before.
     fn pass(&mut self, part: &ResponsePart) -> Result<bool, Differs> {
-        if self.by_event_id {
-            return Ok(matches!(part, ResponsePart::Head(_)));
+        if self.by_event_id && matches!(part, ResponsePart::Head(_)) {
+            return Ok(true);
         }
-        if self.passed.handled >= self.handled {
+        if self.is_past() {
             return Ok(false);
         }
         self.passed = self.passed.after(part);
@@ -355,6 +369,8 @@ fn backoff(failed: u8, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use parlance_handler::capability::ServerSentEvent;
+
     use super::*;
 
     #[test]
@@ -375,12 +391,23 @@ mod tests {
         let progress = parts
             .iter()
             .fold(RequestProgress::default(), |so_far, part| so_far.after(part));
-        Resumed {
-            handled: progress.handled,
-            digest: progress.digest,
-            passed: RequestProgress::default(),
-            by_event_id: false,
-        }
+        Resumed::of(&progress)
+    }
+
+    fn event(data: &str, id: &str) -> ResponsePart {
+        ResponsePart::Event(ServerSentEvent {
+            event: "message".to_owned(),
+            data: data.to_owned(),
+            id: Some(id.to_owned()),
+        })
+    }
+
+    fn head() -> ResponsePart {
+        ResponsePart::Head(Response {
+            status: 200,
+            headers: Vec::new(),
+            body: Vec::new(),
+        })
     }
 
     #[test]
@@ -389,6 +416,26 @@ mod tests {
         let passed = [line("a"), line("b"), line("c")].map(|part| resumed.pass(&part).unwrap_or(false));
         assert_eq!(passed, [true, true, false]);
         assert!(resumed.is_past());
+    }
+
+    #[test]
+    fn events_since_the_last_id_are_passed_over() {
+        let before = [head(), event("a", "1"), event("b", "1")];
+        let again = [head(), event("b", "1"), event("c", "2")];
+        let mut after = resumed(&before);
+        let passed = again.map(|part| after.pass(&part).unwrap_or(false));
+        assert_eq!(passed, [true, true, false]);
+        let mut other = resumed(&before);
+        assert!(other.pass(&head()).is_ok_and(|passed| passed) && !other.is_past());
+        assert!(other.pass(&event("c", "2")).is_err());
+    }
+
+    #[test]
+    fn an_answer_begins_anew_where_no_header_can_carry_the_last_id() {
+        let before = [head(), event("a", "\u{7}")];
+        let mut resumed = resumed(&before);
+        let passed = before.map(|part| resumed.pass(&part).unwrap_or(false));
+        assert_eq!((passed, resumed.is_past()), ([true, true], true));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Sends the requests of a handler, several at once, and deletes those that failed long ago.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
@@ -11,7 +13,7 @@ use super::exchange::{Exchange, Exchanged};
 use super::{DueKeys, LOOK_EVERY};
 use crate::dispatch::{Session, WITHOUT_HANDLER_RETRY, now_ms};
 use crate::tenant::Tenant;
-use parlance_store::{DueKey, DueSpace, ReadSet, StorageQuota, StoreError, Write, WriteSet};
+use parlance_store::{DueKey, DueSpace, KvKey, ReadSet, StorageQuota, StoreError, Write, WriteSet};
 
 /// Dead letters that are deleted at a time.
 const DELETED_AT_A_TIME: u32 = 64;
@@ -26,7 +28,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 struct UnderWay {
     tasks: JoinSet<Exchanged>,
     key_of: HashMap<Id, String>,
-    tasks_by_key: HashMap<String, AbortHandle>,
+    tasks_by_key: HashMap<String, (KvKey, AbortHandle)>,
     /// Requests that are to be tried again, not before these times.
     resting: HashMap<String, Instant>,
     /// Requests that were due when the store was asked last.
@@ -35,11 +37,41 @@ struct UnderWay {
     has_more: bool,
 }
 
+/// A handler's wait for one of the tenant's places. The semaphore serves those that wait in their order, and each handler
+/// waits for one place at a time: so the handlers of a tenant take turns.
+struct Turn {
+    places: Arc<Semaphore>,
+    place: BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>,
+}
+
+impl Turn {
+    fn at(places: Arc<Semaphore>) -> Self {
+        Self {
+            place: Box::pin(places.clone().acquire_owned()),
+            places,
+        }
+    }
+
+    /// Waits for the place; for ever if `turn` is `None`.
+    async fn place(turn: &mut Option<Self>) -> Option<OwnedSemaphorePermit> {
+        let Some(waiting) = turn else {
+            return std::future::pending().await;
+        };
+        let place = (&mut waiting.place).await;
+        *turn = None;
+        // The semaphore is never closed.
+        place.ok()
+    }
+}
+
 /// Sends the requests of one handler that are due, until none is left.
 pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
     let mut under_way = UnderWay::default();
     let mut written = due_keys.services.committer.due_written();
     let mut asks_at = Instant::now();
+    // Kept from one round to the next, so that the handler keeps its place in the queue.
+    let mut turn: Option<Turn> = None;
+    let mut place = None;
     loop {
         // A tenant that this node does not serve was deleted, or is not known here yet. Its requests end with this.
         let Some(tenant) = due_keys.control.served_by_name(&space.tenant).await else {
@@ -52,15 +84,24 @@ pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
         if needs_more || asks_at <= Instant::now() {
             asks_at = Instant::now() + LOOK_EVERY;
             // The store's outage is reported by who looks.
-            if let Ok(is_done) = under_way.look(due_keys, space).await
+            if let Ok(is_done) = under_way.look(due_keys, space, &tenant).await
                 && is_done
             {
                 return;
             }
         }
-        under_way.start(due_keys, &tenant);
+        if let Some(place) = place.take() {
+            under_way.start(due_keys, &tenant, place);
+        }
+        let places = (!under_way.waiting.is_empty()).then(|| tenant.settings().requests.clone());
         drop(tenant);
+        // New settings have places of their own.
+        turn = places.map(|places| match turn.take() {
+            Some(turn) if Arc::ptr_eq(&turn.places, &places) => turn,
+            _ => Turn::at(places),
+        });
         tokio::select! {
+            free = Turn::place(&mut turn) => place = free,
             Some(ended) = under_way.tasks.join_next_with_id() => under_way.ended(ended),
             () = tokio::time::sleep_until(asks_at) => {}
             _ = written.changed() => asks_at = asks_at.min(Instant::now() + LOOK_PAUSE),
@@ -73,16 +114,14 @@ pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
 
 impl UnderWay {
     /// Asks the store what is due. Returns whether nothing is, nor under way.
-    async fn look(&mut self, due_keys: &DueKeys, space: &DueSpace) -> Result<bool, StoreError> {
+    async fn look(&mut self, due_keys: &DueKeys, space: &DueSpace, tenant: &Tenant) -> Result<bool, StoreError> {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
         let limit = self.tasks_by_key.len() + self.resting.len() + AT_A_TIME;
         let most = u32::try_from(limit).unwrap_or(u32::MAX);
         let due = due_keys.schedule.due_keys(space, now_ms(), most).await?;
         self.has_more = due.len() >= limit;
-        if !self.has_more {
-            self.end_all_but(&due);
-        }
+        self.end_cancelled(&due, tenant).await?;
         let is_done = due.is_empty() && self.tasks.is_empty();
         let is_known =
             |due: &DueKey| self.tasks_by_key.contains_key(&due.key.key) || self.resting.contains_key(&due.key.key);
@@ -90,35 +129,42 @@ impl UnderWay {
         Ok(is_done)
     }
 
-    /// Ends those under way that are not due any more: they were cancelled, or another node has done them.
-    fn end_all_but(&mut self, due: &[DueKey]) {
-        for (key, task) in &self.tasks_by_key {
-            if !due.iter().any(|due| due.key.key == *key) {
+    /// Ends those under way that are not due any more: they were cancelled, or another node has done them. Where more are
+    /// due than were read, the store is asked for those under way themselves.
+    async fn end_cancelled(&self, due: &[DueKey], tenant: &Tenant) -> Result<(), StoreError> {
+        let due: HashSet<&str> = due.iter().map(|due| &*due.key.key).collect();
+        let others = self.tasks_by_key.iter().filter(|(id, _)| !due.contains(id.as_str()));
+        let (keys, tasks): (Vec<KvKey>, Vec<&AbortHandle>) = others.map(|(_, (key, task))| (key.clone(), task)).unzip();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let values = match self.has_more {
+            true => tenant.store.kv_get_many(tenant.id(), &keys, now_ms()).await?,
+            false => vec![None; keys.len()],
+        };
+        for (task, value) in tasks.into_iter().zip(values) {
+            if value.is_none() {
                 task.abort();
             }
         }
+        Ok(())
     }
 
-    /// Starts requests as long as the tenant may have one more under way.
-    fn start(&mut self, due_keys: &DueKeys, tenant: &Arc<Tenant>) {
-        while !self.waiting.is_empty() {
-            let Ok(permit) = tenant.settings().requests.clone().try_acquire_owned() else {
-                return;
-            };
-            let Some(due) = self.waiting.pop_front() else { return };
-            let key = due.key.key.clone();
-            let Some(session) = Session::without_client(tenant.clone(), due_keys.services.clone()) else {
-                return;
-            };
-            let exchange = async move {
-                let exchanged = Exchange::perform(session, due).await;
-                drop(permit);
-                exchanged
-            };
-            let task = self.tasks.spawn(exchange);
-            self.key_of.insert(task.id(), key.clone());
-            self.tasks_by_key.insert(key, task);
-        }
+    /// Starts the request that waits longest, in this place.
+    fn start(&mut self, due_keys: &DueKeys, tenant: &Arc<Tenant>, place: OwnedSemaphorePermit) {
+        let Some(due) = self.waiting.pop_front() else { return };
+        let Some(session) = Session::without_client(tenant.clone(), due_keys.services.clone()) else {
+            return;
+        };
+        let key = due.key.clone();
+        let exchange = async move {
+            let exchanged = Exchange::perform(session, due).await;
+            drop(place);
+            exchanged
+        };
+        let task = self.tasks.spawn(exchange);
+        self.key_of.insert(task.id(), key.key.clone());
+        self.tasks_by_key.insert(key.key.clone(), (key, task));
     }
 
     /// A request's task has ended.

@@ -77,7 +77,7 @@ impl PendingRequest {
             return parts;
         }
         let is_in_parts = matches!(parts.first(), Some(ResponsePart::Head(_)));
-        if is_in_parts && self.progress.last_event_id.is_some() {
+        if is_in_parts && self.progress.resumes_after().is_some() {
             let mut rest = parts.split_off(1);
             for part in &mut rest {
                 match part {
@@ -87,12 +87,19 @@ impl PendingRequest {
                     _ => break,
                 }
             }
-            return rest;
+            let (handled, digest) = (self.progress.handled_since_id, &self.progress.digest_since_id);
+            return self.beyond(rest, handled, digest);
         }
-        let passed = parts.iter().take(handled).filter(|part| !part.is_last());
+        self.beyond(parts, self.progress.handled, &self.progress.digest)
+    }
+
+    /// The parts after the first `handled` ones, if those have this digest.
+    fn beyond(&self, mut parts: Vec<ResponsePart>, handled: u32, digest: &str) -> Vec<ResponsePart> {
+        let count = handled as usize;
+        let passed = parts.iter().take(count).filter(|part| !part.is_last());
         let passed = passed.fold(RequestProgress::default(), |so_far, part| so_far.after(part));
-        if passed.handled == self.progress.handled && passed.digest == self.progress.digest {
-            return parts.split_off(handled);
+        if passed.handled == handled && passed.digest == digest {
+            return parts.split_off(count);
         }
         vec![failure(FailureReason::Interrupted, &self.request)]
     }

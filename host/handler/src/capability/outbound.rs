@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -76,6 +77,12 @@ pub struct RequestProgress {
     /// The last id of a server-sent event among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event_id: Option<String>,
+    /// The events that were handled after the first one with that id: a service that goes on after the id sends them again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handled_since_id: u32,
+    /// A digest of those events.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest_since_id: String,
     /// Why the last attempt has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -249,13 +256,36 @@ impl RequestProgress {
             ResponsePart::Event(event) => event.id.clone(),
             _ => self.last_event_id.clone(),
         };
+        let (handled_since_id, digest_since_id) = match &last_event_id {
+            Some(_) if last_event_id == self.last_event_id => (
+                self.handled_since_id.saturating_add(1),
+                next_digest(&self.digest_since_id, part),
+            ),
+            _ => (0, String::new()),
+        };
         Self {
             handled: self.handled.saturating_add(1),
             digest: next_digest(&self.digest, part),
             last_event_id,
+            handled_since_id,
+            digest_since_id,
             ..self.clone()
         }
     }
+
+    /// The id after which a service is asked to go on with its events. `None` if it is to begin anew: no event with an id was
+    /// handled, or the last id would not reach the service in a header as it is.
+    #[must_use]
+    pub fn resumes_after(&self) -> Option<&str> {
+        let id = self.last_event_id.as_deref()?;
+        // The ends of a header's value are trimmed on its way.
+        let fits = HeaderValue::from_str(id).is_ok() && id.trim_matches([' ', '\t']) == id;
+        fits.then_some(id)
+    }
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// The digest of parts, from that of all but the last one. Of a head only the status counts: its headers differ from one
@@ -344,6 +374,33 @@ mod tests {
             assert_ne!(first.digest, progress(&other).digest);
         }
         assert_eq!(RequestProgress::read(&first.value()), Some(first));
+    }
+
+    #[test]
+    fn progress_counts_the_events_since_the_last_id() {
+        let event = |data: &str, id: Option<&str>| {
+            ResponsePart::Event(ServerSentEvent {
+                event: "message".to_owned(),
+                data: data.to_owned(),
+                id: id.map(str::to_owned),
+            })
+        };
+        let first = RequestProgress::default().after(&event("a", Some("1")));
+        assert_eq!((first.resumes_after(), first.handled_since_id), (Some("1"), 0));
+        let second = first.after(&event("b", Some("1")));
+        assert_eq!((second.resumes_after(), second.handled_since_id), (Some("1"), 1));
+        assert_ne!(
+            second.digest_since_id,
+            first.after(&event("c", Some("1"))).digest_since_id
+        );
+        let third = second.after(&event("c", Some("2")));
+        assert_eq!((third.handled, third.handled_since_id), (3, 0));
+        assert_eq!(third.digest_since_id, "");
+        for unfit in ["a\u{7}", "a ", " a", "a\nb"] {
+            assert_eq!(third.after(&event("d", Some(unfit))).resumes_after(), None, "{unfit:?}");
+        }
+        assert_eq!(third.after(&event("d", None)).resumes_after(), None);
+        assert_eq!(RequestProgress::read(&second.value()), Some(second));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method};
 use reqwest::Url;
 use wasmtime_wasi_http::Error;
@@ -84,8 +84,9 @@ impl OutboundBody {
 }
 
 impl Handler {
-    /// Sends a request, and waits for the head of its answer. `last_event_id` is that of the last server-sent event that
-    /// came. The caller bounds the time.
+    /// Sends a request, and waits for the head of its answer. `last_event_id` is the id after which the service is to go on
+    /// with its server-sent events ([`RequestProgress::resumes_after`](crate::capability::RequestProgress::resumes_after)).
+    /// The caller bounds the time.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -105,16 +106,19 @@ impl Handler {
         let invalid = |what: String| OutboundError::new(FailureReason::Denied, what);
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| invalid(error.to_string()))?;
         let mut headers = header_map(&request.headers).map_err(invalid)?;
-        let mut set = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value)
-                && !headers.contains_key(name)
-            {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        };
-        set(IDEMPOTENCY_KEY, id);
+        if !headers.contains_key(IDEMPOTENCY_KEY)
+            && let Ok(id) = HeaderValue::from_str(id)
+        {
+            headers.insert(IDEMPOTENCY_KEY, id);
+        }
         if let Some(last) = last_event_id {
-            set(LAST_EVENT_ID, last);
+            // It replaces the handler's own header, which says where the first attempt began.
+            let last = HeaderValue::from_str(last).map_err(|error| invalid(error.to_string()))?;
+            headers.insert(LAST_EVENT_ID, last);
+        }
+        // The HTTP client leaves it out for an empty body, and some services insist (RFC 9110, section 8.6).
+        if request.body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&method) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let mut outgoing = reqwest::Request::new(method, url);
         *outgoing.headers_mut() = headers;
