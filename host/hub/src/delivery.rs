@@ -97,6 +97,12 @@ impl Delivery {
         self.effects.iter().any(|effect| effect.write().is_some())
     }
 
+    /// Whether the store is asked: to write, or whether what the event has read is there still.
+    #[must_use]
+    pub fn commits(&self) -> bool {
+        self.writes() || !self.reads.is_empty()
+    }
+
     /// About how many bytes the effects take; at least 1.
     #[must_use]
     pub fn effects_weight(&self) -> usize {

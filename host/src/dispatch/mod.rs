@@ -293,7 +293,7 @@ async fn submit_for_results(session: &Session, context: &EventContext, decision:
     let hub = session.tenant.hub.clone();
     // An event that writes nothing and has read no keys skips the transaction, unless earlier events of its connection are
     // in one.
-    if delivery.writes() || is_checked || connection.has_in_flight() {
+    if delivery.commits() || connection.has_in_flight() {
         session.services.committer.submit(CommitJob {
             hub,
             quota: session.tenant.settings().limits.storage,

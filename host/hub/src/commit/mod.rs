@@ -171,13 +171,13 @@ async fn gather(
     }
 }
 
-/// The store's results of a batch: one for each job that writes, in order.
+/// The store's results of a batch: one for each job that asks it, in order.
 type Results = Result<Vec<WriteSetResult>, StoreError>;
 
 async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jobs: &[CommitJob]) -> Results {
     let write_sets: Vec<WriteSet> = jobs
         .iter()
-        .filter(|job| job.delivery.writes())
+        .filter(|job| job.delivery.commits())
         .map(|job| write_set(&job.delivery, job.quota))
         .collect();
     if write_sets.is_empty() {
@@ -226,7 +226,7 @@ fn deliveries(
     };
     let mut hubs: HashMap<TenantId, (HubHandle, Vec<Delivery>)> = HashMap::with_capacity(1);
     for CommitJob { hub, mut delivery, .. } in jobs {
-        if delivery.writes() {
+        if delivery.commits() {
             let result = results.next().unwrap_or(Ok(Vec::new()));
             if result == Err(Rejected::ReadsChanged)
                 && let Some(done) = delivery.done.take()
