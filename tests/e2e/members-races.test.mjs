@@ -54,7 +54,10 @@ const act = (...steps) => root.askOk('do', steps);
 const LONG = 3_000_000;
 const with_ = (user, claims) => ({ auth: { token: token(user, claims) } });
 let users = 0;
-const fresh = (name) => `${name}-${(users += 1)}`;
+const fresh = (name) => {
+  users += 1;
+  return `${name}-${users}`;
+};
 /** Whether the connection is in the room, when all that was decided before has happened. */
 const isIn = async (client, roomId) => (await client.ask('history', { roomId })).ok;
 

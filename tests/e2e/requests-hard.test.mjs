@@ -19,7 +19,7 @@ const authority = await listen((request, response) => {
   asked.push(request);
   const stream = streams[request.url];
   if (request.url === '/slow') return void setTimeout(() => response.end(), 1000);
-  if (!stream) return void (request.url === '/silent' ? null : response.end('x'.repeat(2) + '\n' + 'y'.repeat(3000)));
+  if (!stream) return void (request.url === '/silent' ? null : response.end(`xx\n${'y'.repeat(3000)}`));
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   const last = request.headers['last-event-id'];
   const from = stream.events.findIndex(([id]) => id === last) + 1;
