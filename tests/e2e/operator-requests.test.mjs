@@ -15,7 +15,8 @@ const server = await startServer({
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
   config: {
     admin: { tokens: [{ name: 'globex-ci', tenant: 'globex', token_sha256: createHash('sha256').update(TOKEN).digest('hex') }] },
-    tenants: { acme: configurationOf('acme', tables), globex: configurationOf('globex', tables) },
+    tenants: { acme: configurationOf('acme', tables), globex: configurationOf('globex', tables),
+      initech: configurationOf('initech', { grants: tables.grants }) },
   },
 });
 const [operator, globex] = [admin(server), admin(server, TOKEN)];
@@ -200,4 +201,15 @@ test('the commands list, retry and delete requests', async () => {
     assert.equal(done.code, code, done.output);
     assert.match(done.output, why);
   }
+});
+
+test('the log says that an answer has come for which the active version has no on-response', async () => {
+  await operator.deploy('initech', 'event', guest('keys'));
+  const ann = await listener('initech');
+  const id = await request(ann, 'unheard', [1, LATER]);
+  await postponed('initech', id);
+  await operator.deploy('initech', 'event', guest('web'));
+  await operator.requestOk('POST', path('initech', id, '/retry'));
+  await eventually(() => server.log.split('\n').some((line) => line.includes('no on-response') && line.includes(id)), 'the line');
+  assert.deepEqual(parts(ann, 'unheard'), []);
 });

@@ -104,6 +104,13 @@ async fn handle_part(
     });
     // A handler without `on-response` only sends.
     if tenant.named_handler(owner, Interface::Response, key).is_none() {
+        let is_answer = matches!(part, ResponsePart::Whole(_) | ResponsePart::End);
+        if is_answer && let Some(suppressed) = tenant.unheard_answers.pass() {
+            tracing::info!(
+                tenant = %tenant.id(), handler = owner, request = id, suppressed,
+                "an answer has come, and the handler's active version has no on-response"
+            );
+        }
         return match part.is_last() {
             true => end(session, context, pending, dead).await,
             false => keep(session, context, pending, &part).await,

@@ -30,6 +30,7 @@ use parlance_scheduler::{Background, Contention, FairScheduler};
 use parlance_store::{Reader, Usage};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{TenantId, UserId};
+use parlance_types::throttle::LogThrottle;
 use reads::ReadLimitedStore;
 
 pub use lanes::{LaneGuard, Lanes};
@@ -60,6 +61,8 @@ pub struct Tenant {
     pub store: Arc<dyn Reader>,
     /// The tenant's share of DNS look-ups for its handlers' HTTP requests. It is kept when the settings are replaced.
     pub dns_lookups: DnsLookupLimit,
+    /// Throttles the log line of answers to requests that no handler takes.
+    pub unheard_answers: LogThrottle,
     /// Where events run alone that others came before again and again.
     pub lanes: Lanes,
     /// One permit for each page of messages that may be read or wait to be sent.
@@ -125,6 +128,7 @@ impl Tenant {
             ),
             store: Arc::new(ReadLimitedStore::of(resources.store)),
             dns_lookups: DnsLookupLimit::default(),
+            unheard_answers: LogThrottle::default(),
             lanes: Lanes::default(),
             page_slots: Semaphore::new(PAGE_SLOTS),
             settings: ArcSwap::from_pointee(settings),
