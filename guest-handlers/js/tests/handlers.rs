@@ -109,6 +109,11 @@ fn others(host: &mut TestHost) {
     host.dispatch(Event::join("secret").by("bob"))
         .assert_rejected(Code::NotFound);
 
+    host.dispatch(Event::connect().by("carol")).assert_ok();
+    assert_eq!(host.members("lobby"), ["carol"]);
+    let refused = host.dispatch(Event::connect().by("mallory"));
+    refused.assert_rejected(Code::Denied);
+
     host.dispatch(Event::custom("ask", &json!([])).by("alice")).assert_ok();
     host.dispatch(Event::answer("poll", &json!([true])).by("bob"))
         .assert_ok();

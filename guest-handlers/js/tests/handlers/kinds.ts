@@ -3,6 +3,7 @@ import {
   ask,
   Audience,
   Conflict,
+  Denied,
   emit,
   Fault,
   identity,
@@ -17,6 +18,7 @@ import {
   timers,
   type Argument,
   type OnAnswer,
+  type OnConnect,
   type OnEvent,
   type OnEventAck,
   type OnMessage,
@@ -54,6 +56,11 @@ export const onRevise: OnRevise = (_, message, change) => {
 
 export const onPresence: OnPresence = (_, change) => {
   presence.set(change.type === 'set' ? change.status : change.type === 'connected' ? 'online' : 'offline');
+};
+
+export const onConnect: OnConnect = ({ user }) => {
+  if (user === 'mallory') throw new Denied('you are not welcome');
+  return user === 'carol' ? ['lobby'] : undefined;
 };
 
 export const onRoom: OnRoom = (_, { type, room }) => {
