@@ -147,17 +147,6 @@ test('what is unread can be read although the last message was deleted', async (
   assert.deepEqual([unread, mentions], [0, 0]);
 });
 
-test('the last that a client is told of its mentions is what there are', async () => {
-  const [user, room] = [fresh('ann'), freshRoom()];
-  await act(['add', room, user, 'member']);
-  const client = await connect(server, user);
-  const others = await Promise.all(Array.from({ length: 6 }, () => connect(server, fresh('bob'))));
-  await Promise.all(others.flatMap((other) => [1, 2].map(() => other.askOk('do', [['mention', room, user]]))));
-  const { rooms: [{ mentions }] } = await client.askOk('unread');
-  await client.until(() => client.all('unread-changed').length >= 12, 'all changes');
-  assert.equal(Math.max(...client.all('unread-changed').map((change) => change.mentions)), mentions);
-});
-
 test('the client package stays away when a handler has closed the connection', async () => {
   const user = fresh('ann');
   const chat = await startChat(server, user);
