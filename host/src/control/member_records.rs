@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use parlance_handler::capability::is_role;
+use parlance_handler::capability::check_role;
 use parlance_store::{Imported, KvKey, MemberKeys, MemberState, StoredKey, Write};
 use parlance_types::id::{RoomId, UserId};
 
@@ -81,9 +81,7 @@ impl MemberRecord {
     /// What is wrong with it.
     pub(super) fn pieces(self) -> Result<Vec<Imported>, String> {
         let (room, user) = ids(&self.room_id, &self.user_id)?;
-        if !is_role(&self.role) {
-            return Err("role: has 1 to 64 bytes without control characters".to_owned());
-        }
+        check_role(&self.role).map_err(|why| format!("role: {why}"))?;
         let keys = MemberKeys::of(&room, &user);
         let mut writes = keys.add(&self.role, self.joined_at, Some(self.read_up_to));
         if self.mentions > 0 {

@@ -13,10 +13,10 @@ use super::event::{check_room, check_size, check_text};
 use super::session::Session;
 use super::session_event::SessionEvent;
 use super::{Decision, EventContext, host, lifecycle, submit_for_results};
-use parlance_handler::capability::{ClientLimits, Effect, MembershipChange, is_role};
+use parlance_handler::capability::{ClientLimits, Effect, MembershipChange, check_role};
 use parlance_hub::{ConnectionPhase, Reply, Undone, keys_contested};
 use parlance_scheduler::Quantum;
-use parlance_store::{Change, ClientRef, Draft, MemberKeys, Message, ROLE_MAX, RequestDigest, Revise, Write, Written};
+use parlance_store::{Change, ClientRef, Draft, MemberKeys, Message, RequestDigest, Revise, Write, Written};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId, check_client_id};
 
@@ -116,13 +116,8 @@ impl BackEndWrite {
             Self::Change(_) => Ok(()),
             Self::Member(member) => {
                 check_room(member.room.as_str(), limits)?;
-                match &member.role {
-                    Some(role) if !is_role(role) => {
-                        let why = format!("a role has 1 to {ROLE_MAX} bytes without control characters");
-                        Err(EventError::new(Code::Invalid, why))
-                    }
-                    _ => Ok(()),
-                }
+                let checked = member.role.as_deref().map_or(Ok(()), check_role);
+                checked.map_err(|why| EventError::new(Code::Invalid, why))
             }
         }
     }

@@ -44,8 +44,8 @@ mod write_set;
 pub use epoch::Epoch;
 pub use error::StoreError;
 pub use members::{
-    MEMBERS_PAGE, MEMBERSHIPS_PAGE, Member, MemberChange, MemberKeys, MemberState, Membership, ROLE_MAX, member_of_key,
-    members_range, read_members, read_memberships,
+    MEMBERS_PAGE, MEMBERSHIPS_PAGE, Member, MemberChange, MemberKeys, MemberState, Membership, ROLE_MAX,
+    members_of_keys, members_range, read_members, read_memberships,
 };
 pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
 pub use outage_log::OutageLog;

@@ -142,6 +142,20 @@ impl<'a> MemberKeys<'a> {
         Some(state)
     }
 
+    /// The keys of [`all`](Self::all) of each of these users.
+    #[must_use]
+    pub fn of_all(room: &RoomId, users: &[UserId]) -> Vec<KvKey> {
+        users.iter().flat_map(|user| MemberKeys::of(room, user).all()).collect()
+    }
+
+    /// Those of the users who are members, from the values of [`of_all`](Self::of_all).
+    #[must_use]
+    pub fn members(users: Vec<UserId>, values: &[Option<Vec<u8>>]) -> Vec<Member> {
+        let members = users.into_iter().zip(values.chunks(4).map(Self::state));
+        let members = members.filter_map(|(user, state)| Some(Member { user, state: state? }));
+        members.collect()
+    }
+
     /// The writes that give the user this role. One who was no member has read `read_up_to`, and nothing is left of an
     /// earlier membership.
     #[must_use]
@@ -335,11 +349,11 @@ pub fn members_range(room: &RoomId, after: Option<&UserId>) -> KvRange {
     }
 }
 
-/// The user to whom a key of [`members_range`] leads.
+/// The users to whom the keys of a page of [`members_range`] lead.
 #[must_use]
-pub fn member_of_key(key: &str) -> Option<UserId> {
-    let (_, user) = key.rsplit_once(SEPARATOR)?;
-    UserId::new(user).ok()
+pub fn members_of_keys(entries: &[(String, Vec<u8>)]) -> Vec<UserId> {
+    let user = |(key, _): &(String, Vec<u8>)| UserId::new(key.rsplit_once(SEPARATOR)?.1).ok();
+    entries.iter().filter_map(user).collect()
 }
 
 /// Members of the room after `after`, at most `limit`, which is lowered to [`MEMBERS_PAGE`], and whether there are no
@@ -359,15 +373,12 @@ pub async fn read_members(
     let page = store
         .kv_scan(tenant, &range, limit, PAGE_BYTES as u64, u64::MAX)
         .await?;
-    let users: Vec<UserId> = page.entries.iter().filter_map(|(key, _)| member_of_key(key)).collect();
-    let keys: Vec<KvKey> = users.iter().flat_map(|user| MemberKeys::of(room, user).all()).collect();
+    let users = members_of_keys(&page.entries);
+    let keys = MemberKeys::of_all(room, &users);
     let values = if keys.is_empty() {
         Vec::new()
     } else {
         store.kv_get_many(tenant, &keys, u64::MAX).await?
     };
-    let states = values.chunks(4).map(MemberKeys::state);
-    let members = users.into_iter().zip(states);
-    let members = members.filter_map(|(user, state)| Some(Member { user, state: state? }));
-    Ok((members.collect(), page.next.is_none()))
+    Ok((MemberKeys::members(users, &values), page.next.is_none()))
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Audience, Call, Capability, Effect, Fault, HostEvent, Packet, declare_host_events, room_id, user_id};
 use parlance_store::{
-    MEMBERS_PAGE, Member, MemberKeys, MemberState, Membership, Message, ROLE_MAX, Write, member_of_key, members_range,
-    read_memberships,
+    MEMBERS_PAGE, Member, MemberKeys, MemberState, Membership, Message, ROLE_MAX, Write, members_of_keys,
+    members_range, read_memberships,
 };
 use parlance_types::id::{RoomId, UserId};
 
@@ -119,10 +119,15 @@ impl MembershipChange<'_> {
     }
 }
 
-/// Whether this may be a role.
-#[must_use]
-pub fn is_role(role: &str) -> bool {
-    (1..=ROLE_MAX).contains(&role.len()) && !role.chars().any(char::is_control)
+/// Checks a role.
+///
+/// # Errors
+/// What a role must be.
+pub fn check_role(role: &str) -> Result<(), String> {
+    if (1..=ROLE_MAX).contains(&role.len()) && !role.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(format!("a role has 1 to {ROLE_MAX} bytes without control characters"))
 }
 
 /// Tells the user's connections what is unread in a room now; without `state` that the user is no member any more.
@@ -153,11 +158,7 @@ impl Call {
     /// # Errors
     /// When an argument is invalid, the store cannot serve, or the allowance is used up.
     pub async fn add_member(&mut self, room: &str, user: &str, role: &str) -> Result<(), Fault> {
-        if !is_role(role) {
-            return Err(Fault::Invalid(format!(
-                "a role has 1 to {ROLE_MAX} bytes without control characters"
-            )));
-        }
+        check_role(role).map_err(Fault::Invalid)?;
         self.change_member(room, user, Some(role)).await
     }
 
@@ -207,18 +208,9 @@ impl Call {
         let after = after.map(user_id).transpose()?;
         let range = members_range(&room, after.as_ref());
         let (entries, _) = self.kv_page(range, limit.clamp(1, MEMBERS_PAGE)).await?;
-        let users = entries.iter().filter_map(|(key, _)| member_of_key(key));
-        let users: Vec<UserId> = users.collect();
-        let keys: Vec<_> = users
-            .iter()
-            .flat_map(|user| MemberKeys::of(&room, user).all())
-            .collect();
-        let values = self.kv_stored(&keys, false).await?;
-        let states = values.chunks(4).map(MemberKeys::state);
-        let members = users.into_iter().zip(states);
-        Ok(members
-            .filter_map(|(user, state)| Some(Member { user, state: state? }))
-            .collect())
+        let users = members_of_keys(&entries);
+        let values = self.kv_stored(&MemberKeys::of_all(&room, &users), false).await?;
+        Ok(MemberKeys::members(users, &values))
     }
 
     /// The rooms after `after` in which this event's user is a member.

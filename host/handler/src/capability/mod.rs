@@ -52,7 +52,7 @@ pub use host_events::{HostEvent, HostEventDescription, declare_host_events};
 pub use injection::Capability;
 pub use limits::{CallLimits, ClientLimits, EffectLimits};
 pub use log::{Level, LogLine, Logs};
-pub use members::{MEMBERS_EVENTS, MembershipChange, is_role};
+pub use members::{MEMBERS_EVENTS, MembershipChange, check_role};
 pub use messages::DraftRequest;
 pub use moderate::MODERATE_EVENTS;
 pub use outbound::{
