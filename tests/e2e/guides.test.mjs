@@ -57,7 +57,7 @@ const NOT_RUN = {
 
 /** Blocks that these tests do not run: the page, its heading (null: all of the page), and the reason. */
 const BLOCKS_NOT_RUN = [
-  ...['ask-bot', 'assistant', 'commands', 'polls', 'private-rooms', 'reactions', 'reminders', 'slow-mode'].map((name) => (
+  ...['ask-bot', 'assistant', 'commands', 'polls', 'private-rooms', 'reactions', 'reminders', 'slow-mode', 'team'].map((name) => (
     [`examples/${name}/README.md`, null, 'builds in the sources; examples.test.mjs builds, tests and serves copies']
   )),
   ['guest-handlers/README.md', '## From nothing to production', 'compiles for minutes; author-rust.test.mjs goes this way'],
@@ -298,7 +298,7 @@ const RUNS = [
     await eventually(() => !mallory.socket.connected, 'mallory to be disconnected');
     assert.ok(bob.socket.connected);
   }],
-  ...['Post', 'Change', 'Read'].map((heading) => ['host/data-api.md', `## ${heading}`, async (list) => {
+  ...['Post', 'Change', 'Read', 'Members'].map((heading) => ['host/data-api.md', `## ${heading}`, async (list) => {
     const { server, api } = await acme();
     const alice = await connect(server, 'alice', at('acme', 'alice'));
     await alice.join('general');
@@ -312,11 +312,38 @@ const RUNS = [
     } else if (heading === 'Change') {
       await alice.next('message-edited', ({ messageId }) => messageId === id);
       await alice.next('message-deleted', ({ messageId }) => messageId === id);
+    } else if (heading === 'Members') {
+      assert.match(answers, /"members":\[\{"userId":"alice","role":"moderator",/);
+      await alice.next('member-added', ({ userId, role }) => userId === 'alice' && role === 'moderator');
+      await alice.next('member-removed', ({ userId }) => userId === 'alice');
     } else {
       assert.match(answers, /"roomId":"general","lastSeq":1,"rev":0/);
       assert.match(answers, /"complete":true/);
     }
   }]),
+  ['host/data-of-people.md', '## Erase a user', async (list) => {
+    const { server, api, env } = await acme();
+    const [alice, bob] = await Promise.all(['alice', 'bob'].map((user) => connect(server, user, at('acme', user))));
+    for (const member of [alice, bob]) await member.join('general');
+    const { id } = await alice.post('general', 'a secret');
+    const here = list.map((command) => command.replace('http://localhost:3001', server.adminUrl));
+    new Shell(temporaryDirectory(), { env: { ...env, TOKEN: ADMIN_TOKEN }, programs: { curl: CURL } }).run(here);
+    await bob.next('message-deleted', ({ messageId }) => messageId === id);
+    assert.equal((await api.request('GET', `/tenants/acme/messages/${id}`)).json.content, '');
+  }],
+  ['host/data-of-people.md', '## Export', async (list) => {
+    const { server, api, env } = await acme();
+    await api.requestOk('POST', '/tenants', { body: { name: 'globex', configuration: configurationOf('globex') } });
+    const alice = await connect(server, 'alice', at('acme', 'alice'));
+    await alice.join('general');
+    const { id } = await alice.post('general', 'hello');
+    const shell = new Shell(temporaryDirectory(), { env });
+    const [exports, doImport] = lastOf(list);
+    shell.run(exports);
+    // Another tenant, which is empty.
+    shell.run([doImport.replace('--tenant acme', '--tenant globex')]);
+    assert.equal((await api.requestOk('GET', `/tenants/globex/messages/${id}`)).content, 'hello');
+  }],
 ];
 
 const found = shellBlocks();
