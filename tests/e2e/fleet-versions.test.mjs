@@ -90,7 +90,7 @@ test('a tenant deleted with its data disappears from every node, and can be crea
   const [here, there] = [admin(one), admin(two)];
   const tenant = { name: 'acme', configuration: configurationOf('acme') };
   await here.requestOk('POST', '/tenants', { body: tenant });
-  await eventually(async () => (await there.request('GET', '/tenants/acme')).status === 200, 'the tenant elsewhere');
+  await eventually(async () => (await there.request('GET', '/tenants/acme')).json.served === true, 'the tenant elsewhere');
   const bob = await connect(two, 'bob', at('acme', 'bob'));
   const room = freshRoom();
   await bob.join(room);
