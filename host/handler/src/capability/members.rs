@@ -263,8 +263,8 @@ impl Call {
             state.read_up_to = message.seq;
         }
         let last_seq = self.last_seq(&room).await?;
-        // What is raised to a number that was read without a check is right later, too: a mention that comes meanwhile
-        // is above it.
+        // The commit need not check this read: a mention that comes meanwhile is above the number that was read, and
+        // stays unseen.
         if state.mentions() > 0 && message.seq >= last_seq {
             effects.push(write(keys.seen(state.mentioned)));
             state.seen = state.mentioned;
