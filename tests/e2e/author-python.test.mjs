@@ -91,6 +91,9 @@ const REVISE = [
         revision = revise.get(str(args[0]))
         marks: Json = [[each.kind, each.value, each.count, each.users] for each in revision.marks]
         return {"rev": revision.rev, "edited": revision.edited_at is not None, "marks": marks}
+    if name == "add":
+        revise.append(str(args[0]), str(args[1]), done=True)
+        return None
     if name != "hello":`],
   ['@on_message', `@on_revise
 def revised(context: Context, message: str, change: revise.Change) -> Json:

@@ -3,15 +3,15 @@ import assert from 'node:assert/strict';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test as scoped } from './lib/scope.mjs';
-import { startServer } from './lib/server.mjs';
+import { guest, startServer } from './lib/server.mjs';
 
 const test = (name, body) => scoped(name, { skip: skipped }, body);
-const server = skipped || (await startServer({ command: 'dev' }));
+const adding = { handlers: { hostile: { component: guest('hostile'), events: ['append-then-ok'] } } };
+const server = skipped || (await startServer({ command: 'dev', config: adding }));
 const browser = skipped || (await startBrowser());
 
-/** Two users in a new room. */
-async function two(on = server) {
-  const room = freshRoom();
+/** Two users in a room. */
+async function two(on = server, room = freshRoom()) {
   const tabs = [];
   for (let n = 0; n < 2; n += 1) {
     const tab = await Tab.open(await profile(browser), on);
@@ -50,6 +50,20 @@ test('what can be done with a message stays open while the message changes', asy
   await first(bob).locator('.mark', { hasText: '🎉 1' }).waitFor();
   await first(bob).getByRole('button', { name: '👍', exact: true }).click();
   await first(ann).locator('.mark', { hasText: '👍 1' }).waitFor();
+});
+
+test('text that is added to a message shows as it comes, and is no edit', async () => {
+  const room = freshRoom();
+  const [ann, bob] = await two(server, room);
+  await ann.write('one');
+  await bob.shows(['one']);
+  const bot = await connect(server, 'writer');
+  const { messages: [{ id }] } = await bot.askOk('join-room', room, { last: 1 });
+  await bot.askOk('append-then-ok', { messageId: id });
+  await bob.shows(['one and more']);
+  await bot.askOk('append-then-ok', { messageId: id, count: 1 });
+  for (const tab of [ann, bob]) await tab.shows(['one and more and more']);
+  assert.doesNotMatch(await bob.page.locator('#messages [data-seq="1"] .meta').innerText(), /edited/);
 });
 
 test('a mention is highlighted, that of the reader more so', async () => {

@@ -52,6 +52,13 @@ class SimulatedServer {
       Object.assign(message, { content: '', deletedAt: 1 });
       delete message.marks;
       this.tell('message-deleted', { ...head, userId: 'ann', deletedAt: 1 });
+    } else if (kind === 1) {
+      // Text that is added, as several changes.
+      const fragments = Array.from({ length: 1 + this.draw(3) }, (_, n) => ` +${message.rev + n}`);
+      this.data.rev += fragments.length - 1;
+      message.rev = this.data.rev;
+      message.content += fragments.join('');
+      this.tell('message-appended', { ...head, rev: message.rev, userId: 'ann', fragments });
     } else if (kind < 4) {
       Object.assign(message, { content: `edited ${message.rev}`, editedAt: 1 });
       this.tell('message-edited', { ...head, userId: 'ann', content: message.content, editedAt: 1 });

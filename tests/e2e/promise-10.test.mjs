@@ -7,7 +7,7 @@ import { connect, freshRoom } from './lib/client.mjs';
 import { startFleet, UNLIMITED } from './lib/fleet.mjs';
 import { seededRandom } from './lib/random.mjs';
 import { test } from './lib/scope.mjs';
-import { run, startServer } from './lib/server.mjs';
+import { guest, run, startServer } from './lib/server.mjs';
 import { View } from './lib/view.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -16,7 +16,12 @@ const STEPS = Number(process.env.PARLANCE_STEPS ?? 60);
 /** After how long an event counts as unanswered. Its client goes on. */
 const PATIENCE_MS = 3000;
 
-const SHIPPED = { limits: { ...UNLIMITED.limits, history_page_max: 1000 }, quota: UNLIMITED.quota };
+/** With a handler that adds text to messages. */
+const SHIPPED = {
+  handlers: { hostile: { component: guest('hostile'), events: ['append-then-ok'] } },
+  limits: { ...UNLIMITED.limits, history_page_max: 1000 },
+  quota: UNLIMITED.quota,
+};
 
 /** Emits an event, and waits for its answer for a while. */
 const attempt = (client, event, ...args) =>
@@ -54,10 +59,11 @@ class Viewer {
 async function act(viewer, draw) {
   const ids = viewer.view.messageIds();
   const messageId = ids[draw(ids.length)];
-  const kind = draw(10);
+  const kind = draw(12);
   if (kind < 3 || !messageId) return attempt(viewer.client, 'send-message', { roomId: viewer.view.roomId, content: `${draw(1e6)}`, clientId: `${draw(1e9)}` });
   if (kind < 5) return attempt(viewer.client, 'edit-message', { messageId, content: `edited ${draw(1e6)}` });
   if (kind === 5) return attempt(viewer.client, 'delete-message', { messageId });
+  if (kind > 9) return attempt(viewer.client, 'append-then-ok', { messageId, count: draw(2) });
   return attempt(viewer.client, 'mark-message', { messageId, kind: 'reaction', value: ['👍', '🎉'][draw(2)], on: draw(3) > 0 });
 }
 

@@ -3,9 +3,15 @@ import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
-import { startServer } from './lib/server.mjs';
+import { guest, startServer } from './lib/server.mjs';
 
-const server = await startServer({ config: { quota: { marks: 3 } } });
+const server = await startServer({
+  config: {
+    quota: { marks: 3 },
+    limits: { content: 100 },
+    handlers: { hostile: { component: guest('hostile'), events: ['append-then-ok'] } },
+  },
+});
 
 /** A room with ann, bob, and a message of ann's. */
 async function scene(content = 'helo') {
@@ -33,6 +39,42 @@ test('an author edits a message: the room is told, and whoever reads it later ge
   await ann.askOk('edit-message', { ...of, content: 'hello again' });
   const [without] = await bob.history(room);
   assert.deepEqual([without.content, without.metadata, without.rev], ['hello again', undefined, 2]);
+});
+
+/** Text that came to a message, from its first change on. Each fragment is one. */
+const appended = (client) => client.all('message-appended').flatMap(({ fragments }) => fragments);
+
+test('text that a handler adds to a message comes in few events, and is all there for whoever reads it', async () => {
+  const { room, ann, bob, message, of } = await scene('one');
+  const added = Array.from({ length: 5 }, () => ann.askOk('append-then-ok', of));
+  await Promise.all(added);
+  await ann.askOk('append-then-ok', { ...of, count: 1 });
+  await bob.until(() => appended(bob).length === 6, 'all text');
+  const told = bob.all('message-appended');
+  assert.ok(told.length < 6, 'what is added within 40 ms comes as one');
+  let rev = 0;
+  for (const each of told) {
+    rev += each.fragments.length;
+    const { fragments: _, done: __, ...others } = each;
+    assert.deepEqual(others, { messageId: message.id, roomId: room, seq: 1, rev, userId: 'ann' });
+  }
+  assert.deepEqual(told.map(({ done = false }) => done), [...told.slice(1).map(() => false), true]);
+  const whole = `one${appended(bob).join('')}`;
+  assert.equal(whole, `one${' and more'.repeat(6)}`);
+  const [read] = await bob.history(room);
+  assert.deepEqual([read.content, read.rev, read.editedAt], [whole, 6, undefined]);
+  const { rev: roomRev, changes } = await ann.askOk('join-room', room, { after: 1, rev: 3 });
+  assert.deepEqual([roomRev, changes.map(({ content }) => content)], [6, [whole]]);
+});
+
+test('text beyond the limit, or of a message that is deleted, is not added', async () => {
+  const { ann, bob, room, of } = await scene('x'.repeat(90));
+  await ann.askOk('append-then-ok', { ...of, count: 1 });
+  assertFailed(await ann.ask('append-then-ok', of), 'too-large', false);
+  assert.equal((await bob.history(room))[0].content.length, 99);
+  await ann.askOk('delete-message', of);
+  assertFailed(await ann.ask('append-then-ok', of), 'not-found', false);
+  assert.deepEqual(appended(bob), [' and more']);
 });
 
 test('a deleted message leaves its place, and nothing of its text', async () => {

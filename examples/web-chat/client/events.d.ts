@@ -304,6 +304,24 @@ export interface ServerEvents {
     readonly roomId: string;
     readonly userId: string;
   }) => void;
+  /** Text was added to the end of a message, as by a bot that answers word by word. What comes within 40 ms comes as one. */
+  'message-appended': (argument: {
+    readonly messageId: string;
+    readonly roomId: string;
+    /** The number of the message. */
+    readonly seq: number;
+    /**
+     * The number of the last of these changes in its room: 1, 2, 3 …. The last fragment has it, the one before has the
+     * number before.
+     */
+    readonly rev: number;
+    /** Who has made them. */
+    readonly userId: string;
+    /** What is added to the end of the content, in this order. */
+    readonly fragments: readonly string[];
+    /** Whether the text is complete now. */
+    readonly done?: boolean;
+  }) => void;
   /** A message as it is now. It comes instead of single changes where the server has missed some. */
   'message-changed': (argument: ChangedMessage) => void;
   /** A message was deleted. */

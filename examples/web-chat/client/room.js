@@ -5,7 +5,7 @@
 // message that changes is replaced.
 
 /** Events that say what one change has done to a message. */
-export const CHANGES = ['message-edited', 'message-deleted', 'message-marked'];
+export const CHANGES = ['message-edited', 'message-appended', 'message-deleted', 'message-marked'];
 
 /** A larger gap is not filled: the messages before it are dropped, and read again when they are asked for. */
 export const LARGEST_GAP_FILLED = 1000;
@@ -176,7 +176,7 @@ export class Room {
    * @returns {boolean} false if changes before this one are missing, so that the room must be joined again
    */
   change(event, body) {
-    const isNext = event === 'message-changed' ? body.rev > this.rev : body.rev === this.rev + 1;
+    const isNext = event === 'message-changed' ? body.rev > this.rev : body.rev > this.rev && firstRev(body) <= this.rev + 1;
     if (!this.lacksChanges && body.rev <= this.rev) return true;
     if (this.lacksChanges || !isNext) {
       this.waitingChanges.push([event, body]);
@@ -293,15 +293,20 @@ export class Room {
   }
 }
 
-/** A message after one change. */
+/** The number of the first change that an event tells of. Text that is added comes as several changes in one event. */
+const firstRev = ({ rev, fragments = [''] }) => rev - fragments.length + 1;
+
+/** A message after one change, or after those of one event. */
 function changed(known, event, change) {
   if (event === 'message-changed') {
     const { messageId: _, ...message } = change;
     return frozen(message);
   }
-  const { rev, userId, content, metadata, editedAt, deletedAt, kind, value, on, count } = change;
+  const { rev, fragments, userId, content, metadata, editedAt, deletedAt, kind, value, on, count } = change;
   const next = { ...known, rev };
   if (event === 'message-edited') Object.assign(next, { content, metadata, editedAt });
+  // Each fragment is a change. The message may have the first ones, if it was read from the server meanwhile.
+  if (event === 'message-appended') next.content += fragments.slice(known.rev - rev).join('');
   if (event === 'message-deleted') Object.assign(next, { content: '', metadata: undefined, marks: [], deletedAt });
   if (next.metadata === undefined) delete next.metadata;
   if (event === 'message-marked') {

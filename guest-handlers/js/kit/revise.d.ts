@@ -55,6 +55,12 @@ export interface Revision {
 export const revise: {
   /** Gives the message another text, and other metadata or none. Its room gets `message-edited`. */
   edit(id: string, content: string, metadata?: Json): void;
+  /**
+   * Adds text to the end of the message: an answer that comes word by word. It does not count as an edit. Its room gets
+   * `message-appended`: what is added within 40 ms comes as one, and at once when `done` says that the text is complete. An
+   * empty fragment without `done` does nothing.
+   */
+  append(id: string, fragment: string, done?: boolean): void;
   /** Removes the message's text, metadata and marks; its place stays. Its room gets `message-deleted`. */
   delete(id: string): void;
   /**

@@ -8,6 +8,10 @@ export const revise = {
     const data = metadata === null || metadata === undefined ? null : json('the metadata of revise.edit()', metadata);
     call('revise.edit', reviseHost.edit, text('the id of revise.edit()', id), text('the content of revise.edit()', content), data);
   },
+  append(id, fragment, done = false) {
+    if (typeof done !== 'boolean') throw new TypeError('the last argument of revise.append() must be true or false');
+    call('revise.append', reviseHost.append, text('the id of revise.append()', id), text('the fragment of revise.append()', fragment), done);
+  },
   delete: (id) => call('revise.delete', reviseHost.delete, text('the id of revise.delete()', id)),
   mark(id, kind, value, on = true) {
     if (typeof on !== 'boolean') throw new TypeError('the last argument of revise.mark() must be true or false');

@@ -86,6 +86,21 @@ def edit(id: str, content: str, metadata: Json = None) -> None:
     )
 
 
+def append(id: str, fragment: str, done: bool = False) -> None:
+    """Adds text to the end of the message: an answer that comes word by word. No edit. This is an effect.
+
+    Its room gets `message-appended`: what is added within 40 ms comes as one, and at once when `done` says that the text is
+    complete. An empty fragment without `done` does nothing.
+    """
+    call(
+        "revise.append",
+        _host.append,
+        text("the id of revise.append()", id),
+        text("the fragment of revise.append()", fragment),
+        bool(done),
+    )
+
+
 def delete(id: str) -> None:
     """Removes the message's text, metadata and marks; its place stays. Its room gets `message-deleted`. An effect."""
     call("revise.delete", _host.delete, text("the id of revise.delete()", id))

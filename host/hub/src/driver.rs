@@ -233,6 +233,11 @@ impl Driver {
             Command::Input(input) => return Some(input),
             Command::ServerConnection(connection) => self.server_connection = Some(connection),
             Command::Flush(done) => {
+                self.hub.send_appended();
+                let mut outputs = Vec::new();
+                while self.hub.is_busy() {
+                    self.step(None, &mut outputs).await;
+                }
                 let _ = done.send(());
             }
             Command::Members { room, limit, reply } => {

@@ -279,7 +279,7 @@ impl HubHandle {
         self.send(Command::Input(Input::Inbound(inbound)))
     }
 
-    /// Waits until the hub has carried out all earlier commands.
+    /// Waits until the hub has carried out all earlier commands, and sends the text that waits for more.
     ///
     /// # Errors
     /// The hub is gone.

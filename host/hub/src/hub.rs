@@ -240,7 +240,7 @@ impl Hub {
             pace,
             rooms_per_connection: usize::MAX,
             now,
-            rooms: Rooms::default(),
+            rooms: Rooms::new(now.instant),
             kicks: Kicks::default(),
             users: LocalUsers::default(),
             membership: RoomMembership::default(),
@@ -265,6 +265,11 @@ impl Hub {
         self.rooms_per_connection = most;
     }
 
+    /// Sends the text that was added to messages and waits for more.
+    pub(super) fn send_appended(&mut self) {
+        self.rooms.outbox.send_all_appended();
+    }
+
     /// Whether the last input is unfinished. If so, the hub must not get another one.
     pub(super) fn is_busy(&self) -> bool {
         self.work.is_some() || self.rooms.has_outgoing()
@@ -274,6 +279,7 @@ impl Hub {
     /// the units of [`Outgoing::weight`].
     pub(super) fn step(&mut self, now: Now, input: Option<Input>, out: &mut Vec<Output>) -> u64 {
         self.now = now;
+        self.rooms.outbox.now = now.instant;
         std::mem::swap(&mut self.out, out);
         match input {
             Some(input) => self.handle(input),

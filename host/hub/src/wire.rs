@@ -1,6 +1,7 @@
 //! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
 mod answers;
+mod appended;
 mod bodies;
 mod members;
 mod past;
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 use super::connection::{Connection, Outgoing};
 use answers::{ErrorBody, FailedEvent};
 pub use answers::{Failed, OkBody, RefreshedBody, SentBody, StatesBody};
+pub(super) use appended::Appended;
 pub use bodies::HUB_EVENTS;
 use bodies::{
     ErrorEvent, Expiring, Membership, MessageRead, NewMessage, PlainState, Posted, PresenceChanged, PresenceEvent,

@@ -68,6 +68,8 @@ macro_rules! tests_of {
             history::incomplete_pages_say_so,
             history::bounds_beyond_all_numbers_are_fine,
             revisions::an_edit_changes_the_text_and_keeps_the_place,
+            revisions::text_is_added_to_the_end,
+            revisions::text_is_added_in_the_batch_that_posts_it,
             revisions::a_deleted_message_is_a_tombstone,
             revisions::a_message_that_is_not_there_cannot_change,
             revisions::marks_are_counted_and_named,

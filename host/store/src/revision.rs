@@ -42,6 +42,15 @@ pub enum Change {
         /// The new metadata: JSON text.
         metadata: Option<String>,
     },
+    /// Text is added to the end of its own, which does not count as an edit: a bot that answers word by word.
+    Append {
+        /// What is added.
+        fragment: String,
+        /// Whether this is the last. Stores ignore it; delivery needs it.
+        done: bool,
+        /// The most bytes that the whole text may have then.
+        max_bytes: usize,
+    },
     /// Its text, metadata and marks are removed. The message keeps its place.
     Delete,
     /// The user marks it, or takes the mark back: a reaction, a pin, a flag.

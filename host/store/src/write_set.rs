@@ -323,6 +323,9 @@ pub enum Rejected {
     /// The message to be changed, or to be marked as read, does not exist, or is deleted.
     #[error("the message does not exist")]
     NotFound,
+    /// The message's text would have more bytes than it may.
+    #[error("the message would be too large")]
+    TooLarge,
     /// The event sends a message again that is posted already.
     #[error("the message is posted already")]
     Repeated(FirstPost),

@@ -256,6 +256,8 @@ impl TestServer {
         };
         self.committer.submit(job);
         let done = wait.await.map_err(|_| anyhow!("the committer has ended"))?;
+        // Text that is added to a message would wait a moment for more.
+        self.hub.flush().await?;
         Ok(done.map(drop))
     }
 

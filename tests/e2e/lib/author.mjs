@@ -262,6 +262,10 @@ export async function assertRevise(client) {
   assert.deepEqual([content, metadata], ['grüße', { a: [1] }]);
   await changed('edit-message', { content: 'no metadata' });
   assert.equal((await client.history(room))[0].metadata, undefined);
+  await client.ask('add', messageId, ' at all');
+  const { fragments, done } = await client.next('message-appended');
+  assert.deepEqual([fragments, done], [[' at all'], true]);
+  assert.equal((await client.history(room))[0].content, 'no metadata at all');
   await changed('delete-message');
   assertFailed(await client.ask('revision', messageId), 'not-found');
 }

@@ -1,7 +1,7 @@
 // What a client shows of a room, made of the answers to its joins and of events, as the guide for clients says (promise 10).
 import assert from 'node:assert/strict';
 
-const CHANGES = ['message-edited', 'message-deleted', 'message-marked'];
+const CHANGES = ['message-edited', 'message-appended', 'message-deleted', 'message-marked'];
 
 /** What is shown of a message. */
 function shownOf({ id, seq, userId, content, metadata, rev = 0, deletedAt, marks = [] }) {
@@ -60,13 +60,16 @@ export class View {
       this.rev = body.rev;
       if (known) this.#messages.set(body.seq, shownOf(body));
     } else if (CHANGES.includes(event)) {
-      assert.equal(body.rev, this.rev + 1, 'no change is missing');
+      const { rev, fragments = [''] } = body;
+      assert.ok(rev > this.rev && rev - fragments.length <= this.rev, 'no change is missing');
       this.rev = body.rev;
       if (known && known.rev < body.rev) this.#change(known, event, body);
     }
   }
 
   #change(known, event, body) {
+    // Each fragment is a change; the message may have the first ones already.
+    if (event === 'message-appended') known.text.content += body.fragments.slice(known.rev - body.rev).join('');
     known.rev = body.rev;
     if (event === 'message-edited') known.text = { content: body.content, metadata: body.metadata };
     if (event === 'message-deleted') Object.assign(known, { text: 'deleted', marks: new Map() });

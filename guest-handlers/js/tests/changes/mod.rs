@@ -30,6 +30,13 @@ pub(crate) fn changes(host: &mut TestHost) {
         (message.content.as_str(), message.metadata.as_deref()),
         ("grüße", Some(r#"{"a":[1]}"#))
     );
+    for arguments in [json!([id, " und"]), json!([id, "", true])] {
+        host.dispatch(Event::custom("add", &arguments).by("alice")).assert_ok();
+    }
+    assert_eq!(host.history("changes").pop().unwrap().content, "grüße und");
+    let told = host.received("bob");
+    let told = told.iter().rev().take(2).map(|each| each.arguments[0]["done"].clone());
+    assert_eq!(told.collect::<Vec<_>>(), [json!(true), json!(null)]);
     host.dispatch(Event::delete(&id).by("alice")).assert_ok();
     assert!(host.history("changes").pop().unwrap().is_deleted());
     let mistakes = json!([
@@ -38,6 +45,7 @@ pub(crate) fn changes(host: &mut TestHost) {
         "the content of revise.edit() must be a string, not a value of type number",
         "the metadata of revise.edit() cannot be a function",
         "the last argument of revise.mark() must be true or false",
+        "the last argument of revise.append() must be true or false",
     ]);
     assert_eq!(ask(host, "badChanges", &json!([])), mistakes);
 }

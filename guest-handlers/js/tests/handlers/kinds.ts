@@ -117,6 +117,9 @@ const events: Record<string, (args: Argument[]) => Argument | void> = {
   revision([id]) {
     return revise.get(String(id)) as never;
   },
+  add([id, fragment, done]) {
+    revise.append(String(id), String(fragment), done as boolean | undefined);
+  },
   badChanges() {
     return thrown([
       () => revise.get('0'.repeat(26)),
@@ -124,6 +127,7 @@ const events: Record<string, (args: Argument[]) => Argument | void> = {
       () => revise.edit('x', 7 as never),
       () => revise.edit('x', 'y', (() => 1) as never),
       () => revise.mark('x', 'y', 'z', 1 as never),
+      () => revise.append('x', 'y', 1 as never),
     ]);
   },
   binary([picture]) {

@@ -117,6 +117,7 @@ impl Effect {
                 Write::Append(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
                 Write::Revise(revise) => match &revise.change {
                     Change::Edit { content, metadata } => content.len() + metadata.as_ref().map_or(0, String::len),
+                    Change::Append { fragment, .. } => fragment.len(),
                     Change::Delete | Change::Mark { .. } => 0,
                 },
                 Write::KvSet { value, .. } | Write::DueSet { value, .. } => value.len(),

@@ -131,6 +131,16 @@ impl Call {
     }
 
     async fn message_or_tombstone(&mut self, id: &str) -> Result<Message, Fault> {
+        let message = self.message_of_any_room(id).await?;
+        if self.joined(message.room.as_str()) {
+            Ok(message)
+        } else {
+            Err(Fault::NotFound)
+        }
+    }
+
+    /// Reads one message, whether or not the connection is in its room: one that is deleted, too.
+    pub(super) async fn message_of_any_room(&mut self, id: &str) -> Result<Message, Fault> {
         self.require(Capability::Messages)?;
         if self.host_context.room_count() == 0 {
             // Outside all rooms no message is visible, so the flag reveals nothing about the requested one.
@@ -139,9 +149,7 @@ impl Call {
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;
         self.host_context.wait_in_flight().await;
         let read = self.store.message(self.identity.tenant(), id).await;
-        self.answered(read)?
-            .filter(|message| self.joined(message.room.as_str()))
-            .ok_or(Fault::NotFound)
+        self.answered(read)?.ok_or(Fault::NotFound)
     }
 
     /// Reads the newest messages of a room, or the newest before a `seq`, without those that are deleted.

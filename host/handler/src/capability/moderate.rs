@@ -47,7 +47,7 @@ declare_host_events! {
 
 impl Call {
     /// Requires that the operator has granted the handler this power.
-    fn require_moderate(&self) -> Result<(), Fault> {
+    pub(super) fn require_moderate(&self) -> Result<(), Fault> {
         self.require(Capability::Moderate)?;
         if self.handler.grants.moderate {
             Ok(())

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Call, Capability, Fault};
-use parlance_store::{Change, Revise, Revision, Write};
+use parlance_store::{Change, Message, Revise, Revision, Write};
+use parlance_types::id::UserId;
 use parlance_types::text::without_lone_surrogates;
 
 /// The most bytes of a mark's kind, and of its value.
@@ -75,16 +76,64 @@ impl Call {
                 kind.len() + value.len()
             }
         };
-        let message = self.message(id).await?;
+        let (message, by) = match change {
+            RequestedChange::Edit { .. } | RequestedChange::Delete => self.message_to_change(id).await?,
+            RequestedChange::Mark { .. } => (self.message(id).await?, self.identity.user().clone()),
+        };
+        self.write_change(message, by, change.into(), id.len() + bytes)
+    }
+
+    /// Adds text to the end of a message. Without text that is only said to be the last, and otherwise nothing.
+    ///
+    /// # Errors
+    /// When there is no such message for this user, the text would be too large, the store cannot serve, or the allowance
+    /// is used up.
+    pub async fn append_text(&mut self, id: &str, fragment: String, done: bool) -> Result<(), Fault> {
+        self.require(Capability::Revise)?;
+        let bytes = fragment.len();
+        let max_bytes = self.limits.client.content;
+        let (message, by) = self.message_to_change(id).await?;
+        if message.content.len().saturating_add(bytes) > max_bytes {
+            return Err(Fault::TooLarge);
+        }
+        if fragment.is_empty() && !done {
+            return Ok(());
+        }
+        let change = Change::Append {
+            fragment,
+            done,
+            max_bytes,
+        };
+        self.write_change(message, by, change, id.len() + bytes)
+    }
+
+    /// The message whose text is to be changed, and who changes it: that of a bot is changed by this bot if the handler may
+    /// moderate, whatever rooms the connection is in.
+    async fn message_to_change(&mut self, id: &str) -> Result<(Message, UserId), Fault> {
+        let message = self.message_of_any_room(id).await?;
+        let by = if message.sender.is_bot() && self.require_moderate().is_ok() {
+            message.sender.clone()
+        } else if self.joined(message.room.as_str()) {
+            self.identity.user().clone()
+        } else {
+            return Err(Fault::NotFound);
+        };
+        if message.is_deleted() {
+            return Err(Fault::NotFound);
+        }
+        Ok((message, by))
+    }
+
+    fn write_change(&mut self, message: Message, by: UserId, change: Change, bytes: usize) -> Result<(), Fault> {
         let revise = Revise {
             id: message.id,
             room: message.room,
             seq: message.seq,
-            user: self.identity.user().clone(),
+            user: by,
             at: self.now_ms,
-            change: change.into(),
+            change,
         };
-        self.write(Write::Revise(revise), id.len() + bytes)
+        self.write(Write::Revise(revise), bytes)
     }
 
     /// What has become of a message.

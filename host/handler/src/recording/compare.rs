@@ -228,7 +228,8 @@ fn group_of(effect: &RecordedEffect) -> Group {
         RecordedEffect::Post { .. }
         | RecordedEffect::MarkRead { .. }
         | RecordedEffect::ReadUpTo { .. }
-        | RecordedEffect::Revise { .. } => Group::Posts,
+        | RecordedEffect::Revise { .. }
+        | RecordedEffect::AppendText { .. } => Group::Posts,
         // A timer is a key with a due time.
         RecordedEffect::SetKey { .. }
         | RecordedEffect::DeleteKey { .. }

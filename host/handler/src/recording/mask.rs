@@ -214,6 +214,7 @@ pub(super) fn outcome(outcome: &mut Outcome, with_content: bool) {
                 metadata.iter_mut().for_each(|metadata| content.json(metadata));
             }
             RecordedEffect::Revise { change, .. } => revised(change, content),
+            RecordedEffect::AppendText { fragment, .. } => content.text(fragment),
             RecordedEffect::SetKey { value, .. } => content.value(value),
             RecordedEffect::SetTimer { payload, .. } => content.json(payload),
             RecordedEffect::SendRequest {
@@ -265,7 +266,9 @@ pub(super) fn ids(outcome: &mut Outcome) {
                 text(room);
                 client_id.iter_mut().for_each(text);
             }
-            RecordedEffect::MarkRead { id } | RecordedEffect::Revise { id, .. } => text(id),
+            RecordedEffect::MarkRead { id }
+            | RecordedEffect::Revise { id, .. }
+            | RecordedEffect::AppendText { id, .. } => text(id),
             RecordedEffect::AddMember { room, user, .. }
             | RecordedEffect::RemoveMember { room, user }
             | RecordedEffect::ReadUpTo { room, user, .. }

@@ -83,6 +83,11 @@ pub enum RecordedEffect {
         #[serde(flatten)]
         change: RequestedChange,
     },
+    AppendText {
+        id: String,
+        fragment: String,
+        done: bool,
+    },
     AddMember {
         room: String,
         user: String,
@@ -346,6 +351,16 @@ impl RecordedEffect {
         })
     }
 
+    fn of_change(id: String, change: Change) -> Self {
+        let change = match change {
+            Change::Edit { content, metadata } => RequestedChange::Edit { content, metadata },
+            Change::Append { fragment, done, .. } => return Self::AppendText { id, fragment, done },
+            Change::Delete => RequestedChange::Delete,
+            Change::Mark { kind, value, on } => RequestedChange::Mark { kind, value, on },
+        };
+        Self::Revise { id, change }
+    }
+
     fn of_write(write: &Write) -> Option<Self> {
         if let Write::KvSet { key, .. } | Write::KvDelete { key } = write
             && let Some((room, user)) = key.ban_of()
@@ -377,14 +392,7 @@ impl RecordedEffect {
                 rejects_repeated: draft.reject_repeated,
             },
             Write::MarkRead { id, .. } => Self::MarkRead { id: id.to_string() },
-            Write::Revise(revise) => Self::Revise {
-                id: revise.id.to_string(),
-                change: match revise.change.clone() {
-                    Change::Edit { content, metadata } => RequestedChange::Edit { content, metadata },
-                    Change::Delete => RequestedChange::Delete,
-                    Change::Mark { kind, value, on } => RequestedChange::Mark { kind, value, on },
-                },
-            },
+            Write::Revise(revise) => Self::of_change(revise.id.to_string(), revise.change.clone()),
             Write::KvSet { key, value, .. } if key.request_content_of().is_some() => {
                 let request = OutboundRequest::read(value)?;
                 Self::SendRequest {

@@ -24,6 +24,7 @@ wasmtime::component::bindgen!({
         "parlance:chat/rooms.members": async | trappable,
         "parlance:chat/rooms.member-count": async | trappable,
         "parlance:chat/presence.get": async | trappable,
+        "parlance:chat/revise.append": async | trappable,
         "parlance:chat/revise.delete": async | trappable,
         "parlance:chat/revise.edit": async | trappable,
         "parlance:chat/revise.get": async | trappable,

@@ -106,6 +106,11 @@ impl wit::revise::Host for CallState {
         Ok(self.enter_waiting(bytes)?.revise(&id, change).await.map_err(Into::into))
     }
 
+    async fn append(&mut self, id: String, fragment: String, done: bool) -> GuestResult<()> {
+        let call = self.enter_waiting(id.len() + fragment.len())?;
+        Ok(call.append_text(&id, fragment, done).await.map_err(Into::into))
+    }
+
     async fn delete(&mut self, id: String) -> GuestResult<()> {
         let call = self.enter_waiting(id.len())?;
         Ok(call.revise(&id, RequestedChange::Delete).await.map_err(Into::into))

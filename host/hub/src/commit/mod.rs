@@ -268,6 +268,7 @@ fn rejection_error(rejected: &Rejected) -> EventError {
         // Only an event that nobody waits for comes here.
         Rejected::ReadsChanged => EventError::new(Code::Conflict, "a key that the event had read has changed"),
         Rejected::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
+        Rejected::TooLarge => EventError::new(Code::TooLarge, rejected.to_string()),
         Rejected::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
         // Only a mark that is taken off makes room for another.
         Rejected::QuotaExceeded(QuotaKind::Marks) => EventError::new(Code::QuotaExceeded, rejected.to_string()),

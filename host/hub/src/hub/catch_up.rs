@@ -81,16 +81,24 @@ impl Hub {
         let page = (!catch_up.pages.is_empty()).then_some(self.now.instant);
         let check = catch_up.checks.first_key_value().map(|((at, _), _)| *at);
         let sweep = catch_up.sweep_at.filter(|_| !catch_up.sweeping);
-        [page, check, sweep, self.publish_presence_at, grace]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            page,
+            check,
+            sweep,
+            self.publish_presence_at,
+            grace,
+            self.rooms.outbox.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due by now.
     pub(super) fn run_timers(&mut self) {
         let now = self.now.instant;
         self.expire_grace();
+        self.rooms.outbox.send_due();
         while let Some(entry) = self.catch_up.checks.first_entry().filter(|entry| entry.key().0 <= now) {
             let (room, series) = entry.remove();
             let Some(order) = self.rooms.series(&room, series) else {

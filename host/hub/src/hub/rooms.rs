@@ -7,14 +7,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
+use tokio::time::Instant;
 
 use super::Output;
 use super::order::{Number, OrderedPacket, RoomOrder};
-use super::outbox::{Fanout, Recipients};
+use super::outbox::{Fanout, Outbox, Recipients};
 use crate::connection::{Connection, Outgoing};
 use parlance_store::Place;
 use parlance_types::id::RoomId;
@@ -96,10 +97,9 @@ fn address(connection: &Arc<Connection>) -> usize {
     Arc::as_ptr(connection).addr()
 }
 
-#[derive(Default)]
 pub(super) struct Rooms {
     rooms: IndexMap<RoomId, Room>,
-    outbox: VecDeque<Fanout>,
+    pub(super) outbox: Outbox,
     /// What was sent since [`take_sent`](Self::take_sent), in the units of [`Outgoing::weight`].
     sent: u64,
 }
@@ -120,6 +120,14 @@ pub(super) enum Gap {
 }
 
 impl Rooms {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            rooms: IndexMap::new(),
+            outbox: Outbox::new(now),
+            sent: 0,
+        }
+    }
+
     /// Counts a packet that was sent without the outbox.
     pub(super) fn count_sent(&mut self, bytes: u64) {
         self.sent += bytes;
@@ -280,7 +288,7 @@ impl Rooms {
     /// Puts a packet for these connections into the outbox, whatever rooms they are in.
     pub(super) fn send_to(&mut self, connections: Vec<Arc<Connection>>, outgoing: &Outgoing) {
         let to = Recipients::Connections(connections);
-        self.outbox.push_back(Fanout::new(to, None, outgoing));
+        self.outbox.push(Fanout::new(to, None, outgoing));
     }
 
     /// Takes a message of a room, from any source. Members get it in its turn.
@@ -290,7 +298,7 @@ impl Rooms {
             return Gap::None;
         };
         order.offer(seq, outgoing, &mut |packet| {
-            outbox.push_back(Fanout::ordered(id, &packet))
+            outbox.push_ordered(id, &packet);
         });
         gap(order)
     }
@@ -299,9 +307,7 @@ impl Rooms {
     pub(super) fn follow(&mut self, id: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         let Self { rooms, outbox, .. } = self;
         if let Some(Room { order, .. }) = rooms.get_mut(id) {
-            order.follow(None, except, outgoing, &mut |packet| {
-                outbox.push_back(Fanout::ordered(id, &packet))
-            });
+            order.follow(None, except, outgoing, &mut |packet| outbox.push_ordered(id, &packet));
         }
     }
 
@@ -327,7 +333,7 @@ impl Rooms {
         {
             order.note_exists(seq);
             order.follow(Some(Number::Rev(rev)), None, outgoing, &mut |packet| {
-                outbox.push_back(Fanout::ordered(id, &packet))
+                outbox.push_ordered(id, &packet)
             });
         }
     }
@@ -344,7 +350,7 @@ impl Rooms {
     pub(super) fn skip_removed(&mut self, id: &RoomId, seq: u64) {
         let Self { rooms, outbox, .. } = self;
         if let Some(Room { order, .. }) = rooms.get_mut(id) {
-            order.skip_missing(seq, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+            order.skip_missing(seq, &mut |packet| outbox.push_ordered(id, &packet));
         }
     }
 
@@ -355,7 +361,7 @@ impl Rooms {
         let Some(Room { order, changes, .. }) = rooms.get_mut(id) else {
             return (Gap::None, Gap::None);
         };
-        order.start_after(last.seq, &mut |packet| outbox.push_back(Fanout::ordered(id, &packet)));
+        order.start_after(last.seq, &mut |packet| outbox.push_ordered(id, &packet));
         changes.start_after(last.rev, &mut follows(id, order, outbox));
         (gap(order), gap(changes))
     }
@@ -432,7 +438,7 @@ impl Rooms {
     /// Puts a packet for a room's members into the outbox, whatever messages are missing.
     pub(super) fn send_to_room(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         let to = Recipients::Room(room.clone(), except.cloned());
-        self.outbox.push_back(Fanout::new(to, None, outgoing));
+        self.outbox.push(Fanout::new(to, None, outgoing));
     }
 
     /// Puts a packet into the outbox for every connection that is in any of the rooms but in none of `known`. Each gets
@@ -450,8 +456,7 @@ impl Rooms {
                 }
             }
         }
-        self.outbox
-            .push_back(Fanout::new(Recipients::Members(to), None, outgoing));
+        self.outbox.push(Fanout::new(Recipients::Members(to), None, outgoing));
     }
 
     /// The number of rooms with members on this node.
@@ -462,17 +467,13 @@ impl Rooms {
 
 /// Delivers the changes of a room whose turn has come: each follows the messages that are known. An order names its numbers
 /// as those of messages; here they are those of changes.
-fn follows<'f>(
-    id: &'f RoomId,
-    order: &'f mut RoomOrder,
-    outbox: &'f mut VecDeque<Fanout>,
-) -> impl FnMut(OrderedPacket<'_>) + 'f {
+fn follows<'f>(id: &'f RoomId, order: &'f mut RoomOrder, outbox: &'f mut Outbox) -> impl FnMut(OrderedPacket<'_>) + 'f {
     move |change| {
         let number = change.number.map(|number| match number {
             Number::Seq(rev) | Number::Rev(rev) => Number::Rev(rev),
         });
         order.follow(number, change.except, change.outgoing, &mut |packet| {
-            outbox.push_back(Fanout::ordered(id, &packet))
+            outbox.push_ordered(id, &packet);
         });
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::answers::FailedEvent;
+use super::appended::Appended;
 use super::revision::{Deleted, Edited, MarkedBy, Revised};
 use parlance_handler::capability::{Status, declare_host_events};
 use parlance_types::id::{MessageId, RoomId, UserId};
@@ -129,6 +130,9 @@ declare_host_events! {
 
     /// An author has edited a message.
     pub(super) MessageEdited = "message-edited", Edited<'a>;
+
+    /// Text was added to the end of a message, as by a bot that answers word by word. What comes within 40 ms comes as one.
+    pub(super) MessageAppended = "message-appended", Appended;
 
     /// A message was deleted.
     pub(super) MessageDeleted = "message-deleted", Deleted<'a>;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::bodies::{Changed, MessageChanged, MessageDeleted, MessageEdited, MessageMarked};
-use super::{event, posted, raw};
+use super::{Appended, event, posted, raw};
 use crate::connection::Outgoing;
 use parlance_store::{Change, Marks, Message, Revise, Revision};
 use parlance_types::id::{MessageId, RoomId, UserId};
@@ -118,7 +118,7 @@ pub(super) struct MarkedBy<'a> {
     count: u64,
 }
 
-/// `message-edited`, `message-deleted` or `message-marked`: one change. `count`: how many users have set the mark.
+/// `message-edited`, `message-appended`, `message-deleted` or `message-marked`: one change. `count`: how many users have set the mark.
 pub(crate) fn message_revised(revise: &Revise, rev: u64, count: u64) -> Outgoing {
     let head = Head {
         message_id: revise.id,
@@ -139,6 +139,7 @@ pub(crate) fn message_revised(revise: &Revise, rev: u64, count: u64) -> Outgoing
             let capacity = 256 + content.len() + metadata.map_or(0, str::len);
             event::<MessageEdited>(&body, capacity)
         }
+        Change::Append { fragment, done, .. } => Appended::of(revise, fragment, rev, *done).event(),
         Change::Delete => {
             let deleted_at = revise.at;
             event::<MessageDeleted>(&Deleted { head, deleted_at }, 192)

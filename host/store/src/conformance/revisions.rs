@@ -26,6 +26,15 @@ fn delete(n: u128) -> Write {
     revise(n, "ann", Change::Delete)
 }
 
+fn append_text(n: u128, fragment: &str, max_bytes: usize) -> Write {
+    let change = Change::Append {
+        fragment: fragment.to_owned(),
+        done: false,
+        max_bytes,
+    };
+    revise(n, "ann", change)
+}
+
 fn mark(n: u128, by: &str, value: &str, on: bool) -> Write {
     let (kind, value) = ("reaction".to_owned(), value.to_owned());
     revise(n, by, Change::Mark { kind, value, on })
@@ -118,6 +127,57 @@ pub(crate) async fn an_edit_changes_the_text_and_keeps_the_place(store: Subject)
         [duplicate(60, 60)],
         "it repeats what was sent"
     );
+}
+
+pub(crate) async fn text_is_added_to_the_end(store: Subject) {
+    many(&store, 60).await;
+    for n in [60, 30, 1] {
+        let before = message(&store, n).await;
+        commit(&store, vec![append_text(n, " \u{0}é", 100)]).await;
+        commit(&store, vec![append_text(n, "", 100), append_text(n, " more", 100)]).await;
+        let after = message(&store, n).await;
+        let revision = after.revision.clone().unwrap();
+        assert_eq!(revision.edited_at, None, "it is no edit");
+        let expected = Message {
+            content: format!("message {n} \u{0}é more"),
+            revision: after.revision.clone(),
+            ..before
+        };
+        assert_eq!(after, expected);
+    }
+    assert_eq!(
+        store.place(&tenant("acme"), &room("lobby")).await.unwrap(),
+        Place { seq: 60, rev: 9 }
+    );
+    commit(&store, vec![edit(1, "new"), append_text(1, "er", 5)]).await;
+    assert_eq!(message(&store, 1).await.content, "newer");
+    assert_eq!(
+        rejection(&store, vec![append_text(1, "!", 5)]).await,
+        Rejected::TooLarge
+    );
+    assert_eq!(message(&store, 1).await.content, "newer");
+    commit(&store, vec![append_text(1, "s", 9), edit(1, "last")]).await;
+    assert_eq!(message(&store, 1).await.content, "last");
+    commit(&store, vec![append_text(1, "s", 9), delete(1)]).await;
+    assert_eq!(message(&store, 1).await.content, "");
+    assert_eq!(
+        rejection(&store, vec![append_text(1, "!", 9)]).await,
+        Rejected::NotFound
+    );
+}
+
+pub(crate) async fn text_is_added_in_the_batch_that_posts_it(store: Subject) {
+    let batch = vec![
+        write_set("acme", vec![append(1, "lobby")]),
+        write_set("acme", vec![append_text(1, "a", 11)]),
+        write_set("acme", vec![append_text(1, "b", 11), append_text(1, "c", 11)]),
+        write_set("acme", vec![append_text(1, "d", 11)]),
+    ];
+    let results = store.commit(batch).await.unwrap();
+    assert_eq!(results[1], Ok(vec![revised(1)]));
+    assert_eq!(results[2], Err(Rejected::TooLarge));
+    assert_eq!(results[3], Ok(vec![revised(2)]));
+    assert_eq!(message(&store, 1).await.content, "message 1ad");
 }
 
 pub(crate) async fn a_deleted_message_is_a_tombstone(store: Subject) {
@@ -321,7 +381,7 @@ pub(crate) async fn usage_follows_the_text(store: Subject) {
     let empty = bytes().await - "message 1".len() as u64;
     commit(&store, vec![edit(1, "a longer text than before")]).await;
     assert_eq!(bytes().await, empty + 25);
-    commit(&store, vec![edit(1, "short")]).await;
+    commit(&store, vec![edit(1, "sho"), append_text(1, "rt", 9)]).await;
     assert_eq!(bytes().await, empty + 5);
     let full = WriteSet {
         quota: StorageQuota {

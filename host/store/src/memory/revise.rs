@@ -21,6 +21,13 @@ impl Tenant {
         let message = message.ok_or(Rejected::NotFound)?;
         let undo = Undo::Revise(Box::new(message.clone()), marks.clone(), rev);
         let mut count = 0;
+        if let Change::Append {
+            fragment, max_bytes, ..
+        } = &revise.change
+            && message.content.len() + fragment.len() > *max_bytes
+        {
+            return Err(Rejected::TooLarge);
+        }
         if let Change::Mark { kind, value, on } = &revise.change {
             let is_same = |mark: &&Mark| mark.kind == *kind && mark.value == *value;
             let own = marks.iter().filter(is_same).find(|mark| mark.user == revise.user);
@@ -52,6 +59,7 @@ impl Tenant {
                 message.metadata.clone_from(metadata);
                 revision.edited_at = Some(revise.at);
             }
+            Change::Append { fragment, .. } => message.content.push_str(fragment),
             Change::Delete => {
                 message.content.clear();
                 message.metadata = None;

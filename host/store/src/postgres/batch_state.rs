@@ -281,7 +281,7 @@ impl<'a> BatchState<'a> {
         let message = self.messages.get(&key).ok_or(Rejected::NotFound)?;
         let place = (message.room, message.seq);
         let own = self.new_messages.iter().find(|new| (new.tenant, new.draft.id) == key);
-        let own = own.map(|new| NewMessage::bytes(new) as u64);
+        let own = own.map(|new| new.draft);
         let applied = self.revisions.apply(tenant, revise, place, own, quota.marks)?;
         let count = applied.count;
         if !applied.changes {

@@ -8,11 +8,10 @@ use tokio_postgres::Row;
 use super::decode::{by_ordinal, get};
 use super::error::PostgresError;
 use super::pool::Statement;
-use crate::quota::{MESSAGE_OVERHEAD, message_bytes};
-use crate::{Change, QuotaKind, Rejected, Revise};
+use crate::{Change, Draft, QuotaKind, Rejected, Revise};
 use parlance_types::id::{MessageId, UserId};
 
-const FIND_REVISED: &str = "SELECT w.n, octet_length(m.content)::bigint + coalesce(octet_length(m.metadata), 0),
+const FIND_REVISED: &str = "SELECT w.n, octet_length(m.content)::bigint, coalesce(octet_length(m.metadata), 0)::bigint,
            m.deleted_at IS NOT NULL, (SELECT count(*) FROM marks k WHERE k.room_id = m.room_id AND k.seq = m.seq)
     FROM unnest($1::bigint[], $2::bytea[]) WITH ORDINALITY AS w (tenant_id, id, n)
     JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id";
@@ -28,12 +27,12 @@ const FIND_MARKS: &str = "SELECT w.n,
     JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id";
 
 const UPDATE_MESSAGES: &str = "UPDATE messages m SET rev = w.rev,
-        content = CASE WHEN w.has_text THEN w.content ELSE m.content END,
+        content = CASE WHEN w.has_text THEN w.content ELSE m.content END || w.appended,
         metadata = CASE WHEN w.has_text THEN w.metadata ELSE m.metadata END,
         edited_at = coalesce(w.edited_at, m.edited_at), deleted_at = w.deleted_at
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bytea[], $7::bigint[],
-                $8::bigint[])
-         AS w (room_id, seq, rev, has_text, content, metadata, edited_at, deleted_at)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[], $5::bytea[], $6::bytea[], $7::bytea[],
+                $8::bigint[], $9::bigint[])
+         AS w (room_id, seq, rev, has_text, content, metadata, appended, edited_at, deleted_at)
     WHERE m.room_id = w.room_id AND m.seq = w.seq";
 
 const REMOVE_ALL_MARKS: &str = "DELETE FROM marks k USING unnest($1::bigint[], $2::bigint[]) AS w (room_id, seq)
@@ -66,17 +65,40 @@ type MarkKey<'a> = (MarksKey<'a>, &'a UserId);
 pub(super) struct RevisedMessage<'a> {
     room: i64,
     seq: i64,
-    /// Bytes of its text and metadata.
-    bytes: u64,
+    /// Bytes of its text.
+    content_bytes: u64,
+    /// Bytes of its metadata.
+    metadata_bytes: u64,
     /// How many marks it has.
     marks: u64,
     /// The number of its last change in this batch. `None` when it has none.
     rev: Option<i64>,
     /// The text and metadata that this batch gives it.
     text: Option<(&'a str, Option<&'a str>)>,
+    /// What this batch adds to the end of its text.
+    appended: String,
     edited_at: Option<i64>,
     deleted_at: Option<i64>,
     was_deleted: bool,
+}
+
+impl<'a> RevisedMessage<'a> {
+    /// Bytes of the text and metadata.
+    fn bytes(&self) -> u64 {
+        self.content_bytes + self.metadata_bytes
+    }
+
+    fn set_bytes(&mut self, content: &str, metadata: Option<&str>) {
+        self.content_bytes = content.len() as u64;
+        self.metadata_bytes = metadata.map_or(0, str::len) as u64;
+    }
+
+    /// Gives it another text and other metadata.
+    fn set_text(&mut self, content: &'a str, metadata: Option<&'a str>) {
+        self.set_bytes(content, metadata);
+        self.text = Some((content, metadata));
+        self.appended.clear();
+    }
 }
 
 /// A mark: whether the database has it, and when it was set if it is now.
@@ -116,7 +138,7 @@ pub(super) struct Applied<'a> {
 fn mark_key<'a>(message: MessageKey, revise: &'a Revise) -> Option<MarkKey<'a>> {
     match &revise.change {
         Change::Mark { kind, value, .. } => Some((MarksKey { message, kind, value }, &revise.user)),
-        Change::Edit { .. } | Change::Delete => None,
+        Change::Edit { .. } | Change::Append { .. } | Change::Delete => None,
     }
 }
 
@@ -191,9 +213,10 @@ impl<'a> RevisionColumns<'a> {
         let mut revisions = Revisions::default();
         for row in next(!self.messages.is_empty()) {
             let message = RevisedMessage {
-                bytes: get::<i64>(&row, 1)?.cast_unsigned(),
-                was_deleted: get(&row, 2)?,
-                marks: get::<i64>(&row, 3)?.cast_unsigned(),
+                content_bytes: get::<i64>(&row, 1)?.cast_unsigned(),
+                metadata_bytes: get::<i64>(&row, 2)?.cast_unsigned(),
+                was_deleted: get(&row, 3)?,
+                marks: get::<i64>(&row, 4)?.cast_unsigned(),
                 ..RevisedMessage::default()
             };
             revisions.messages.insert(*by_ordinal(&self.messages, &row)?, message);
@@ -213,21 +236,20 @@ impl<'a> RevisionColumns<'a> {
 }
 
 impl<'a> Revisions<'a> {
-    /// Applies a change to the message at this place. `appended` has the bytes of a message that the batch has appended
-    /// itself. The caller gives the change its number.
+    /// Applies a change to the message at this place. `own` is a message that the batch has appended itself. The caller gives the change its number.
     pub(super) fn apply(
         &mut self,
         tenant: i64,
         revise: &'a Revise,
         (room, seq): (i64, i64),
-        appended: Option<u64>,
+        own: Option<&Draft>,
         marks_max: u64,
     ) -> Result<Applied<'a>, Rejected> {
         let key = (tenant, revise.id);
-        if let Some(bytes) = appended {
+        if let Some(draft) = own {
             let message = self.messages.entry(key).or_default();
             if message.rev.is_none() {
-                message.bytes = bytes;
+                message.set_bytes(&draft.content, draft.metadata.as_deref());
             }
         }
         let message = self.messages.get_mut(&key).ok_or(Rejected::NotFound)?;
@@ -244,13 +266,22 @@ impl<'a> Revisions<'a> {
         let (mut changes, mut count) = (true, 0);
         match &revise.change {
             Change::Edit { content, metadata } => {
-                message.text = Some((content, metadata.as_deref()));
-                message.bytes = message_bytes(content, metadata.as_deref()) - MESSAGE_OVERHEAD;
+                message.set_text(content, metadata.as_deref());
                 message.edited_at = Some(at);
             }
+            Change::Append {
+                fragment, max_bytes, ..
+            } => {
+                message.content_bytes += fragment.len() as u64;
+                if message.content_bytes > *max_bytes as u64 {
+                    self.revert(before);
+                    return Err(Rejected::TooLarge);
+                }
+                message.appended.push_str(fragment);
+            }
             Change::Delete => {
-                message.text = Some(("", None));
-                (message.bytes, message.marks) = (0, 0);
+                message.set_text("", None);
+                message.marks = 0;
                 message.deleted_at = Some(at);
             }
             Change::Mark { on, .. } => {
@@ -277,7 +308,7 @@ impl<'a> Revisions<'a> {
         Ok(Applied {
             changes,
             count,
-            growth: message.bytes.cast_signed() - before.message.bytes.cast_signed(),
+            growth: message.bytes().cast_signed() - before.message.bytes().cast_signed(),
             before,
         })
     }
@@ -311,6 +342,7 @@ impl<'a> Revisions<'a> {
             let (content, metadata) = message.text.unwrap_or_default();
             columns.contents.push(content.as_bytes());
             columns.metadata.push(metadata.map(str::as_bytes));
+            columns.appended.push(message.appended.as_bytes());
             columns.edited.push(message.edited_at);
             columns.deleted.push(message.deleted_at);
             if message.deleted_at.is_some() {
@@ -365,6 +397,7 @@ pub(super) struct ChangeColumns<'a> {
     have_text: Vec<bool>,
     contents: Vec<&'a [u8]>,
     metadata: Vec<Option<&'a [u8]>>,
+    appended: Vec<&'a [u8]>,
     edited: Vec<Option<i64>>,
     deleted: Vec<Option<i64>>,
     /// Messages that lose all marks.
@@ -386,6 +419,7 @@ impl ChangeColumns<'_> {
                 &self.have_text as _,
                 &self.contents as _,
                 &self.metadata as _,
+                &self.appended as _,
                 &self.edited as _,
                 &self.deleted as _,
             ];

@@ -57,14 +57,22 @@ impl Batch<'_> {
         let stored = self
             .db
             .prepare_cached(
-                "SELECT tenant_id, octet_length(content) + coalesce(octet_length(metadata), 0) FROM messages
+                "SELECT tenant_id, octet_length(content), coalesce(octet_length(metadata), 0) FROM messages
                  WHERE room_id = ?1 AND seq = ?2 AND deleted_at IS NULL",
             )?
-            .query_row([room, seq], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([room, seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let (row, bytes): (i64, i64) = stored.ok_or(Rejected::NotFound)?;
-        let bytes = bytes.cast_unsigned();
+        let (row, content_bytes, metadata_bytes): (i64, i64, i64) = stored.ok_or(Rejected::NotFound)?;
+        let content_bytes = content_bytes.cast_unsigned();
+        let bytes = content_bytes + metadata_bytes.cast_unsigned();
         let mut count = 0;
+        if let Change::Append {
+            fragment, max_bytes, ..
+        } = &revise.change
+            && content_bytes + fragment.len() as u64 > *max_bytes as u64
+        {
+            return Err(Rejected::TooLarge.into());
+        }
         if let Change::Mark { kind, value, on } = &revise.change {
             let changed;
             (changed, count) = self.mark(write_set, revise, (room, seq), (kind, value, *on))?;
@@ -84,13 +92,7 @@ impl Batch<'_> {
             Change::Edit { content, metadata } => {
                 let after = message_bytes(content, metadata.as_deref()) - message_bytes("", None);
                 match after.checked_sub(bytes) {
-                    Some(message_bytes) => {
-                        let more = Usage {
-                            message_bytes,
-                            ..Usage::default()
-                        };
-                        self.usages.add(self.db, row, more, write_set.quota)??;
-                    }
+                    Some(more) => self.add_message_bytes(row, more, write_set)?,
                     None => self.usages.remove_message_bytes(self.db, row, bytes - after)?,
                 }
                 self.db
@@ -99,6 +101,14 @@ impl Batch<'_> {
                          WHERE room_id = ?1 AND seq = ?2",
                     )?
                     .execute(params![room, seq, content, metadata, rev, at])?;
+            }
+            Change::Append { fragment, .. } => {
+                self.add_message_bytes(row, fragment.len() as u64, write_set)?;
+                self.db
+                    .prepare_cached(
+                        "UPDATE messages SET content = content || ?3, rev = ?4 WHERE room_id = ?1 AND seq = ?2",
+                    )?
+                    .execute(params![room, seq, fragment, rev])?;
             }
             Change::Delete => {
                 self.usages.remove_message_bytes(self.db, row, bytes)?;
@@ -122,6 +132,16 @@ impl Batch<'_> {
             rev: Some(rev.cast_unsigned()),
             count,
         })
+    }
+
+    /// Counts more bytes of the messages of the tenant with this row id.
+    fn add_message_bytes(&mut self, tenant: i64, message_bytes: u64, write_set: &WriteSet) -> Result<(), WriteError> {
+        let more = Usage {
+            message_bytes,
+            ..Usage::default()
+        };
+        self.usages.add(self.db, tenant, more, write_set.quota)??;
+        Ok(())
     }
 
     /// Merges one message, if it is not, and notes that it is to be replaced in memory.

@@ -41,8 +41,10 @@ fn upper_bound(writes: &[Arc<Write>]) -> Usage {
                 upper_bound.kv_bytes += key.key.len() as u64 + 20
             }
             Write::Revise(revise) => {
-                if let Change::Edit { content, metadata } = &revise.change {
-                    upper_bound.message_bytes += message_bytes(content, metadata.as_deref());
+                upper_bound.message_bytes += match &revise.change {
+                    Change::Edit { content, metadata } => message_bytes(content, metadata.as_deref()),
+                    Change::Append { fragment, .. } => fragment.len() as u64,
+                    Change::Delete | Change::Mark { .. } => 0,
                 }
             }
             Write::MarkRead { .. } | Write::KvDelete { .. } => {}

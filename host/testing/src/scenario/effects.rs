@@ -126,7 +126,7 @@ fn write_shown(write: &Write) -> Option<Value> {
     })
 }
 
-/// A change of a message, named as the event by which a client asks for it.
+/// A change of a message, named as the event by which a client asks for it, or would.
 fn change_shown(revise: &Revise) -> Value {
     let id = revise.id.to_string();
     match &revise.change {
@@ -138,6 +138,9 @@ fn change_shown(revise: &Revise) -> Value {
                 edit.insert("metadata".to_owned(), json_or_text(metadata));
             }
             json!({"edit-message": edit})
+        }
+        Change::Append { fragment, done, .. } => {
+            json!({"append-message": {"messageId": id, "fragment": fragment, "done": done}})
         }
         Change::Delete => json!({"delete-message": {"messageId": id}}),
         Change::Mark { kind, value, on } => {

@@ -51,7 +51,7 @@ impl Scene {
     }
 }
 
-const EFFECTS: [&str; 12] = [
+const EFFECTS: [&str; 13] = [
     "post",
     "kv-set",
     "kv-delete",
@@ -62,6 +62,7 @@ const EFFECTS: [&str; 12] = [
     "presence",
     "mark-read",
     "edit",
+    "append",
     "remove",
     "mark",
 ];
@@ -148,6 +149,7 @@ fn name(effect: &Effect) -> &'static str {
             Write::MarkRead { .. } => "mark-read",
             Write::Revise(revise) => match revise.change {
                 Change::Edit { .. } => "edit",
+                Change::Append { .. } => "append",
                 Change::Delete => "remove",
                 Change::Mark { .. } => "mark",
             },

@@ -110,6 +110,7 @@ fn ask_for(effect: &str, action: &Action) -> Result<(), Rejection> {
         "presence" => presence::set(Status::Away)?,
         "mark-read" => messages::mark_read(&action.message_id)?,
         "edit" => revise::edit(&action.message_id, "an edit", None)?,
+        "append" => revise::append(&action.message_id, " and more", action.count > 0)?,
         "remove" => revise::delete(&action.message_id)?,
         "mark" => revise::mark(&action.message_id, "reaction", "+1", true)?,
         _ => return Err(Rejection::Invalid(format!("no such effect: {effect}"))),

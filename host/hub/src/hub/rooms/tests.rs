@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use super::*;
 use crate::tests::{Inbox, packet, random, send_all};
+use parlance_store::{Change, Revise};
 use parlance_types::auth::Identity;
-use parlance_types::id::ConnectionId;
+use parlance_types::id::{ConnectionId, MessageId, UserId};
 
 /// A client that is joining the room.
 struct Client {
@@ -20,7 +23,7 @@ fn a_joining_client_misses_nothing_after_its_answer_in_any_order_of_events() {
     for seed in 0..3000_u64 {
         let mut random = random(seed);
         let mut random = move |below: usize| usize::try_from(random(below as u64)).unwrap();
-        let (mut rooms, mut out) = (Rooms::default(), Vec::new());
+        let (mut rooms, mut out) = (Rooms::new(Instant::now()), Vec::new());
         let mut clients: Vec<Client> = Vec::new();
         let mut in_flight: Vec<u64> = Vec::new();
         let mut committed = 0;
@@ -84,7 +87,7 @@ fn connections_join_and_leave_in_any_order_and_get_what_is_sent_while_they_are_m
     let room = RoomId::new("room").unwrap();
     for seed in 0..200_u64 {
         let mut random = random(seed);
-        let (mut rooms, mut out) = (Rooms::default(), Vec::new());
+        let (mut rooms, mut out) = (Rooms::new(Instant::now()), Vec::new());
         let clients: Vec<_> = (0..12)
             .map(|n| {
                 let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
@@ -119,4 +122,134 @@ fn connections_join_and_leave_in_any_order_and_get_what_is_sent_while_they_are_m
             assert_eq!(inbox.texts(), expected, "seed {seed}");
         }
     }
+}
+
+/// What a member of a room gets, and when.
+struct Listener {
+    rooms: Rooms,
+    room: RoomId,
+    inbox: Inbox,
+    rev: u64,
+}
+
+impl Listener {
+    fn new() -> Self {
+        let room = RoomId::new("room").unwrap();
+        let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
+        let inbox = Inbox::default();
+        let connection = Connection::new(ConnectionId::from_bits(1), identity, Box::new(inbox.clone()));
+        let mut rooms = Rooms::new(Instant::now());
+        rooms.join(&room, &Arc::new(connection), false);
+        rooms.start_after(&room, Place { seq: 9, rev: 0 });
+        Self {
+            rooms,
+            room,
+            inbox,
+            rev: 0,
+        }
+    }
+
+    fn change(&mut self, message: u128, by: &str, change: Change) {
+        self.rev += 1;
+        let revise = Revise {
+            id: MessageId::from_time(1, message),
+            room: self.room.clone(),
+            seq: 1,
+            user: UserId::new(by).unwrap(),
+            at: 0,
+            change,
+        };
+        let outgoing = crate::wire::message_revised(&revise, self.rev, 0);
+        self.rooms.offer_change(&self.room, 1, self.rev, &outgoing);
+    }
+
+    fn append(&mut self, message: u128, by: &str, fragment: &str, done: bool) {
+        let change = Change::Append {
+            fragment: fragment.to_owned(),
+            done,
+            max_bytes: 0,
+        };
+        self.change(message, by, change);
+    }
+
+    /// What has come so far: of text that is added its fragments and the last `rev`, of other events the name.
+    fn heard(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        while self.rooms.has_outgoing() {
+            self.rooms.send_part(u64::MAX, &mut out);
+        }
+        send_all(&mut out);
+        let short = |text: String| {
+            let Ok((name, body)) = serde_json::from_str::<(String, serde_json::Value)>(&text) else {
+                return text;
+            };
+            match name.as_str() {
+                "message-appended" => format!("{} at {}", body["fragments"], body["rev"]),
+                _ => name,
+            }
+        };
+        self.inbox.texts().into_iter().map(short).collect()
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.rooms.outbox.now += time;
+        self.rooms.outbox.send_due();
+    }
+}
+
+const WAIT: Duration = Duration::from_millis(40);
+
+#[test]
+fn text_that_is_added_to_a_message_waits_a_moment_for_more() {
+    let mut listener = Listener::new();
+    listener.append(1, "bot:a", "one", false);
+    listener.wait(WAIT / 2);
+    listener.append(1, "bot:a", " two", false);
+    listener.wait(WAIT / 2 - Duration::from_micros(1));
+    assert!(listener.heard().is_empty());
+    assert!(listener.rooms.outbox.next_due().is_some());
+    listener.wait(Duration::from_micros(1));
+    assert_eq!(listener.heard(), [r#"["one"," two"] at 2"#]);
+    assert_eq!(listener.rooms.outbox.next_due(), None);
+    listener.append(1, "bot:a", " three", true);
+    assert_eq!(
+        listener.heard().last().unwrap(),
+        r#"[" three"] at 3"#,
+        "the last does not wait"
+    );
+    // The time of the one that did not wait is over.
+    listener.append(1, "bot:a", "!", false);
+    listener.wait(WAIT / 2);
+    listener.append(1, "bot:a", "", true);
+    listener.append(1, "bot:a", "?", false);
+    listener.wait(WAIT / 2);
+    assert_eq!(listener.heard().len(), 3);
+    listener.wait(WAIT / 2);
+    assert_eq!(listener.heard().last().unwrap(), r#"["?"] at 6"#);
+}
+
+#[test]
+fn what_follows_in_the_room_does_not_overtake_text_that_waits() {
+    let mut listener = Listener::new();
+    listener.append(1, "bot:a", "a", false);
+    listener.append(2, "bot:a", "b", false);
+    listener.append(2, "bot:b", "c", false);
+    listener.append(2, "bot:b", "d", false);
+    listener.change(2, "bot:b", Change::Delete);
+    listener.append(1, "bot:a", "e", false);
+    let room = listener.room.clone();
+    listener.rooms.follow(&room, None, &packet("typing"));
+    listener.append(1, "bot:a", "f", false);
+    listener.rooms.offer(&room, 10, &packet("message"));
+    let expected = [
+        r#"["a"] at 1"#,
+        r#"["b"] at 2"#,
+        r#"["c","d"] at 4"#,
+        "message-deleted",
+        r#"["e"] at 6"#,
+        "typing",
+        r#"["f"] at 7"#,
+        "message",
+    ];
+    assert_eq!(listener.heard(), expected);
 }

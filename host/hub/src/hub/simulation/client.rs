@@ -381,7 +381,7 @@ impl World {
                 let user = body["userId"].as_str().unwrap().to_owned();
                 stay.members.insert(user, event == "user-joined");
             }
-            "message-edited" | "message-deleted" | "message-marked" | "message-changed" => {}
+            "message-edited" | "message-appended" | "message-deleted" | "message-marked" | "message-changed" => {}
             other => panic!("{other}"),
         }
     }

@@ -89,6 +89,20 @@ impl View {
                     *shown = Shown::of(body);
                 }
             }
+            "message-appended" => {
+                let rev = rev.unwrap();
+                let fragments = body["fragments"].as_array().unwrap();
+                let before = rev - fragments.len() as u64;
+                assert!((before..rev).contains(&self.rev), "no change is missing");
+                self.rev = rev;
+                for (own, fragment) in (before + 1..).zip(fragments) {
+                    let shown = self.messages.get_mut(&seq.unwrap());
+                    if let Some(shown) = shown.filter(|shown| shown.rev < own) {
+                        shown.rev = own;
+                        shown.content.as_mut().unwrap().push_str(fragment.as_str().unwrap());
+                    }
+                }
+            }
             "message-edited" | "message-deleted" | "message-marked" => {
                 let rev = rev.unwrap();
                 assert_eq!(rev, self.rev + 1, "no change is missing");
@@ -142,8 +156,13 @@ impl World {
         let Some(message) = self.stored(room).into_iter().find(|message| message.seq == seq) else {
             return;
         };
-        let change = match self.below(10) {
+        let change = match self.below(12) {
             0 => Change::Delete,
+            5 | 6 => Change::Append {
+                fragment: format!("+{}", self.below(1000)),
+                done: self.below(3) == 0,
+                max_bytes: 100_000,
+            },
             1..5 => Change::Edit {
                 content: format!("edited {}", self.below(1000)),
                 metadata: None,
