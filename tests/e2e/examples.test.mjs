@@ -191,7 +191,7 @@ test('ask-bot: a question goes to the service that is granted, and its answer is
   await server.waitForOutput(/the service cannot be asked: the request failed: HttpResponseTimeout/);
 });
 
-test('assistant: an answer is heard word by word, goes on where it broke off, and can be stopped', async () => {
+test('assistant: an answer grows word by word, goes on where it broke off, and can be stopped', async () => {
   const asked = [];
   let breakOff = () => {};
   const authority = await listen(async (request, response) => {
@@ -219,19 +219,25 @@ test('assistant: an answer is heard word by word, goes on where it broke off, an
   });
   const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
   for (const client of [alice, bob]) await client.join('general');
-  const heard = (client) => client.received.filter(({ event }) => event === 'assistant').map(({ args: [{ kind, text }] }) => text ?? kind);
+  /** What the bot has said, message by message, and whether it has finished. */
+  const said = (client) => client.all('new-message').map(({ id, userId, content }) => {
+    assert.equal(userId, 'bot:assistant');
+    const more = client.all('message-appended').filter(({ messageId }) => messageId === id);
+    return [content, ...more.flatMap(({ fragments }) => fragments), ...more.filter(({ done }) => done).map(() => '.')].join('');
+  });
   assertOne(await Promise.all([alice, bob].map((client) => client.ask('ask', { roomId: 'general', question: 'do you hear me' }))), 'conflict');
-  await bob.until(() => heard(bob).includes('do'), 'the first word');
+  await bob.until(() => said(bob)[0] === 'do', 'the first word');
   breakOff();
-  await bob.until(() => heard(bob).includes('ends'), 'the end', 20_000);
-  assert.deepEqual(heard(bob), ['begins', 'do', 'you', 'hear', 'me', 'ends']);
+  await bob.until(() => said(bob)[0]?.endsWith('.'), 'the end', 20_000);
+  assert.deepEqual(said(bob), ['do you hear me.']);
+  assert.deepEqual((await alice.history('general')).map(({ content }) => content), ['do you hear me']);
   assert.deepEqual(asked.map(([question, , last]) => [question, last]), [['do you hear me', undefined], ['do you hear me', '0']]);
   assert.equal(asked[0][1], asked[1][1], 'one key');
 
   await alice.askOk('ask', { roomId: 'general', question: 'for ever and ever' });
-  await bob.until(() => heard(bob).includes('for'), 'the first word');
+  await bob.until(() => said(bob)[1] === 'for', 'the first word');
   await bob.askOk('stop', 'general');
-  assert.deepEqual(heard(bob).slice(-3), ['begins', 'for', 'ends']);
+  await bob.until(() => said(bob)[1] === 'for.', 'the end');
   assertFailed(await bob.ask('stop', 'general'), 'not-found');
   await eventually(async () => (await alice.askOk('topics')).topics?.[0] === 'words', 'the topics');
 });

@@ -1,18 +1,19 @@
-//! An assistant: a member of a room asks, a web service answers with server-sent events, and the room hears each part as
-//! soon as it is there. The topics that the service knows are asked for once, and kept.
+//! An assistant: a member of a room asks, a web service answers with server-sent events, and the room sees the answer grow
+//! word by word, as a message of a bot. The topics that the service knows are asked for once, and kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use parlance_guest::broadcast::Audience;
 use parlance_guest::{
-    Arguments, Context, Deserialize, EventHandler, HttpRequest, Key, Rejection, Response, ResponseHandler,
-    ResponsePart, Serialize, emit, requests, rooms, settings,
+    Arguments, Context, Deserialize, EventHandler, Fault, HttpRequest, Key, Rejection, Response, ResponseHandler,
+    ResponsePart, Serialize, moderate, requests, revise, rooms, settings,
 };
 
+/// The bot's name: its messages are from `bot:assistant`.
+const BOT: &str = "assistant";
 /// Longest question, in bytes.
 const QUESTION_MAX: usize = 2000;
-/// How long an answer may keep the room from asking anew, should its end not be handled.
+/// How long the room cannot ask anew after the last word, should the answer's end not be handled.
 const SPEAKS: Duration = Duration::from_secs(600);
 /// The tag of the request for the topics. All others have their room after `room/`.
 const TOPICS: &str = "topics";
@@ -40,32 +41,14 @@ struct Answer {
     topics: Option<Vec<String>>,
 }
 
-/// What a room hears, as the event `assistant`.
-#[derive(Serialize)]
-#[serde(
-    crate = "parlance_guest::serde",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    tag = "kind"
-)]
-enum Heard<'a> {
-    Begins {
-        room_id: &'a str,
-        id: &'a str,
-    },
-    Word {
-        room_id: &'a str,
-        id: &'a str,
-        text: &'a str,
-    },
-    Ends {
-        room_id: &'a str,
-        id: &'a str,
-    },
-    Failed {
-        room_id: &'a str,
-        id: &'a str,
-    },
+/// The answer that a room gets now.
+#[derive(Serialize, Deserialize)]
+#[serde(crate = "parlance_guest::serde")]
+struct Speaking {
+    /// The request to the service.
+    request: String,
+    /// The message with what was said so far, once there is something.
+    message: Option<String>,
 }
 
 impl EventHandler for Assistant {
@@ -113,39 +96,77 @@ fn begin(ask: &Ask) -> Result<(), Rejection> {
         .server_sent_events()
         .tag(&format!("room/{room_id}"))
         .send()?;
-    Ok(speaking.set_with_ttl(&id, SPEAKS)?)
+    let now = Speaking {
+        request: id,
+        message: None,
+    };
+    Ok(speaking.set_with_ttl(&now, SPEAKS)?)
 }
 
 /// The service may go on; nobody hears it any more.
 fn stop(room: &str) -> Result<(), Rejection> {
     require_joined(room)?;
     let speaking = speaking(room);
-    let id = speaking
+    let now = speaking
         .get()?
         .ok_or_else(|| Rejection::NotFound("the assistant is silent in this room".into()))?;
-    requests::cancel(&id)?;
+    requests::cancel(&now.request)?;
     speaking.delete()?;
-    tell(room, &Heard::Ends { room_id: room, id: &id })
+    end(now.message.as_deref(), "")
 }
 
+/// The room gets a part of the answer: the first word is a message of the bot's, and the others are added to it.
 fn say(room: &str, id: &str, part: &ResponsePart) -> Result<(), Rejection> {
+    let speaking = speaking(room);
+    // It was stopped.
+    let Some(mut now) = speaking.get()?.filter(|now| now.request == id) else {
+        return Ok(());
+    };
     match part {
-        ResponsePart::Head(_) => return tell(room, &Heard::Begins { room_id: room, id }),
+        ResponsePart::Head(_) => return Ok(()),
         ResponsePart::Event(event) => {
-            let text: String = event.json()?;
-            return tell(
-                room,
-                &Heard::Word {
-                    room_id: room,
-                    id,
-                    text: &text,
-                },
-            );
+            let word: String = event.json()?;
+            match &now.message {
+                Some(message) if add(message, &word)? => {}
+                Some(_) => {
+                    requests::cancel(id)?;
+                    speaking.delete()?;
+                }
+                None => {
+                    now.message = Some(moderate::post_as(BOT, room, &word, None)?);
+                    speaking.set_with_ttl(&now, SPEAKS)?;
+                }
+            }
+            return Ok(());
         }
-        ResponsePart::End => tell(room, &Heard::Ends { room_id: room, id })?,
-        _ => tell(room, &Heard::Failed { room_id: room, id })?,
+        ResponsePart::End => end(now.message.as_deref(), "")?,
+        _ if now.message.is_some() => end(now.message.as_deref(), " …")?,
+        _ => drop(moderate::post_as(
+            BOT,
+            room,
+            "I have no answer. Ask me again later.",
+            None,
+        )?),
     }
-    Ok(speaking(room).delete()?)
+    Ok(speaking.delete()?)
+}
+
+/// Adds a word to a message. `false` if that cannot be: somebody has deleted it, or it is as long as a message may be.
+fn add(message: &str, word: &str) -> Result<bool, Rejection> {
+    match revise::append(message, &format!(" {word}"), false) {
+        Ok(()) => Ok(true),
+        Err(Fault::NotFound | Fault::TooLarge) => Ok(false),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// Says that a message is complete.
+fn end(message: Option<&str>, last: &str) -> Result<(), Rejection> {
+    match message.map(|message| revise::append(message, last, true)) {
+        // Somebody has deleted it.
+        None | Some(Ok(()) | Err(Fault::NotFound | Fault::TooLarge)) => Ok(()),
+        Some(Err(fault)) => Err(fault.into()),
+    }
 }
 
 /// The topics, if they are known; they are asked for if they are not.
@@ -185,12 +206,8 @@ fn require_joined(room: &str) -> Result<(), Rejection> {
     }
 }
 
-fn tell(room: &str, heard: &Heard<'_>) -> Result<(), Rejection> {
-    Ok(emit(&Audience::Room(room.to_owned()), "assistant", &[heard])?)
-}
-
-/// The request whose answer the room hears now.
-fn speaking(room: &str) -> Key<String> {
+/// What the room gets now.
+fn speaking(room: &str) -> Key<Speaking> {
     Key::new(&["speaking", room])
 }
 
