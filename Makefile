@@ -37,10 +37,13 @@ fuzz: setup-guests setup-fuzz ## read broken input of every kind, each for a min
 
 # Which seeds `make simulate` runs, and at most as many for each mistake of `make mutants`.
 SEEDS ?= 0..1000
+# How many histories of the hubs alone `make simulate` runs; `make test` runs a part of them.
+HISTORIES ?= 10000
 
-simulate: setup-guests ## run three nodes in one process, with simulated time and faults, by a thousand seeds (SEEDS=A..B)
+simulate: setup-guests ## run three nodes in one process, with simulated time and faults, by a thousand seeds (SEEDS=A..B), and their hubs alone by ten thousand
 	$(call build,parlance-simulate)
 	$(TARGET_DIR)/debug/parlance-simulate --seeds $(SEEDS)
+	PARLANCE_SEEDS=$(HISTORIES) cargo test --workspace --lib $(LOCKED) -- hub::simulation
 
 mutants: setup-guests ## plant mistakes one after the other, and show at which seed the simulation finds each
 	$(call build,parlance-simulate)

@@ -3,7 +3,7 @@
 //!
 //! The bus loses, delays, reorders and repeats messages, and disconnects for a while. The store fails for a while, or
 //! commits and reports a failure. Nodes die in the middle of their work, and others take their place. Clients connect,
-//! disconnect, send, send again what was not acknowledged, and stop reading. In the end all is repaired, and what every
+//! disconnect, send, change messages, kick each other, send again what was not acknowledged, and stop reading. In the end all is repaired, and what every
 //! client saw is compared with what the store has.
 
 mod client;
@@ -29,7 +29,7 @@ use parlance_store::memory::MemoryStore;
 use parlance_store::{End, Message, Place, Range, Reader as _};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
-/// The number of seeds that a run of the tests tries.
+/// The number of seeds that a run of the tests tries; `make simulate` sets PARLANCE_SEEDS to more.
 const SEEDS: u64 = 2000;
 /// How long clients act and faults happen, and how long everything then has to come to rest, in microseconds.
 const ACTIVE: u64 = 3_000_000;
@@ -97,6 +97,7 @@ struct Faults {
     lost_answers: u64,
     slow_clients: u64,
     lost_packets: u64,
+    kicks: u64,
     /// No faults: what clients have changed, and what of it others show in the end.
     changes: u64,
     shown_changes: u64,
@@ -295,9 +296,10 @@ fn simulate(seed: u64) -> (History, Summary, Faults) {
 
 #[test]
 fn clients_see_what_the_store_has_under_all_faults() {
-    let seeds = match std::env::var("PARLANCE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..SEEDS).collect(),
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let seeds: Vec<u64> = match number("PARLANCE_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("PARLANCE_SEEDS").unwrap_or(SEEDS)).collect(),
     };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = seeds.len().div_ceil(threads);
@@ -333,6 +335,7 @@ fn much_happens() {
         faults.lost_answers += broke.lost_answers;
         faults.slow_clients += broke.slow_clients;
         faults.lost_packets += broke.lost_packets;
+        faults.kicks += broke.kicks;
         faults.changes += broke.changes;
         faults.shown_changes += broke.shown_changes;
     }
@@ -344,11 +347,12 @@ fn much_happens() {
         lost_answers,
         slow_clients,
         lost_packets,
+        kicks,
         changes,
         shown_changes,
     } = faults;
     assert!(changes > 500 && shown_changes > 300, "{faults:?}");
-    for fault in [deaths, links, outages, lost_answers, slow_clients, lost_packets] {
+    for fault in [deaths, links, outages, lost_answers, slow_clients, lost_packets, kicks] {
         assert!(fault > 20, "{faults:?}");
     }
 }

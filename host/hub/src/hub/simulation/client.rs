@@ -104,7 +104,7 @@ impl World {
         }
         let rooms: Vec<RoomId> = session.rooms.keys().cloned().collect();
         let room = self.room();
-        match self.below(30) {
+        match self.below(31) {
             0..=5 => self.join(number, room),
             6..=15 if !rooms.is_empty() => {
                 let at = self.below(rooms.len() as u64);
@@ -113,14 +113,15 @@ impl World {
             16 if rooms.contains(&room) => {
                 self.record_left(number, &room);
                 self.session(number).rooms.remove(&room);
-                self.submit(node, Self::event(&connection, vec![Effect::Leave(room)]));
+                self.submit(node, self.event(&connection, vec![Effect::Leave(room)]));
             }
             17 if rooms.contains(&room) => self.send_typing(node, &connection, room),
             18 | 19 => {
                 let status = if self.one_in(2) { Status::Away } else { Status::Online };
-                self.submit(node, Self::event(&connection, vec![Effect::SetPresence(status)]));
+                self.submit(node, self.event(&connection, vec![Effect::SetPresence(status)]));
             }
             20 => self.cut_off(number, &connection),
+            30 => self.kick(number, room),
             24..=29 if rooms.contains(&room) => self.change(number, &room),
             21 => {
                 self.faults.slow_clients += u64::from(self.session(number).reads);
@@ -163,7 +164,7 @@ impl World {
         let connected = Delivery {
             phase: ConnectionPhase::Connecting,
             at_ms,
-            ..Self::event(&connection, vec![Effect::SetPresence(Status::Online)])
+            ..self.event(&connection, vec![Effect::SetPresence(Status::Online)])
         };
         self.submit(node, connected);
         // A message without an answer is sent again only if nothing was sent after it: otherwise the order would
@@ -256,7 +257,7 @@ impl World {
         let event = Delivery {
             reply: Reply::Message { data: None },
             responder: Responder::new(Some(i64::try_from(op).unwrap()), "send-message"),
-            ..Self::event(&connection, vec![Effect::Write(Arc::new(Write::Append(draft)))])
+            ..self.event(&connection, vec![Effect::Write(Arc::new(Write::Append(draft)))])
         };
         self.submit(node, event);
     }
@@ -270,7 +271,35 @@ impl World {
             },
             question: None,
         };
-        self.submit(node, Self::event(connection, vec![emit]));
+        self.submit(node, self.event(connection, vec![emit]));
+    }
+
+    /// Takes another client's user out of a room, on all nodes.
+    fn kick(&mut self, number: usize, room: RoomId) {
+        let other = usize::try_from(self.below(self.clients.len() as u64)).unwrap();
+        let user = self.clients[other].user.clone();
+        let session = self.session(number);
+        let (node, connection) = (session.node, session.connection.clone());
+        let text = format!("[\"kicked\",{{\"roomId\":\"{}\"}}]", room.as_str());
+        let packet = Packet {
+            text: text.into(),
+            attachments: Vec::new(),
+        };
+        let kick = Effect::Kick { room, user, packet };
+        let event = self.event(&connection, vec![kick]);
+        self.submit(node, event);
+    }
+
+    /// The client is out of a room. It does not know whether it came back by a join that has no answer yet.
+    fn kicked(&mut self, number: usize, room: &RoomId) {
+        self.faults.kicks += 1;
+        let session = self.session(number);
+        if let Some(join) = session.join.as_mut().filter(|join| join.room == *room) {
+            join.kicked = true;
+        }
+        if session.rooms.remove(room).is_some() {
+            self.record_left(number, room);
+        }
     }
 
     /// Marks the last message that the client has seen as read.
@@ -292,7 +321,7 @@ impl World {
             user,
             at,
         };
-        self.submit(node, Self::event(&connection, vec![Effect::Write(Arc::new(read))]));
+        self.submit(node, self.event(&connection, vec![Effect::Write(Arc::new(read))]));
     }
 
     /// Lets all clients read what they got, and continues their joins.
@@ -342,6 +371,9 @@ impl World {
 
     fn read_event(&mut self, number: usize, event: &str, body: &Value) {
         let room = body["roomId"].as_str().and_then(|room| RoomId::new(room).ok());
+        if event == "kicked" {
+            return self.kicked(number, &room.unwrap());
+        }
         let client = &mut self.clients[number];
         let session = client.session.as_mut().unwrap();
         // The client ignores packets of a room that it is not in, or of which it does not know the beginning.

@@ -19,7 +19,7 @@ use parlance_types::id::RoomId;
 
 /// A join that is not answered yet.
 pub(super) struct Join {
-    room: RoomId,
+    pub(super) room: RoomId,
     /// The last `seq` and the last `rev` that the client had when it asked.
     after: Option<u64>,
     rev: Option<u64>,
@@ -27,6 +27,8 @@ pub(super) struct Join {
     already: bool,
     number: u64,
     stage: Stage,
+    /// The client was kicked out of the room meanwhile, so the answer says nothing.
+    pub(super) kicked: bool,
 }
 
 pub(super) enum Stage {
@@ -56,7 +58,7 @@ impl World {
         let event = Delivery {
             held_room: (!quiet).then(|| room.clone()),
             done: Some(done),
-            ..Self::event(&connection, vec![Effect::Join(room.clone())])
+            ..self.event(&connection, vec![Effect::Join(room.clone())])
         };
         let number_of_join = self.count;
         let baseline = self.store_works.then(|| self.place(&room));
@@ -65,6 +67,7 @@ impl World {
             after,
             rev,
             already,
+            kicked: false,
             number: number_of_join,
             stage: if quiet {
                 Stage::Quiet(wait, baseline.is_some())
@@ -104,7 +107,7 @@ impl World {
             Stage::Quiet(wait, is_known) => match wait.try_recv() {
                 Ok(entered) => {
                     entered.unwrap();
-                    let (room, is_known) = (join.room.clone(), *is_known);
+                    let (room, is_known) = (join.room.clone(), *is_known && !join.kicked);
                     session.join = None;
                     if is_known {
                         let last = self.place(&room);
@@ -226,7 +229,9 @@ impl World {
         let join = session
             .join
             .take_if(|join| JOIN + i64::try_from(join.number).unwrap() == id);
-        let Some(join) = join else { return };
+        let Some(join) = join.filter(|join| !join.kicked) else {
+            return;
+        };
         let Stage::Releasing(_, past) = join.stage else {
             panic!("a join is answered when it is released");
         };

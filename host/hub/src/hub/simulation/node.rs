@@ -304,7 +304,15 @@ impl World {
             .map(|(_, client)| *client)
     }
 
-    pub(super) fn event(connection: &Arc<Connection>, effects: Vec<parlance_handler::capability::Effect>) -> Delivery {
-        delivery(connection, effects, Vec::new())
+    /// An event that has just arrived.
+    pub(super) fn event(
+        &self,
+        connection: &Arc<Connection>,
+        effects: Vec<parlance_handler::capability::Effect>,
+    ) -> Delivery {
+        Delivery {
+            received: self.time().instant.into(),
+            ..delivery(connection, effects, Vec::new())
+        }
     }
 }

@@ -186,7 +186,7 @@ impl World {
         let event = Delivery {
             reply: Reply::Ok { data: None },
             responder: Responder::new(None, "change"),
-            ..Self::event(&connection, vec![Effect::Write(Arc::new(Write::Revise(revise)))])
+            ..self.event(&connection, vec![Effect::Write(Arc::new(Write::Revise(revise)))])
         };
         self.changes += 1;
         self.submit(node, event);
