@@ -28,12 +28,17 @@ test('what one device reads is read on the other, and others see who has read wh
   phone.client.markRead(room, 2);
   await desk.until(() => counts(desk, room) === '1 2', 'what the phone has read');
   await bob.until(() => readersOf(bob.client.getRoom(room), bob.message(room, 2)).join() === 'ann', 'the receipt');
+  // Who becomes a member now has nothing unread, and is no reader of what was there before.
+  await (await connect(lasting, 'cid')).join(room);
+  const tablet = await (await startChat(lasting, 'bob')).joined(room);
+  await tablet.until(() => tablet.client.getRoom(room).members?.length === 3, 'the members');
+  assert.deepEqual(readersOf(tablet.client.getRoom(room), tablet.message(room, 2)), ['ann']);
   desk.client.send(room, 'four');
   for (const chat of [phone, desk]) await chat.until(() => counts(chat, room) === '0 4', 'that the writer has read all');
   await bob.until(() => counts(bob, room) === '1 3', 'one unread message');
   // A client that comes later knows it from the server.
   const late = await (await startChat(lasting, 'ann')).joined(room);
-  await late.until(({ getSnapshot }) => getSnapshot().memberships && late.client.getRoom(room).members?.length === 2, 'the lists');
+  await late.until(({ getSnapshot }) => getSnapshot().memberships && late.client.getRoom(room).members?.length === 3, 'the lists');
   assert.equal(counts(late, room), '0 4');
   assert.deepEqual([...phone.problems, ...desk.problems, ...bob.problems], []);
 });

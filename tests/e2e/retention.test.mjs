@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { filesHave } from './lib/files.mjs';
+import { metric } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -47,6 +48,7 @@ test('the newest messages of a room are kept, while members go on, and one that 
     return messages.length === 20 && messages;
   }, 'the newest 20 messages');
   assert.deepEqual(seqs(left), upTo(81, 100));
+  assert.equal(await metric(server, 'parlance_removed_messages_total'), 80);
   await bob.until(() => bob.messages(room).length === 100, 'all messages');
   assert.deepEqual(seqs(bob.messages(room)), upTo(1, 100));
   await away.back();

@@ -9,8 +9,11 @@ export type * from './events.js';
  */
 export declare function createClient<S extends object = object, C extends object = object>(options: ClientOptions): ChatClient<S, C>;
 
-/** Users who have read a message of the room, its sender left out. */
-export declare function readersOf(room: RoomSnapshot, message: { readonly seq: number; readonly userId: string }): string[];
+/** Users who have read a message of the room, its sender and those who became members later left out. */
+export declare function readersOf(
+  room: RoomSnapshot,
+  message: { readonly seq: number; readonly userId: string; readonly sentAt: number },
+): string[];
 
 /** A random UUID, also where `crypto.randomUUID` is missing. */
 export declare function newId(): string;

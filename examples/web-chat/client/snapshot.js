@@ -41,11 +41,15 @@ function frozenList(list) {
 }
 
 /**
- * Users who have read a message of the room, its sender left out.
+ * Users who have read a message of the room, its sender left out. A lasting member has read nothing from before the
+ * membership, although the unread messages are counted from there on.
  * @param {import('./index.d.ts').RoomSnapshot} room
- * @param {{seq: number, userId: string}} message
+ * @param {{seq: number, userId: string, sentAt: number}} message
  * @returns {string[]} user ids
  */
-export function readersOf(room, { seq, userId }) {
-  return room.reads.filter((read) => read.seq >= seq && read.userId !== userId).map((read) => read.userId);
+export function readersOf(room, { seq, userId, sentAt }) {
+  const readers = room.reads.filter((read) => read.seq >= seq && read.userId !== userId).map((read) => read.userId);
+  if (readers.length === 0 || !room.members) return readers;
+  const later = new Set(room.members.filter(({ joinedAt }) => joinedAt > sentAt).map((member) => member.userId));
+  return readers.filter((reader) => !later.has(reader));
 }

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub(crate) requests_retried: IntCounter,
     /// Requests that have failed.
     pub(crate) requests_failed: IntCounter,
+    /// Messages that retention has removed.
+    pub(crate) removed_messages: IntCounter,
     traps: [(TrapKind, IntCounter); TrapKind::ALL.len()],
     reused: IntCounter,
     new: IntCounter,
@@ -83,6 +85,10 @@ impl Metrics {
             )?,
             requests_answered: requests.with_label_values(&["answered"]),
             requests_retried: requests.with_label_values(&["retried"]),
+            removed_messages: registry.counter(
+                "parlance_removed_messages_total",
+                "Old messages that retention has removed",
+            )?,
             requests_failed: requests.with_label_values(&["failed"]),
             host_handled: events.with_label_values(&["host"]),
             traps: TrapKind::ALL.map(|kind| (kind, traps.with_label_values(&[kind.name()]))),

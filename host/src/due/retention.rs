@@ -114,6 +114,7 @@ async fn remove_old_of(
             .remove_messages(tenant, &room.room, expired, due_keys.retention.batch)
             .await?;
         removed += step.messages;
+        due_keys.services.metrics.removed_messages.inc_by(step.messages);
         // What a tenant that is deleted has left goes with its other data.
         more = step.more && retention_of(due_keys, tenant).await.is_some();
         pause_after(began, SHARE).await;

@@ -112,6 +112,7 @@ macro_rules! tests_of {
             timers::a_handler_has_so_many_timers_and_no_more,
             timers::due_keys_come_in_their_order,
             quota::deleting_a_tenants_data_leaves_other_tenants_alone,
+            retention::a_room_begins_with_its_oldest_message_whichever_has_changed,
             retention::old_messages_go_with_receipts_marks_and_usage,
             retention::messages_go_from_the_oldest_up_to_the_first_that_is_kept,
             retention::no_number_is_given_again_when_all_messages_are_removed,

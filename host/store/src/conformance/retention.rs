@@ -111,6 +111,14 @@ pub(crate) async fn messages_go_from_the_oldest_up_to_the_first_that_is_kept(sto
     assert_eq!(remove(&store, "a", before(50), 100).await, 0);
 }
 
+pub(crate) async fn a_room_begins_with_its_oldest_message_whichever_has_changed(store: Subject) {
+    commit(&store, vec![append(1, "a"), append(2, "a")]).await;
+    let oldest = store.rooms(&tenant("acme"), None, 10).await.unwrap()[0].first_sent_at;
+    commit(&store, vec![mark(2, "a", "bob")]).await;
+    let rooms = store.rooms(&tenant("acme"), None, 10).await.unwrap();
+    assert_eq!((rooms[0].first, rooms[0].first_sent_at), (1, oldest));
+}
+
 pub(crate) async fn no_number_is_given_again_when_all_messages_are_removed(store: Subject) {
     let acme = tenant("acme");
     for n in 1..=40 {

@@ -38,7 +38,8 @@ pub(super) fn rooms(
                 Ok((reader::unsigned(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned()))
             })
             .optional()?;
-        let first = merged.or(recent_first);
+        // A recent message that was changed is merged before those that are older.
+        let first = merged.into_iter().chain(recent_first).min();
         let removed_up_to = reader::unsigned(row, 2)?;
         spans.push(RoomSpan {
             place: reader::place(db, recent, tenant, &room)?,
