@@ -176,6 +176,10 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         tracing::info!(connections = left, "left");
     }
     tracing::info!("stopping: no new connections; finishing what is in flight");
+    // Text that waits for more would be sent too late.
+    for tenant in control.served().await {
+        let _ = tenant.hub.flush().await;
+    }
     let left = server
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;

@@ -1,5 +1,6 @@
 // The example handlers: each is built, passes its own scenarios, and does what its page says to the official client.
 import assert from 'node:assert/strict';
+import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { assertFailed } from './lib/assert.mjs';
 import { connect } from './lib/client.mjs';
 import { example, serve } from './lib/examples.mjs';
@@ -240,4 +241,26 @@ test('assistant: an answer grows word by word, goes on where it broke off, and c
   await bob.until(() => said(bob)[1] === 'for.', 'the end');
   assertFailed(await bob.ask('stop', 'general'), 'not-found');
   await eventually(async () => (await alice.askOk('topics')).topics?.[0] === 'words', 'the topics');
+});
+
+test('assistant: whoever deletes its message has silenced it, at whatever moment, and can ask again', async () => {
+  const authority = await listen((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    const words = setInterval(() => response.write('data: "word"\n\n'), 3);
+    response.on('close', () => clearInterval(words));
+  });
+  const server = await serve(await example('assistant', { isRust: true }), (config) => {
+    config.grants.http = [`http://${authority}`];
+    config.handlers.assistant.settings.service = `http://${authority}`;
+  }, { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const alice = await connect(server, 'alice');
+  // The deletion comes before a part of the answer, after it, or between its run and its commit.
+  for (let room = 0; room < 8; room += 1) {
+    await alice.join(`room-${room}`);
+    await alice.askOk('ask', { roomId: `room-${room}`, question: 'for ever' });
+    const { messageId } = await alice.next('message-appended', ({ roomId }) => roomId === `room-${room}`);
+    await admin(server).requestOk('DELETE', `/tenants/default/messages/${messageId}`);
+    await eventually(async () => (await alice.ask('ask', { roomId: `room-${room}`, question: 'again' })).ok, 'the assistant to be silent');
+    await alice.askOk('stop', `room-${room}`);
+  }
 });

@@ -112,7 +112,7 @@ fn stop(room: &str) -> Result<(), Rejection> {
         .ok_or_else(|| Rejection::NotFound("the assistant is silent in this room".into()))?;
     requests::cancel(&now.request)?;
     speaking.delete()?;
-    end(now.message.as_deref(), "")
+    now.message.as_deref().map_or(Ok(()), end)
 }
 
 /// The room gets a part of the answer: the first word is a message of the bot's, and the others are added to it.
@@ -126,22 +126,34 @@ fn say(room: &str, id: &str, part: &ResponsePart) -> Result<(), Rejection> {
         ResponsePart::Head(_) => return Ok(()),
         ResponsePart::Event(event) => {
             let word: String = event.json()?;
-            match &now.message {
-                Some(message) if add(message, &word)? => {}
-                Some(_) => {
-                    requests::cancel(id)?;
-                    speaking.delete()?;
-                }
-                None => {
-                    now.message = Some(moderate::post_as(BOT, room, &word, None)?);
-                    speaking.set_with_ttl(&now, SPEAKS)?;
-                }
+            let goes_on = match &now.message {
+                _ if word.is_empty() => true,
+                Some(message) => add(message, &word)?,
+                None => match moderate::post_as(BOT, room, &word, None) {
+                    Ok(message) => {
+                        now.message = Some(message);
+                        speaking.set_with_ttl(&now, SPEAKS)?;
+                        true
+                    }
+                    Err(Fault::TooLarge) => false,
+                    Err(fault) => return Err(fault.into()),
+                },
+            };
+            if goes_on {
+                return Ok(());
             }
-            return Ok(());
+            requests::cancel(id)?;
         }
-        ResponsePart::End => end(now.message.as_deref(), "")?,
-        _ if now.message.is_some() => end(now.message.as_deref(), " …")?,
-        _ => drop(moderate::post_as(
+        ResponsePart::End => {}
+        _ => {
+            if let Some(message) = &now.message {
+                add(message, "…")?;
+            }
+        }
+    }
+    match &now.message {
+        Some(message) => end(message)?,
+        None => drop(moderate::post_as(
             BOT,
             room,
             "I have no answer. Ask me again later.",
@@ -161,11 +173,11 @@ fn add(message: &str, word: &str) -> Result<bool, Rejection> {
 }
 
 /// Says that a message is complete.
-fn end(message: Option<&str>, last: &str) -> Result<(), Rejection> {
-    match message.map(|message| revise::append(message, last, true)) {
+fn end(message: &str) -> Result<(), Rejection> {
+    match revise::append(message, "", true) {
         // Somebody has deleted it.
-        None | Some(Ok(()) | Err(Fault::NotFound | Fault::TooLarge)) => Ok(()),
-        Some(Err(fault)) => Err(fault.into()),
+        Ok(()) | Err(Fault::NotFound) => Ok(()),
+        Err(fault) => Err(fault.into()),
     }
 }
 

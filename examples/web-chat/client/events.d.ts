@@ -304,7 +304,7 @@ export interface ServerEvents {
     readonly roomId: string;
     readonly userId: string;
   }) => void;
-  /** Text was added to the end of a message, as by a bot that answers word by word. What comes within 40 ms comes as one. */
+  /** Text was added to the end of a message, as by a bot that answers word by word. What comes within 40 ms comes as one, unless something else happens in the room. */
   'message-appended': (argument: {
     readonly messageId: string;
     readonly roomId: string;

@@ -9,7 +9,7 @@ use super::connection::{Connection, InFlightGuard};
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use parlance_handler::capability::Effect;
 use parlance_store::{FirstPost, Place, ReadSet, Reader, Written};
-use parlance_types::error::EventError;
+use parlance_types::error::{Code, EventError};
 use parlance_types::id::RoomId;
 
 /// Estimated bytes of a read that a commit checks: its key and a look-up.
@@ -63,6 +63,18 @@ pub enum Undone {
     /// A key that it had read has changed before its writes were committed. Nobody has seen anything of it, and it may
     /// run again.
     ReadsChanged,
+}
+
+impl Undone {
+    /// Whether another event came first, so that the handler would decide otherwise now: a key that it had read has
+    /// changed, or a message that it changes was deleted, or has become too long for what it adds.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        match self {
+            Self::ReadsChanged => true,
+            Self::Failed(error) => matches!(error.code, Code::NotFound | Code::TooLarge),
+        }
+    }
 }
 
 impl Delivery {

@@ -143,7 +143,7 @@ async fn handle_part(
         };
         match commit(session, context, due, own, decision).await {
             Ok(()) => return then,
-            Err(Undone::ReadsChanged) if is_unchanged(session, context, due).await => {}
+            Err(undone) if undone.is_overtaken() && is_unchanged(session, context, due).await => {}
             Err(Undone::ReadsChanged) => return Responded::Ended,
             Err(Undone::Failed(error)) => match retry_after(&error) {
                 Some(after) => return Responded::Later(after),

@@ -58,7 +58,7 @@ pub(super) async fn handle(session: &Arc<Session>, quantum: &Quantum, due: &DueK
         let end = timer.end_turn(due.key.clone(), context.at_ms);
         match commit(session, &context, due, vec![end], decision).await {
             Ok(()) => return Fired::Ended,
-            Err(Undone::ReadsChanged) if is_unchanged(session, &context, due).await => {}
+            Err(undone) if undone.is_overtaken() && is_unchanged(session, &context, due).await => {}
             Err(Undone::ReadsChanged) => return Fired::Ended,
             Err(Undone::Failed(error)) => return not_done(session, &context, due, &timer, &error).await,
         }

@@ -32,8 +32,8 @@ export async function example(name, { isRust = false } = {}) {
 }
 
 /** Serves an example with its own configuration, changed by `change`. */
-export function serve(dir, change = () => {}) {
+export function serve(dir, change = () => {}, options = {}) {
   const config = parse(readFileSync(join(dir, 'parlance.toml'), 'utf8'));
   change(config);
-  return startServer({ dir, config });
+  return startServer({ dir, config, ...options });
 }

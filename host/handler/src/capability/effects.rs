@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use parlance_store::{Change, Write};
-use parlance_types::id::{RoomId, UserId};
+use parlance_types::id::{MessageId, RoomId, UserId};
 
 /// The presence status of a connection or a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -180,6 +180,12 @@ impl Effects {
         self.bytes = total;
         self.list.push(effect);
         Ok(())
+    }
+
+    /// Whether one of the effects changes this message.
+    pub(super) fn revises(&self, message: MessageId) -> bool {
+        let of_this = |write: &Arc<Write>| matches!(&**write, Write::Revise(revise) if revise.id == message);
+        self.list.iter().filter_map(Effect::write).any(of_this)
     }
 
     /// Moves the effects from the one with this index on before the others.

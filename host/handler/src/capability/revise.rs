@@ -93,11 +93,13 @@ impl Call {
         let bytes = fragment.len();
         let max_bytes = self.limits.client.content;
         let (message, by) = self.message_to_change(id).await?;
-        if message.content.len().saturating_add(bytes) > max_bytes {
-            return Err(Fault::TooLarge);
-        }
         if fragment.is_empty() && !done {
             return Ok(());
+        }
+        // What this event has made of the text before counts at its commit.
+        let is_revised = self.effects.revises(message.id);
+        if bytes > 0 && !is_revised && message.content.len().saturating_add(bytes) > max_bytes {
+            return Err(Fault::TooLarge);
         }
         let change = Change::Append {
             fragment,

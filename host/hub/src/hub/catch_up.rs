@@ -317,7 +317,9 @@ impl Hub {
         let Some(page) = self.catch_up.pages.pop_front() else {
             return;
         };
-        if let Some(up_to) = page.up_to {
+        // Without room behind messages that are missing, the page is read again later.
+        let takes = self.rooms.order(&page.room).is_none_or(|order| order.takes_changes());
+        if let Some(up_to) = page.up_to.filter(|_| takes) {
             // All at once: a change that comes in between would be older than what a later message shows.
             for message in &page.messages {
                 let rev = message.revision.as_ref().map_or(0, |revision| revision.rev);

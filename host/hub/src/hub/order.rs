@@ -11,7 +11,8 @@ use parlance_store::Place;
 const PENDING_MAX: usize = 512;
 /// The most bytes of these messages.
 const PENDING_BYTES: usize = 4 * 1024 * 1024;
-/// The most other packets of a room that wait behind messages. Further ones do not wait.
+/// The most other packets of a room that wait behind messages. Further ones do not wait; a further change is not taken,
+/// nor are those behind it, and they are read from the store later.
 const FOLLOWERS_MAX: usize = 1024;
 /// The most bytes of these packets.
 const FOLLOWERS_BYTES: usize = 1024 * 1024;
@@ -118,7 +119,17 @@ impl RoomOrder {
         }
     }
 
-    /// Takes a packet that is not a message. It does not overtake the messages that came before it.
+    /// Whether a change has room behind the messages that are missing. If not, it is read from the store later.
+    pub(super) fn takes_changes(&self) -> bool {
+        self.first_missing().is_none() || self.has_room_behind()
+    }
+
+    fn has_room_behind(&self) -> bool {
+        self.followers < FOLLOWERS_MAX && self.follower_bytes < FOLLOWERS_BYTES
+    }
+
+    /// Takes a packet that is not a message. It does not overtake the messages that came before it, but for a packet
+    /// without a number when too many wait.
     pub(super) fn follow(
         &mut self,
         number: Option<Number>,
@@ -127,8 +138,7 @@ impl RoomOrder {
         deliver: &mut impl FnMut(OrderedPacket<'_>),
     ) {
         // Until the baseline is known, no member can be waiting for what is missing.
-        let room = self.followers < FOLLOWERS_MAX && self.follower_bytes < FOLLOWERS_BYTES;
-        if self.first_missing().is_some() && room {
+        if self.first_missing().is_some() && (number.is_some() || self.has_room_behind()) {
             self.followers += 1;
             self.follower_bytes = self.follower_bytes.saturating_add(outgoing.len());
             let last = self.pending.entry(self.last).or_default();

@@ -140,6 +140,12 @@ impl Outbox {
         }
     }
 
+    /// The text of a room that waits for more, which goes on waiting.
+    pub(super) fn appended_waiting(&self, room: &RoomId) -> Option<(Number, Outgoing)> {
+        let (_, appended) = self.appended.get(room)?;
+        Some((Number::Rev(appended.rev()), appended.event()))
+    }
+
     /// Sends the text of a room that waits for more.
     fn send_appended(&mut self, room: &RoomId) {
         if self.appended.is_empty() {

@@ -208,13 +208,17 @@ impl Rooms {
         true
     }
 
-    /// Removes a connection from a room. Returns `false` when it was not in it.
-    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
+    /// Removes a connection from a room, after sending it the text that waits for more. Returns `false` when it was not
+    /// in the room.
+    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>, out: &mut Vec<Output>) -> bool {
         let Some(found) = self.rooms.get_mut(room) else {
             return false;
         };
-        if found.position(connection).is_none() {
+        let Some(member) = found.member(connection) else {
             return false;
+        };
+        if let Some((number, appended)) = self.outbox.appended_waiting(room) {
+            member.send(Some(number), &appended, out);
         }
         found.remove(connection);
         if found.members.is_empty() {
@@ -320,6 +324,10 @@ impl Rooms {
         };
         if order.has_started() {
             order.note_exists(seq);
+        }
+        if !order.takes_changes() {
+            changes.note_exists(rev);
+            return (gap(order), gap(changes));
         }
         changes.offer(rev, outgoing, &mut follows(id, order, outbox));
         (gap(order), gap(changes))

@@ -243,7 +243,7 @@ impl Hub {
 
     /// Removes a connection from a room's members. Returns `false` when it was not one.
     fn leave_room(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
-        let left = self.rooms.leave(room, connection);
+        let left = self.rooms.leave(room, connection, &mut self.out);
         if left && self.rooms.member_count(room) == 0 {
             self.announce_room(room.as_str(), false);
         }

@@ -131,7 +131,8 @@ declare_host_events! {
     /// An author has edited a message.
     pub(super) MessageEdited = "message-edited", Edited<'a>;
 
-    /// Text was added to the end of a message, as by a bot that answers word by word. What comes within 40 ms comes as one.
+    /// Text was added to the end of a message, as by a bot that answers word by word. What comes
+    /// within 40 ms comes as one, unless something else happens in the room.
     pub(super) MessageAppended = "message-appended", Appended;
 
     /// A message was deleted.

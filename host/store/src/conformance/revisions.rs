@@ -155,6 +155,8 @@ pub(crate) async fn text_is_added_to_the_end(store: Subject) {
         rejection(&store, vec![append_text(1, "!", 5)]).await,
         Rejected::TooLarge
     );
+    // What adds nothing is not too large, whatever is there.
+    commit(&store, vec![append_text(1, "", 4)]).await;
     assert_eq!(message(&store, 1).await.content, "newer");
     commit(&store, vec![append_text(1, "s", 9), edit(1, "last")]).await;
     assert_eq!(message(&store, 1).await.content, "last");

@@ -24,6 +24,7 @@ impl Tenant {
         if let Change::Append {
             fragment, max_bytes, ..
         } = &revise.change
+            && !fragment.is_empty()
             && message.content.len() + fragment.len() > *max_bytes
         {
             return Err(Rejected::TooLarge);

@@ -273,7 +273,7 @@ impl<'a> Revisions<'a> {
                 fragment, max_bytes, ..
             } => {
                 message.content_bytes += fragment.len() as u64;
-                if message.content_bytes > *max_bytes as u64 {
+                if !fragment.is_empty() && message.content_bytes > *max_bytes as u64 {
                     self.revert(before);
                     return Err(Rejected::TooLarge);
                 }

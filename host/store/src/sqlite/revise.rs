@@ -69,6 +69,7 @@ impl Batch<'_> {
         if let Change::Append {
             fragment, max_bytes, ..
         } = &revise.change
+            && !fragment.is_empty()
             && content_bytes + fragment.len() as u64 > *max_bytes as u64
         {
             return Err(Rejected::TooLarge.into());

@@ -103,7 +103,7 @@ fn connections_join_and_leave_in_any_order_and_get_what_is_sent_while_they_are_m
             let is_in = connection.is_in("room");
             match random(3) {
                 0 => assert_eq!(rooms.join(&room, connection, false), !is_in, "seed {seed}"),
-                1 => assert_eq!(rooms.leave(&room, connection), is_in, "seed {seed}"),
+                1 => assert_eq!(rooms.leave(&room, connection, &mut out), is_in, "seed {seed}"),
                 _ => {
                     rooms.send_to_room(&room, Some(connection), &packet(step));
                     while rooms.has_outgoing() {
@@ -128,6 +128,7 @@ fn connections_join_and_leave_in_any_order_and_get_what_is_sent_while_they_are_m
 struct Listener {
     rooms: Rooms,
     room: RoomId,
+    connection: Arc<Connection>,
     inbox: Inbox,
     rev: u64,
 }
@@ -137,13 +138,18 @@ impl Listener {
         let room = RoomId::new("room").unwrap();
         let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
         let inbox = Inbox::default();
-        let connection = Connection::new(ConnectionId::from_bits(1), identity, Box::new(inbox.clone()));
+        let connection = Arc::new(Connection::new(
+            ConnectionId::from_bits(1),
+            identity,
+            Box::new(inbox.clone()),
+        ));
         let mut rooms = Rooms::new(Instant::now());
-        rooms.join(&room, &Arc::new(connection), false);
+        rooms.join(&room, &connection, false);
         rooms.start_after(&room, Place { seq: 9, rev: 0 });
         Self {
             rooms,
             room,
+            connection,
             inbox,
             rev: 0,
         }
@@ -252,4 +258,41 @@ fn what_follows_in_the_room_does_not_overtake_text_that_waits() {
         "message",
     ];
     assert_eq!(listener.heard(), expected);
+}
+
+#[test]
+fn who_leaves_gets_the_text_that_waits() {
+    let mut listener = Listener::new();
+    listener.append(1, "bot:a", "a", false);
+    let mut out = Vec::new();
+    let (room, connection) = (listener.room.clone(), listener.connection.clone());
+    assert!(listener.rooms.leave(&room, &connection, &mut out));
+    send_all(&mut out);
+    listener.wait(WAIT);
+    assert_eq!(listener.heard(), [r#"["a"] at 1"#]);
+}
+
+/// Behind a message that is missing, only so many changes wait. The others must not overtake them.
+#[test]
+fn changes_that_have_no_room_behind_a_missing_message_are_read_later() {
+    let mut listener = Listener::new();
+    let room = listener.room.clone();
+    assert_eq!(listener.rooms.offer(&room, 11, &packet("the second")), Gap::Missing);
+    for n in 0..2000 {
+        listener.append(n, "bot:a", "a", false);
+    }
+    assert!(listener.heard().is_empty());
+    listener.rooms.offer(&room, 10, &packet("the first"));
+    let heard = listener.heard();
+    assert_eq!(heard[..2], ["the first", "the second"]);
+    assert_eq!(heard.len(), 2 + 1023, "the last one waits for more text");
+    let changes = listener.rooms.series(&room, Series::Changes).unwrap();
+    assert_eq!((changes.first_missing(), changes.last()), (Some(1025), 2000));
+    // As they are now.
+    listener.rooms.send_changed(&room, 1, 2000, &packet("as it is"));
+    listener.rooms.skip_changes(&room, 2000);
+    let heard = listener.heard();
+    assert_eq!(heard[heard.len() - 2..], [r#"["a"] at 1024"#, "as it is"]);
+    listener.append(1, "bot:a", "b", true);
+    assert_eq!(listener.heard().last().unwrap(), r#"["b"] at 2001"#);
 }
