@@ -57,12 +57,24 @@ const NUMBERS: [i64; 16] = [
     9_007_199_254_740_991,
     i64::MIN,
 ];
+/// The id of a message that does not exist.
+const NO_MESSAGE: &str = "00000000-0000-7000-8000-000000000000";
 /// Lengths of long texts, in letters.
 const LENGTHS: [usize; 5] = [50, 200, 513, 2000, 15_000];
 /// Times that pass.
 const WAITS: [&str; 5] = ["1ms", "1s", "30s", "10m", "2d"];
 /// Of so many events one happens while the store is away.
 const FAULT_EVERY: u32 = 25;
+
+/// The scenario's names of messages mean nothing in events that are made up: any message stands in their place.
+fn forget_names(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("${") => NO_MESSAGE.clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(forget_names),
+        Value::Object(fields) => fields.values_mut().for_each(forget_names),
+        _ => {}
+    }
+}
 
 /// What events are made of.
 pub(super) struct Generator {
@@ -85,7 +97,10 @@ impl Generator {
         let server_events = steps()
             .filter_map(|step| step.server_event.as_ref())
             .map(named_arguments);
-        let (events, server_events): (Vec<_>, Vec<_>) = (events.collect(), server_events.collect());
+        let (mut events, mut server_events): (Vec<_>, Vec<_>) = (events.collect(), server_events.collect());
+        for (_, arguments) in events.iter_mut().chain(&mut server_events) {
+            arguments.iter_mut().for_each(forget_names);
+        }
         let names = |of: BTreeSet<String>, otherwise: &[&str]| match of.is_empty() {
             true => otherwise.iter().map(|name| (*name).to_owned()).collect(),
             false => Vec::from_iter(of),
@@ -104,7 +119,8 @@ impl Generator {
             texts.extend(words.flat_map(str::split_whitespace).map(str::to_owned));
         }
         for step in steps() {
-            texts.extend(step.send_message.as_ref().map(|message| message.content.clone()));
+            let said = step.send_message.as_ref().map(|message| message.content.clone());
+            texts.extend(said.filter(|content| !content.contains("${")));
         }
         let (has_events, has_server) = (!events.is_empty(), !server_events.is_empty());
         Self {
@@ -312,7 +328,7 @@ impl Sequence<'_> {
     fn message_id(&mut self) -> Value {
         match pick(&mut self.rng, &self.known) {
             Some(name) if self.rng.u8(0..5) > 0 => format!("${{{name}}}").into(),
-            _ => "00000000-0000-7000-8000-000000000000".into(),
+            _ => NO_MESSAGE.into(),
         }
     }
 
@@ -324,6 +340,9 @@ impl Sequence<'_> {
 
     /// A value of the same type: often another one, seldom one of another type.
     fn varied(&mut self, value: &Value) -> Value {
+        if value == NO_MESSAGE {
+            return self.message_id();
+        }
         match self.rng.u8(0..40) {
             0 => return self.any_value(2),
             1..=18 => return value.clone(),
@@ -383,5 +402,17 @@ impl Sequence<'_> {
             },
             _ => self.rng.choice(TEXTS).unwrap_or_default().to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_messages_are_forgotten_wherever_they_are() {
+        let mut value = json!(["${first}", {"id": "see ${second}", "text": "$"}, 7]);
+        forget_names(&mut value);
+        assert_eq!(value, json!([NO_MESSAGE, {"id": NO_MESSAGE, "text": "$"}, 7]));
     }
 }
