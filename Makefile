@@ -59,7 +59,7 @@ bench: setup ## measure Parlance beside two Node servers and a native one (BENCH
 	cargo build --release --package parlance --package parlance-bench $(LOCKED)
 	tests/bench/run.sh $(BENCH)
 
-measure: setup ## measure swaps under load, attacks, the start of many tenants, and several nodes
+measure: setup ## measure swaps under load, attacks, the start of many tenants, several nodes, joins and retention
 	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)
 	tests/measure.sh
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `make measure`: measures the cost of swaps, attacks, many tenants and additional nodes, with the release build. It
+# `make measure`: measures the cost of swaps, attacks, many tenants and additional nodes, what a client waits for when it
+# comes back, and retention, with the release build. It
 # prints figures and no verdicts, since they depend on how busy the machine is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,6 +23,7 @@ measure() {
 }
 measure tenants
 measure swaps
+measure chat
 # Once without the disk, whose stalls would dominate the figures, and once with it.
 for data in /dev/shm "$TARGET"; do
     "$TARGET/release/parlance-bench" attacks --data-dir "$data" --guests "$PARLANCE_TEST_GUESTS"

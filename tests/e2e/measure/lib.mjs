@@ -28,10 +28,10 @@ export class Pace {
   #open = new Map();
   #next = 0;
 
-  static async start(server, { rooms, perSecond, at = () => ({}) }) {
+  static async start(server, { rooms, perSecond, name = 'paced', at = () => ({}) }) {
     const pace = new Pace();
     for (let n = 0; n < rooms; n += 1) {
-      const room = `paced-${n}`;
+      const room = `${name}-${n}`;
       const poster = await connect(server, `poster-${n}`, at(`poster-${n}`));
       const reader = await connect(server, `reader-${n}`, at(`reader-${n}`));
       await poster.join(room);
