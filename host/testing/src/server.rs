@@ -177,6 +177,17 @@ impl TestServer {
         Ok(client)
     }
 
+    /// The connection of what no client has caused: in no room, and seen by nobody, as on a server.
+    fn nobody(&self) -> Result<ConnectedUser> {
+        let inbox = ClientInbox::default();
+        let identity = Identity::for_server_events(self.authenticator.tenant().clone())?;
+        let connection = Connection::new(ConnectionId::from_bits(0), Arc::new(identity), Box::new(inbox.clone()));
+        Ok(ConnectedUser {
+            connection: Arc::new(connection),
+            inbox,
+        })
+    }
+
     /// Sets the claims and the handshake of a user whose connection opens later.
     pub(crate) fn set_profile(&self, user: User) {
         self.profiles.lock().insert(user.id.clone(), user);
@@ -270,7 +281,11 @@ impl TestServer {
                 event.user
             );
         }
-        let client = self.connect(&self.profile(&event.user), setup, !connects).await?;
+        let client = if event.input.handler_input(&[]).is_of_nobody() {
+            self.nobody()?
+        } else {
+            self.connect(&self.profile(&event.user), setup, !connects).await?
+        };
         let mut admitted = None;
         if connects && self.route(setup, &Input::Connect).is_some() {
             let asked = Event {

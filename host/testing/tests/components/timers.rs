@@ -214,3 +214,13 @@ fn a_handler_has_at_most_so_many_timers() {
     assert_eq!(host.advance(seconds(1)).len(), 2);
     host.dispatch(set("c")).assert_ok();
 }
+
+/// As on a server: the user who has set the timer is not the one for whom it acts.
+#[test]
+fn a_timer_acts_for_nobody() {
+    let mut host = host();
+    run(&mut host, &json!([["timer", "a", 1000, null, {"post": "timers"}]]));
+    let outcomes = host.advance(Duration::from_secs(2));
+    outcomes[0].assert_rejected(Code::Denied);
+    assert!(host.history("timers").is_empty());
+}

@@ -4,8 +4,8 @@
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{
-    Arguments, Context, EventHandler, HttpRequest, Payload, Rejection, ResponseHandler, ResponsePart, Serialize,
-    TimerHandler, TypingHandler, ambient, emit, kv, log, requests, rooms, timers,
+    Arguments, Context, Draft, EventHandler, HttpRequest, Payload, Rejection, ResponseHandler, ResponsePart, Serialize,
+    TimerHandler, TypingHandler, ambient, emit, kv, log, messages, requests, rooms, timers,
 };
 use serde_json::{Value, json};
 
@@ -116,6 +116,15 @@ impl TimerHandler for Keys {
         }
         if let Some(list) = payload["list"].as_str() {
             run(&json!(["append", list, name]))?;
+        }
+        // Nobody posts here.
+        if let Some(room) = payload["post"].as_str() {
+            messages::post(&Draft {
+                room: room.to_owned(),
+                content: "from a timer".to_owned(),
+                metadata: None,
+                client_id: None,
+            })?;
         }
         emit(
             &Audience::Room("timers".into()),
