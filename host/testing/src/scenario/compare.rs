@@ -153,6 +153,10 @@ impl<'a> Comparison<'a> {
             return expected.clone();
         }
         match (expected, actual) {
+            // Another event, say, in the place of the expected one.
+            (Some(Value::Object(expected)), Value::Object(of)) if !of.keys().any(|key| expected.contains_key(key)) => {
+                self.written(None, actual)
+            }
             (Some(Value::Object(expected)), Value::Object(actual)) if !self.exactly => {
                 let kept = actual.iter().filter(|(key, _)| expected.contains_key(*key));
                 let kept = kept.map(|(key, value)| (key.clone(), self.written(expected.get(key), value)));
@@ -369,6 +373,13 @@ mod tests {
         assert_eq!(
             written(json!({"id": "$any", "n": 1}), json!({"id": id, "n": 2, "more": 3})),
             json!({"id": "$any", "n": 2})
+        );
+        assert_eq!(
+            written(
+                json!([{"a": {"n": 1}}, {"b": {}}]),
+                json!([{"b": {"n": 2}}, {"a": {"n": 1, "m": 2}}])
+            ),
+            json!([{"b": {"n": 2}}, {"a": {"n": 1, "m": 2}}])
         );
         assert_eq!(
             written(json!([]), json!([{"id": id, "of": "abc", "text": "$any"}])),
