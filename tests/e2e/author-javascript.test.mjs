@@ -1,7 +1,10 @@
 // A handler in JavaScript, from `parlance new` to a canary.
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { addRequestsInJs, addTimerInJs, assertKeys, assertRequests, assertTimer, authorLoop, DevServer, edit, newProject, webService } from './lib/author.mjs';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
+import { connect } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 
 /** What the handler does at the event `keys`. */
@@ -51,4 +54,19 @@ test('a mistake is on the page until it is mended', { skip: skipped }, async () 
   await shown.filter({ hasText: /src\/handler\.js:\d+:\d+/ }).waitFor();
   edit(source, 'const words = =', 'const words =');
   await shown.waitFor({ state: 'hidden' });
+});
+
+test('a project has one set of keys and settings in development, whichever interfaces its configuration names', async () => {
+  const dir = await newProject('js');
+  writeFileSync(join(dir, 'src/handler.js'), `
+    import { kv, messages, settings } from 'parlance-handlers';
+    export const onMessage = (_context, message) => messages.post(message);
+    export const onTyping = () => kv.set('typed', settings.get('words') ?? 'no setting');
+    export const onEvent = () => kv.getText('typed');
+  `);
+  const dev = await new DevServer(dir).listens();
+  const ann = await connect(dev, 'ann');
+  await ann.join('general');
+  await ann.askOk('typing', 'general', true);
+  assert.equal(await ann.ask('typed'), 'darn blast');
 });

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Config, Handlers};
+use crate::config::{Config, Handler, Handlers};
 use crate::control::{Control, load_component};
 use crate::dispatch::now_ms;
 use crate::tenant::Routes;
@@ -187,24 +187,38 @@ impl DevComponents {
             };
             let handler = load_component(&self.sandbox, path, info, &self.limits)
                 .with_context(|| format!("{} cannot be loaded", path.display()))?;
-            for interface in handler.interfaces().filter(|interface| interface.is_routed()) {
+            let interfaces: Vec<Interface> = handler.interfaces().filter(|interface| interface.is_routed()).collect();
+            let main = self.main_table(&interfaces);
+            for interface in interfaces {
                 tracing::info!("{interface} events: now handled by {}", path.display());
-                routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface))));
+                routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface, main))));
             }
         }
         Ok(routes)
     }
 
-    /// The name and settings of the configured handler for the interface, so that the component has the same key-value
-    /// space.
-    fn info(&self, interface: Interface) -> Arc<HandlerInfo> {
+    fn table(&self, interface: Interface) -> Option<&Handler> {
         let configured = self.handlers.iter().find(|(name, _)| *name == interface.name());
-        let settings = configured
-            .map(|(_, handler)| handler.settings.clone())
-            .unwrap_or_default();
+        configured.map(|(_, handler)| handler)
+    }
+
+    /// The first table of these interfaces that names a component, or else the first one.
+    fn main_table(&self, interfaces: &[Interface]) -> Option<&Handler> {
+        let tables = || interfaces.iter().filter_map(|interface| self.table(*interface));
+        tables()
+            .find(|table| table.component.is_file())
+            .or_else(|| tables().next())
+    }
+
+    /// The name and settings of the configured handler for the interface, so that the component has the same key-value
+    /// space. An interface that the configuration leaves to a shipped handler has those of the `main` table: one component
+    /// has one space, as when it is deployed.
+    fn info(&self, interface: Interface, main: Option<&Handler>) -> Arc<HandlerInfo> {
+        let own = self.table(interface);
+        let table = own.filter(|table| table.component.is_file()).or(main).or(own);
         Arc::new(HandlerInfo {
-            name: configured.map_or_else(|| interface.name().into(), |(_, handler)| handler.name.clone()),
-            settings,
+            name: table.map_or_else(|| interface.name().into(), |table| table.name.clone()),
+            settings: table.map(|table| table.settings.clone()).unwrap_or_default(),
             grants: self.grants.clone(),
             ..HandlerInfo::default()
         })

@@ -29,6 +29,14 @@ pub enum Component {
     Absent,
 }
 
+impl Component {
+    /// Whether the configuration names it.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+}
+
 /// One handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handler {
