@@ -106,6 +106,16 @@ test('an erasure goes on after kill -9, while messages go on', async () => {
   await eventually(() => !filesHave(server, 'secret-of-cara'), 'the text to be in no file');
 });
 
+test('keys are found with the user’s id as the kits write it, and as it is', async () => {
+  const bob = await connect(server, 'bob');
+  const keys = ['warnings/eve%3Ax%2F1%25', 'warnings/eve:x/1%', 'eve%3Ax%2F1%25/a', 'eve:x/1%/a', 'warnings/eve:x'];
+  await bob.ask('keys', ...keys.map((key) => ['set', key, 'kept']));
+  const erased = await operate(server, ['erase-user', 'eve:x/1%']);
+  assert.match(erased.stdout, /4 keys/);
+  const { results } = await bob.ask('keys', ['get-many', keys]);
+  assert.deepEqual(results[0], [null, null, null, null, 'kept']);
+});
+
 test('the command says what was erased, and what cannot be', async () => {
   const room = freshRoom();
   const dora = await connect(server, 'dora');

@@ -138,16 +138,24 @@ pub fn user_keys(tenant: &Tenant, user: &UserId) -> Result<Vec<UserKeys>, String
                     info.name
                 ));
             }
-            let own = UserKeys {
-                handler: info.name.clone(),
-                key: pattern.replace(PLACEHOLDER, user.as_str()),
-            };
-            if !keys.contains(&own) {
-                keys.push(own);
+            // As a handler writes it that joins the parts itself, and as the typed keys of the kits do.
+            for id in [user.as_str(), &escaped(user.as_str())] {
+                let own = UserKeys {
+                    handler: info.name.clone(),
+                    key: pattern.replace(PLACEHOLDER, id),
+                };
+                if !keys.contains(&own) {
+                    keys.push(own);
+                }
             }
         }
     }
     Ok(keys)
+}
+
+/// A part of a key, as the kits write it.
+fn escaped(part: &str) -> String {
+    part.replace('%', "%25").replace('/', "%2F").replace(':', "%3A")
 }
 
 /// The key under which the store has the erasure of a user. It does not name the user, since it stays for a while.
