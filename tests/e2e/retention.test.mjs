@@ -87,6 +87,24 @@ test('a prefix has its own rule, a room that is emptied goes on counting, and a 
   await eventually(() => !filesHave(server, 'gone-by-age'), 'the removed text to be in no file');
 });
 
+test('messages that are removed are unread no more', async () => {
+  const own = await startServer({
+    config: {
+      store: { retention_every: '100ms' },
+      retention: { count: 2, rooms: [{ prefix: 'dm-', age: '300ms', count: 0 }] },
+      handlers: { room: { settings: { members: 'lasting' } } },
+    },
+  });
+  const [ann, bob] = [await connect(own, 'ann'), await connect(own, 'bob')];
+  for (const room of ['lobby', 'dm-1']) {
+    for (const client of [ann, bob]) await client.join(room);
+    await post(ann, room, 6);
+  }
+  const unread = async () => Object.fromEntries((await bob.askOk('unread')).rooms.map(({ roomId, ...counts }) => [roomId, [counts.lastSeq, counts.readUpTo, counts.unread]]));
+  await eventually(async () => JSON.stringify(await unread()) === JSON.stringify({ 'dm-1': [6, 6, 0], lobby: [6, 4, 2] }),
+    'what is left to be unread');
+});
+
 test('what is removed counts for no quota', async () => {
   const room = freshRoom('dm');
   const ann = await connect(server, 'ann');

@@ -13,10 +13,11 @@ use super::{EventContext, fail};
 use parlance_handler::capability::HostContext as _;
 use parlance_hub::{Outgoing, history_reply, members_reply, presence_reply, token_reply, unread_reply};
 use parlance_store::{
-    End, MEMBERS_PAGE, MEMBERSHIPS_PAGE, PAGE_BYTES, Range, StoreError, read_members, read_memberships,
+    End, MEMBERS_PAGE, MEMBERSHIPS_PAGE, Membership, PAGE_BYTES, Range, Reader, StoreError, read_members,
+    read_memberships,
 };
 use parlance_types::error::{Code, EventError};
-use parlance_types::id::{RoomId, UserId};
+use parlance_types::id::{RoomId, TenantId, UserId};
 
 /// A client with more unread bytes than this gets no further page of messages. So it has at most this and one page
 /// unread.
@@ -125,7 +126,14 @@ pub(super) async fn unread(session: &Arc<Session>, context: EventContext, reques
     let limit = limit.unwrap_or(MEMBERSHIPS_PAGE);
     let _page_permit = page_permit(session).await;
     let (store, tenant) = (&*session.tenant.store, session.tenant.id());
-    let read = read_memberships(store, tenant, &user, after.as_ref(), limit).await;
+    let read = async {
+        let (mut rooms, complete) = read_memberships(store, tenant, &user, after.as_ref(), limit).await?;
+        if session.tenant.settings().limits.retention.is_on() {
+            pass_removed(store, tenant, &mut rooms).await?;
+        }
+        Ok((rooms, complete))
+    };
+    let read = read.await;
     record_read(session, &read);
     match read {
         Ok((rooms, complete)) => {
@@ -141,6 +149,28 @@ pub(super) async fn unread(session: &Arc<Session>, context: EventContext, reques
             fail(session, &context, error).await;
         }
     }
+}
+
+/// Counts messages that retention has removed as read: nobody can read them any more.
+async fn pass_removed(store: &dyn Reader, tenant: &TenantId, rooms: &mut [Membership]) -> Result<(), StoreError> {
+    for Membership { room, last_seq, state } in rooms {
+        if state.read_up_to >= *last_seq {
+            continue;
+        }
+        let next = Range {
+            after: state.read_up_to,
+            before: None,
+            limit: 1,
+            from: End::Oldest,
+        };
+        let page = store.history(tenant, room, next).await?;
+        let first = page.messages.first().map_or(*last_seq + 1, |message| message.seq);
+        state.read_up_to = state.read_up_to.max(first - 1);
+        if state.read_up_to >= *last_seq {
+            state.seen = state.mentioned;
+        }
+    }
+    Ok(())
 }
 
 /// Answers `room-members`, which every connection in the room may read.
