@@ -43,6 +43,19 @@ test('what one device reads is read on the other, and others see who has read wh
   assert.deepEqual([...phone.problems, ...desk.problems, ...bob.problems], []);
 });
 
+test('who writes has read what was there, and the server and the other members know', async () => {
+  const room = freshRoom();
+  const ann = await (await startChat(lasting, 'ann')).joined(room);
+  const bob = await (await startChat(lasting, 'bob')).joined(room);
+  for (const text of ['one', 'two']) bob.client.send(room, text);
+  await ann.until(() => counts(ann, room) === '2 0', 'two unread messages');
+  ann.client.send(room, 'three');
+  await ann.until(() => counts(ann, room) === '0 3', 'nothing to be unread');
+  await bob.until(() => readersOf(bob.client.getRoom(room), bob.message(room, 2)).join() === 'ann', 'the receipt');
+  const { rooms } = await (await connect(lasting, 'ann')).askOk('unread');
+  assert.equal(rooms.find(({ roomId }) => roomId === room).readUpTo, 2, 'one’s own message is not a message to read');
+});
+
 test('a room is unread while it is not open, and the membership ends with leaving', async () => {
   const room = freshRoom();
   const ann = await (await startChat(lasting, 'ann')).joined(room);

@@ -378,8 +378,8 @@ export class ChatClient {
     for (const message of added) {
       this.#people.met(message);
       if (message.userId !== this.userId) continue;
-      // The user knows the room up to there, whichever device it was.
-      this.#counts.saw(room.id, message.seq);
+      // The user knows the room up to there, whichever device it was. So does the server then.
+      this.markRead(room.id, message.seq);
       // A message whose acknowledgement was lost, or is still to come: it did arrive.
       if (message.clientId !== undefined) this.#outbox.remove(message.clientId);
     }
