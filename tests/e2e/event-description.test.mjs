@@ -8,7 +8,7 @@ import Ajv from 'ajv';
 import { connect, freshRoom } from './lib/client.mjs';
 import { DOCUMENT, eventTypes, TYPES } from './lib/event-types.mjs';
 import { test } from './lib/scope.mjs';
-import { BINARY, startServer } from './lib/server.mjs';
+import { BINARY, guest, startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
 
 const specs = createRequire(import.meta.url)('@asyncapi/specs');
@@ -74,7 +74,10 @@ function check(key, args) {
 }
 
 test('every packet of a session is as it is described', async () => {
-  const server = await startServer({ config: { handlers: { room: { settings: { members: 'lasting' } } }, auth: { expiring_notice: '1h' } } });
+  const adding = { component: guest('hostile'), events: ['append-then-ok'] };
+  const server = await startServer({
+    config: { handlers: { room: { settings: { members: 'lasting' } }, hostile: adding }, auth: { expiring_notice: '1h' } },
+  });
   const [room, other] = [freshRoom(), freshRoom()];
   const answered = new Set();
   const ann = await connect(server, 'ann', { auth: { token: token('ann', {}, { expiresIn: '30m' }) } });
@@ -91,6 +94,8 @@ test('every packet of a session is as it is described', async () => {
   const { message } = await ask(ann, 'send-message', { roomId: room, content: 'hello', metadata: { a: [1] }, clientId: 'c' });
   await ask(bob, 'mark-message', { messageId: message.id, kind: 'reaction', value: '+1' });
   await ask(ann, 'edit-message', { messageId: message.id, content: 'hello!', metadata: 'more' });
+  await ann.askOk('append-then-ok', { messageId: message.id });
+  await ann.askOk('append-then-ok', { messageId: message.id, count: 1 });
   await ask(bob, 'read-message', message.id);
   await ask(bob, 'typing', room);
   await ask(bob, 'typing', room, false);

@@ -3,9 +3,10 @@
 //! appends its name to the list that its payload names, and tells the room `timers`.
 
 use parlance_guest::broadcast::Audience;
+use parlance_guest::messages::{self, Draft};
 use parlance_guest::{
-    Arguments, Context, Draft, EventHandler, HttpRequest, Payload, Rejection, ResponseHandler, ResponsePart, Serialize,
-    TimerHandler, TypingHandler, ambient, emit, kv, log, messages, requests, rooms, timers,
+    Arguments, Context, EventHandler, HttpRequest, Payload, Rejection, ResponseHandler, ResponsePart, Serialize,
+    TimerHandler, TypingHandler, ambient, emit, kv, log, requests, rooms, timers,
 };
 use serde_json::{Value, json};
 
