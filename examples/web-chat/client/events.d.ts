@@ -149,7 +149,7 @@ export interface Membership {
   readonly readUpTo: number;
   /** How many messages lie after that one. */
   readonly unread: number;
-  /** How many of the unread messages mention the user. */
+  /** How often the user was mentioned since reading the room's last message. */
   readonly mentions: number;
 }
 
@@ -393,7 +393,7 @@ export interface ServerEvents {
     readonly readUpTo: number;
     /** How many messages lie after that one. */
     readonly unread: number;
-    /** How many of the unread messages mention the user. */
+    /** How often the user was mentioned since reading the room's last message. */
     readonly mentions: number;
   }) => void;
   /** A user's first connection has joined the room. */

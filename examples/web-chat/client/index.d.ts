@@ -159,7 +159,7 @@ export interface RoomSnapshot {
   /** The newest message that the user has seen. */
   readonly readUpTo: number;
   readonly unread: number;
-  /** How many unread messages mention the user, where the server counts it. */
+  /** How often the user was mentioned since reading the room's last message, where the server counts it. */
   readonly mentions: number;
   /** The users who type, in the order they began. */
   readonly typing: readonly string[];

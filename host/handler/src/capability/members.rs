@@ -46,7 +46,7 @@ struct UnreadEvent<'a> {
     read_up_to: u64,
     /// How many messages lie after that one.
     unread: u64,
-    /// How many of the unread messages mention the user.
+    /// How often the user was mentioned since reading the room's last message.
     mentions: u64,
 }
 
