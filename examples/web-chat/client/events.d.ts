@@ -315,9 +315,9 @@ export interface ServerEvents {
      * number before.
      */
     readonly rev: number;
-    /** Who has made them. */
+    /** The user who has made these changes. */
     readonly userId: string;
-    /** What is added to the end of the content, in this order. */
+    /** The texts to add to the end of the content, in this order. */
     readonly fragments: readonly string[];
     /** Whether the text is complete now. */
     readonly done?: boolean;
@@ -332,7 +332,7 @@ export interface ServerEvents {
     readonly seq: number;
     /** The number of this change in its room: 1, 2, 3 …. */
     readonly rev: number;
-    /** Who has made it. */
+    /** The user who has made the change. */
     readonly userId: string;
     readonly deletedAt: number;
   }) => void;
@@ -344,7 +344,7 @@ export interface ServerEvents {
     readonly seq: number;
     /** The number of this change in its room: 1, 2, 3 …. */
     readonly rev: number;
-    /** Who has made it. */
+    /** The user who has made the change. */
     readonly userId: string;
     readonly content: string;
     readonly editedAt: number;
@@ -358,7 +358,7 @@ export interface ServerEvents {
     readonly seq: number;
     /** The number of this change in its room: 1, 2, 3 …. */
     readonly rev: number;
-    /** Who has made it. */
+    /** The user who has made the change. */
     readonly userId: string;
     readonly kind: string;
     readonly value: string;

@@ -44,7 +44,7 @@ pub enum Change {
     },
     /// Text is added to the end of its own, which does not count as an edit: a bot that answers word by word.
     Append {
-        /// What is added.
+        /// The text to add.
         fragment: String,
         /// Whether this is the last. Stores ignore it; delivery needs it.
         done: bool,
@@ -62,6 +62,19 @@ pub enum Change {
         /// Whether the user marks it.
         on: bool,
     },
+}
+
+impl Change {
+    /// Whether it would make a text of so many bytes longer than it may be. A change that adds nothing never does.
+    #[must_use]
+    pub(super) fn is_too_large_for(&self, content_bytes: u64) -> bool {
+        match self {
+            Self::Append {
+                fragment, max_bytes, ..
+            } => !fragment.is_empty() && content_bytes + fragment.len() as u64 > *max_bytes as u64,
+            Self::Edit { .. } | Self::Delete | Self::Mark { .. } => false,
+        }
+    }
 }
 
 /// What has become of a message since it was posted.

@@ -26,10 +26,10 @@ pub(crate) struct Appended {
     /// number before.
     #[schemars(range(min = 1))]
     rev: u64,
-    /// Who has made them.
+    /// The user who has made these changes.
     #[schemars(with = "UserId")]
     user_id: String,
-    /// What is added to the end of the content, in this order.
+    /// The texts to add to the end of the content, in this order.
     fragments: Vec<String>,
     /// Whether the text is complete now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

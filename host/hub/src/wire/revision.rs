@@ -76,7 +76,7 @@ struct Head<'a> {
     /// The number of this change in its room: 1, 2, 3 ….
     #[schemars(range(min = 1))]
     rev: u64,
-    /// Who has made it.
+    /// The user who has made the change.
     user_id: &'a UserId,
 }
 

@@ -21,12 +21,7 @@ impl Tenant {
         let message = message.ok_or(Rejected::NotFound)?;
         let undo = Undo::Revise(Box::new(message.clone()), marks.clone(), rev);
         let mut count = 0;
-        if let Change::Append {
-            fragment, max_bytes, ..
-        } = &revise.change
-            && !fragment.is_empty()
-            && message.content.len() + fragment.len() > *max_bytes
-        {
+        if revise.change.is_too_large_for(message.content.len() as u64) {
             return Err(Rejected::TooLarge);
         }
         if let Change::Mark { kind, value, on } = &revise.change {

@@ -236,7 +236,8 @@ impl<'a> RevisionColumns<'a> {
 }
 
 impl<'a> Revisions<'a> {
-    /// Applies a change to the message at this place. `own` is a message that the batch has appended itself. The caller gives the change its number.
+    /// Applies a change to the message at this place. `own` is a message that the batch has appended itself. The caller
+    /// gives the change its number.
     pub(super) fn apply(
         &mut self,
         tenant: i64,
@@ -256,6 +257,9 @@ impl<'a> Revisions<'a> {
         if message.was_deleted || message.deleted_at.is_some() {
             return Err(Rejected::NotFound);
         }
+        if revise.change.is_too_large_for(message.content_bytes) {
+            return Err(Rejected::TooLarge);
+        }
         (message.room, message.seq) = (room, seq);
         let mut before = BeforeChange {
             key,
@@ -269,14 +273,8 @@ impl<'a> Revisions<'a> {
                 message.set_text(content, metadata.as_deref());
                 message.edited_at = Some(at);
             }
-            Change::Append {
-                fragment, max_bytes, ..
-            } => {
+            Change::Append { fragment, .. } => {
                 message.content_bytes += fragment.len() as u64;
-                if !fragment.is_empty() && message.content_bytes > *max_bytes as u64 {
-                    self.revert(before);
-                    return Err(Rejected::TooLarge);
-                }
                 message.appended.push_str(fragment);
             }
             Change::Delete => {

@@ -66,12 +66,7 @@ impl Batch<'_> {
         let content_bytes = content_bytes.cast_unsigned();
         let bytes = content_bytes + metadata_bytes.cast_unsigned();
         let mut count = 0;
-        if let Change::Append {
-            fragment, max_bytes, ..
-        } = &revise.change
-            && !fragment.is_empty()
-            && content_bytes + fragment.len() as u64 > *max_bytes as u64
-        {
+        if revise.change.is_too_large_for(content_bytes) {
             return Err(Rejected::TooLarge.into());
         }
         if let Change::Mark { kind, value, on } = &revise.change {

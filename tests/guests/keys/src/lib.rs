@@ -118,7 +118,7 @@ impl TimerHandler for Keys {
         if let Some(list) = payload["list"].as_str() {
             run(&json!(["append", list, name]))?;
         }
-        // Nobody posts here.
+        // The host refuses this: a timer has no user to post for.
         if let Some(room) = payload["post"].as_str() {
             messages::post(&Draft {
                 room: room.to_owned(),
