@@ -39,6 +39,10 @@ impl Reader for ReadLimitedStore {
         self.store.epoch()
     }
 
+    fn last_commit(&self) -> u64 {
+        self.store.last_commit()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         let _slot = self.slot().await;
         self.store.message(tenant, id).await

@@ -1,6 +1,6 @@
 //! Measures what a message costs in a SQLite database on a real disk: processor time and elapsed time, for batches of
 //! several sizes, in few and many rooms, in a new database and in one that has messages; then what it costs more when its
-//! handler had read keys, each of which the commit reads again.
+//! handler had read keys: such as have not changed since, and such as the commit reads again.
 //!
 //! `cargo bench -p parlance-store --features sqlite --bench append -- [DIRECTORY]`
 #![allow(
@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parlance_store::sqlite::SqliteStore;
-use parlance_store::{ClientRef, Draft, KvKey, ReadSet, RequestDigest, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_store::{
+    ClientRef, Draft, KeyRead, KvKey, ReadSet, Reader as _, RequestDigest, StorageQuota, Write, WriteSet, Writer as _,
+};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// Messages of one measurement.
@@ -31,6 +33,8 @@ struct Messages {
     count: u64,
     /// Keys that the handler of each message has read.
     keys_read: u64,
+    /// The commit that the reads have seen.
+    commit: u64,
     keys: Vec<(KvKey, Vec<u8>)>,
 }
 
@@ -83,7 +87,7 @@ impl Messages {
         let first = usize::try_from(self.count * 7919 % (KEYS - 8)).expect("few");
         let keys = self.keys.iter().skip(first).step_by(2);
         for (key, value) in keys.take(usize::try_from(self.keys_read).expect("few")) {
-            reads.add_key(key, Some(value));
+            reads.add_key(key, Some(value), self.commit);
         }
         reads
     }
@@ -125,6 +129,7 @@ async fn main() {
             username: "Alice".into(),
             count: 0,
             keys_read: 0,
+            commit: KeyRead::UNKNOWN_COMMIT,
             keys: (0..KEYS).map(|number| (key(number), value(number))).collect(),
         };
         messages.append(&store, stored, 2000).await;
@@ -162,14 +167,22 @@ async fn measure_reads(store: &SqliteStore, messages: &mut Messages) {
         store.commit(vec![keys]).await.expect("it commits")[0].is_ok(),
         "the keys"
     );
-    println!("| keys read | batch | processor time a message, µs |");
-    println!("| --- | --- | --- |");
-    for keys_read in [0, 1, 4, 0, 1, 4] {
+    println!("| keys read | compared by the commit | batch | processor time a message, µs |");
+    println!("| --- | --- | --- | --- |");
+    for (keys_read, is_compared) in [(0, true), (4, true), (4, false), (8, true), (8, false)].repeat(3) {
         messages.keys_read = keys_read;
+        messages.commit = if is_compared {
+            KeyRead::UNKNOWN_COMMIT
+        } else {
+            store.last_commit()
+        };
         let before = processor_time();
         messages.append(store, MESSAGES, 40).await;
         let used = processor_time().saturating_sub(before).as_secs_f64() * 1e6;
         let each = used / f64::from(u32::try_from(MESSAGES).expect("few"));
-        println!("| {keys_read} | 40 | {each:.2} |");
+        println!(
+            "| {keys_read} | {} | 40 | {each:.2} |",
+            if is_compared { "yes" } else { "no" }
+        );
     }
 }

@@ -51,7 +51,7 @@ pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, Reques
 pub use outage_log::OutageLog;
 pub use past::{PAGE_BYTES, Past, PastRange, read_past};
 pub use quota::{QuotaKind, StorageQuota, Usage};
-pub use read_set::{KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
+pub use read_set::{KeyRead, KvPage, KvRange, RangeRead, ReadSet, ValueDigest, next_key};
 pub use revision::{Change, ChangeRange, Changes, MARKED_BY_MAX, Marks, Place, Revise, Revision};
 pub use rooms_of::RoomList;
 pub use schedule::{DueKey, DueSpace, SLOTS, Schedule};
@@ -63,6 +63,12 @@ pub use write_set::{DueKind, KvKey, MEMBERS, Rejected, Write, WriteSet, WriteSet
 pub trait Reader: Send + Sync + 'static {
     /// Which data this is. It is the same on all nodes.
     fn epoch(&self) -> Epoch;
+
+    /// The number of a commit that each read which begins from now on sees, for [`KeyRead::commit`]. A store that does
+    /// not count them answers [`KeyRead::UNKNOWN_COMMIT`].
+    fn last_commit(&self) -> u64 {
+        KeyRead::UNKNOWN_COMMIT
+    }
 
     /// One message of the tenant.
     ///

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use super::quota::{exceeded, message_bytes};
 use super::read_set::PageBuilder;
 use super::{
-    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Message, Page, Place,
-    QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
+    ChangeRange, Changes, Draft, DueKey, DueSpace, Epoch, Health, KeyRead, KvKey, KvPage, KvRange, Message, Page,
+    Place, QuotaKind, Range, RangeRead, ReadSet, Reader, Rejected, SLOTS, Schedule, StorageQuota, StoreError, Usage,
     ValueDigest, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
@@ -455,8 +455,10 @@ impl Tenant {
     }
 
     fn holds(&self, reads: &ReadSet) -> bool {
-        let key =
-            |key: &KvKey| Ok::<_, Infallible>(self.live(key, reads.at).map(|value| ValueDigest::of(&value.bytes)));
+        let key = |read: &KeyRead| {
+            let value = self.live(&read.key, reads.at);
+            Ok::<_, Infallible>(value.map(|value| ValueDigest::of(&value.bytes)) == read.value)
+        };
         let range = |read: &RangeRead| {
             let entries = self.live_range(&read.range, reads.at);
             Ok(entries

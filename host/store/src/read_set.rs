@@ -196,6 +196,23 @@ impl RangeRead {
     }
 }
 
+/// A key that an event has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRead {
+    /// The key.
+    pub key: KvKey,
+    /// The digest of its value; `None` for one that was absent.
+    pub value: Option<ValueDigest>,
+    /// A commit that the read has seen: [`Reader::last_commit`](crate::Reader::last_commit) before it, or
+    /// [`KeyRead::UNKNOWN_COMMIT`].
+    pub commit: u64,
+}
+
+impl KeyRead {
+    /// Stands for the commit where nobody has asked for its number before the read. The value is compared then.
+    pub const UNKNOWN_COMMIT: u64 = 0;
+}
+
 /// What an event has read of keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadSet {
@@ -205,8 +222,8 @@ pub struct ReadSet {
     pub bytes: usize,
     /// How often the store was read. One read has seen the keys as they were at one moment; several may not have.
     pub moments: u32,
-    /// Keys, each with the digest of its value; `None` for one that was absent.
-    pub keys: Vec<(KvKey, Option<ValueDigest>)>,
+    /// Keys.
+    pub keys: Vec<KeyRead>,
     /// Ranges of keys.
     pub ranges: Vec<RangeRead>,
 }
@@ -231,11 +248,16 @@ impl ReadSet {
     }
 
     /// Adds a read of a key. Of several reads of one key the first one counts: if a later one saw another value, the
-    /// event has not seen one state, and the commit finds it.
-    pub fn add_key(&mut self, key: &KvKey, value: Option<&[u8]>) {
-        let digest = value.map(ValueDigest::of);
-        if !self.keys.iter().any(|(known, seen)| known == key && *seen == digest) {
-            self.keys.push((key.clone(), digest));
+    /// event has not seen one state, and the commit finds it. `commit` is one that the read has seen, as in
+    /// [`KeyRead::commit`].
+    pub fn add_key(&mut self, key: &KvKey, value: Option<&[u8]>, commit: u64) {
+        let value = value.map(ValueDigest::of);
+        if !self.keys.iter().any(|known| known.key == *key && known.value == value) {
+            self.keys.push(KeyRead {
+                key: key.clone(),
+                value,
+                commit,
+            });
         }
     }
 
@@ -254,18 +276,18 @@ impl ReadSet {
         }
     }
 
-    /// Whether a store would read the same now. `key` gives the digest of a key's live value, `range` the live keys of a
-    /// range with the digests of their values, at least one more than `count` where there are more.
+    /// Whether a store would read the same now. `key` says it of a key, `range` gives the live keys of a range with the
+    /// digests of their values, at least one more than `count` where there are more.
     ///
     /// # Errors
     /// Those of the two reads.
     pub fn still_holds<E>(
         &self,
-        mut key: impl FnMut(&KvKey) -> Result<Option<ValueDigest>, E>,
+        mut key: impl FnMut(&KeyRead) -> Result<bool, E>,
         mut range: impl FnMut(&RangeRead) -> Result<Vec<(String, ValueDigest)>, E>,
     ) -> Result<bool, E> {
-        for (at, seen) in &self.keys {
-            if key(at)? != *seen {
+        for read in &self.keys {
+            if !key(read)? {
                 return Ok(false);
             }
         }

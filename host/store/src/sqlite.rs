@@ -32,6 +32,7 @@ use super::{
     ChangeRange, Changes, DueKey, DueSpace, Epoch, Health, KvKey, KvPage, KvRange, Message, Page, Place, Range,
     ReadSet, Reader, SLOTS, Schedule, StoreError, WriteSet, WriteSetResult, Writer,
 };
+use key_changes::LastCommit;
 use known_ids::KnownIds;
 use parlance_types::id::{MessageId, RoomId, TenantId};
 use reader::ReaderCommand;
@@ -42,6 +43,7 @@ mod backup;
 mod catalog;
 mod error;
 mod integrity;
+mod key_changes;
 mod known_ids;
 mod kv;
 mod log;
@@ -78,6 +80,7 @@ pub struct SqliteStore {
     recent: SharedRecent,
     known_ids: Arc<KnownIds>,
     epoch: Epoch,
+    last_commit: LastCommit,
     /// Emptied by [`SqliteStore::close`].
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -115,6 +118,7 @@ impl SqliteStore {
         let recent = SharedRecent::default();
         let known_ids = KnownIds::new(opened.messages);
         let thread = WriterThread::new(opened.writer, recent.clone(), known_ids.clone(), lock.clone());
+        let last_commit = thread.key_changes.last_commit();
         let run = move || thread.run(commands);
         threads.push(
             thread::Builder::new()
@@ -131,6 +135,7 @@ impl SqliteStore {
             recent,
             known_ids,
             epoch: opened.epoch,
+            last_commit,
             threads: Mutex::new(threads),
         })
     }
@@ -210,6 +215,10 @@ impl Reader for SqliteStore {
         self.epoch
     }
 
+    fn last_commit(&self) -> u64 {
+        self.last_commit.get()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         if let Some(message) = self.recent.read().message(tenant, id) {
             return Ok(Some(Message::clone(message)));
@@ -273,7 +282,7 @@ impl Reader for SqliteStore {
         let (tenant, reads) = (tenant.clone(), reads.clone());
         self.read(move |db| {
             let _snapshot = reader::snapshot(db)?;
-            kv::reads_hold(db, reader::tenant_row(db, &tenant)?, &reads)
+            kv::reads_hold(db, reader::tenant_row(db, &tenant)?, &reads, None)
         })
         .await
     }

@@ -89,21 +89,23 @@ impl Call {
             return Ok(Vec::new());
         }
         self.host_context.wait_in_flight().await;
-        let (tenant, now) = (self.identity.tenant(), self.now_ms);
+        let (tenant, now, commit) = (self.identity.tenant(), self.now_ms, self.store.last_commit());
         let read = self.store.kv_get_many(tenant, keys, now).await;
         let values = self.answered(read)?;
         if checked {
-            self.check_read(keys, &values)?;
+            self.check_read(keys, &values, commit)?;
         }
         Ok(values)
     }
 
-    /// Has the commit find unchanged what one read has found at keys.
-    pub(super) fn check_read(&mut self, keys: &[KvKey], values: &[Option<Vec<u8>>]) -> Result<(), Fault> {
+    /// Has the commit find unchanged what one read has found at keys. `commit` is as in [`KeyRead::commit`].
+    ///
+    /// [`KeyRead::commit`]: parlance_store::KeyRead::commit
+    pub(super) fn check_read(&mut self, keys: &[KvKey], values: &[Option<Vec<u8>>], commit: u64) -> Result<(), Fault> {
         self.reads.begin(self.now_ms);
         for (key, value) in keys.iter().zip(values) {
             self.count_checked(value.as_ref().map_or(0, Vec::len))?;
-            self.reads.add_key(key, value.as_deref());
+            self.reads.add_key(key, value.as_deref(), commit);
         }
         Ok(())
     }

@@ -281,12 +281,13 @@ impl Call {
     /// the first `checked` of the keys unchanged: the first alone says whether the user is a member, and in which role.
     async fn member_state(&mut self, keys: &MemberKeys<'_>, checked: usize) -> Result<Option<MemberState>, Fault> {
         let keys = keys.all();
+        let commit = self.store.last_commit();
         let mut values = self.kv_stored(&keys, false).await?;
         if self.is_serializable()
             && let Some(checked) = keys.get(..checked.min(keys.len()))
             && !checked.is_empty()
         {
-            self.check_read(checked, &values)?;
+            self.check_read(checked, &values, commit)?;
         }
         for write in self.effects.iter().filter_map(Effect::write) {
             let mut known = keys.iter().zip(&mut values);

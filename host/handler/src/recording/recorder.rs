@@ -137,6 +137,10 @@ impl Reader for RecordingReader {
         self.inner.epoch()
     }
 
+    fn last_commit(&self) -> u64 {
+        self.inner.last_commit()
+    }
+
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         let asked = |answer| Answer::Message {
             id: id.to_string(),

@@ -360,7 +360,9 @@ async fn reads(store: &Subject, name: &str, prefix: Option<&str>, limit: u32) ->
         at: NOW,
         ..ReadSet::default()
     };
-    reads.add_key(&key(name), value(store, name).await.as_deref().map(str::as_bytes));
+    let commit = store.last_commit();
+    let value = value(store, name).await;
+    reads.add_key(&key(name), value.as_deref().map(str::as_bytes), commit);
     if let Some(prefix) = prefix {
         let mut range = with_prefix(prefix);
         let page = store.kv_scan(&tenant("acme"), &range, limit, 1000, NOW).await.unwrap();

@@ -94,7 +94,7 @@ impl<'a> Touched<'a> {
             let tenant = tenants.get(&write_set.tenant).copied().unwrap_or_default();
             touched.reads.push((tenant, &write_set.reads));
             let ReadSet { keys, ranges, .. } = &write_set.reads;
-            let handlers = keys.iter().map(|(key, _)| &key.handler);
+            let handlers = keys.iter().map(|read| &read.key.handler);
             for handler in handlers.chain(ranges.iter().map(|read| &read.range.handler)) {
                 touched.handler_locks.add(tenant, handler, true);
             }

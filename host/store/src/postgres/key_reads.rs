@@ -94,7 +94,7 @@ impl<'a> ReadColumns<'a> {
         for (tenant, reads) in events {
             // The column holds an expiry as a signed number; an event of a time beyond is in no calendar.
             let at = i64::try_from(reads.at).unwrap_or(i64::MAX);
-            for (KvKey { handler, key }, _) in &reads.keys {
+            for KvKey { handler, key } in reads.keys.iter().map(|read| &read.key) {
                 columns.key_tenants.push(tenant);
                 columns.key_handlers.push(handler);
                 columns.keys.push(key.as_bytes());
@@ -207,9 +207,8 @@ impl StoredReads {
         newer: impl Fn(&'a KvKey) -> Option<Option<ValueDigest>>,
         changed: impl Fn(&'a RangeRead) -> bool,
     ) -> bool {
-        let keys = reads.keys.iter().zip(&self.keys);
-        let same = |((key, seen), stored): ((&'a KvKey, _), _)| newer(key).unwrap_or(stored) == seen;
-        let keys_hold = keys.map(|((key, seen), stored)| ((key, *seen), *stored)).all(same);
+        let mut keys = reads.keys.iter().zip(&self.keys);
+        let keys_hold = keys.all(|(read, stored)| newer(&read.key).unwrap_or(*stored) == read.value);
         keys_hold
             && reads
                 .ranges

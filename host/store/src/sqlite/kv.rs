@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::key_changes::KeyChanges;
 use super::reader::{Walk, live, range};
 use super::usage_cache::UsageCache;
 use super::writer::WriteError;
-use crate::{KvKey, ReadSet, Rejected, StorageQuota, Usage, ValueDigest, WriteSet, Written, counter};
+use crate::{KeyRead, KvKey, ReadSet, Rejected, StorageQuota, Usage, ValueDigest, WriteSet, Written, counter};
 
 /// The most expired keys that one sweep removes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 200;
@@ -133,19 +134,22 @@ pub(super) fn raise(
     Ok(Written::Done)
 }
 
-/// Whether an event would read the same now. `tenant` is `None` for a tenant that has no row, hence no keys.
-pub(super) fn reads_hold(db: &Connection, tenant: Option<i64>, reads: &ReadSet) -> rusqlite::Result<bool> {
-    let mut select =
-        db.prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?;
-    let digest = |key: &KvKey| {
-        let Some(tenant) = tenant else { return Ok(None) };
-        let found = select.query_row(params![tenant, &*key.handler, key.key], |row| {
-            let value = ValueDigest::of(row.get_ref(0)?.as_bytes()?);
-            Ok(live(row.get(1)?, reads.at).then_some(value))
-        });
-        Ok(found.optional()?.flatten())
+/// Whether an event would read the same now. `tenant` is `None` for a tenant that has no row, hence no keys. What
+/// `changes` knows to be unchanged is not read.
+pub(super) fn reads_hold(
+    db: &Connection,
+    tenant: Option<i64>,
+    reads: &ReadSet,
+    changes: Option<&KeyChanges>,
+) -> rusqlite::Result<bool> {
+    let holds = |read: &KeyRead| {
+        let Some(tenant) = tenant else {
+            return Ok(read.value.is_none());
+        };
+        let is_known = changes.is_some_and(|changes| changes.is_unchanged_since(read.commit, tenant, &read.key));
+        Ok(is_known || value(db, tenant, &read.key, reads.at)? == read.value)
     };
-    reads.still_holds(digest, |read| {
+    reads.still_holds(holds, |read| {
         let Some(tenant) = tenant else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         range(db, tenant, &read.range, reads.at, |key, value| {
@@ -160,8 +164,19 @@ pub(super) fn reads_hold(db: &Connection, tenant: Option<i64>, reads: &ReadSet) 
     })
 }
 
+/// The digest of a key's live value.
+fn value(db: &Connection, tenant: i64, key: &KvKey, at: u64) -> rusqlite::Result<Option<ValueDigest>> {
+    let found = db
+        .prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
+        .query_row(params![tenant, &*key.handler, key.key], |row| {
+            let value = ValueDigest::of(row.get_ref(0)?.as_bytes()?);
+            Ok(live(row.get(1)?, at).then_some(value))
+        });
+    Ok(found.optional()?.flatten())
+}
+
 /// Removes some of the keys that expired more than [`SWEEP_GRACE`] ago.
-pub(super) fn sweep(db: &Connection, usages: &mut UsageCache) -> rusqlite::Result<()> {
+pub(super) fn sweep(db: &Connection, usages: &mut UsageCache, changes: &mut KeyChanges) -> rusqlite::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
     // From 0, because times beyond 2^63 are stored as negative numbers and lie far in the future.
@@ -173,6 +188,9 @@ pub(super) fn sweep(db: &Connection, usages: &mut UsageCache) -> rusqlite::Resul
         )?
         .query_map([until, SWEEP_KEYS], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    if !removed.is_empty() {
+        changes.change_all();
+    }
     for (tenant, bytes) in removed {
         usages.remove_kv(db, tenant, bytes.cast_unsigned())?;
     }

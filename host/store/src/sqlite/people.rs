@@ -178,6 +178,7 @@ pub(super) fn import(writer: &mut WriterThread, tenant: &TenantId, pieces: &[Imp
     let done = import_all(writer, tenant, pieces);
     // The caches know neither the rooms nor, after an error, what is stored.
     writer.rows.forget_tenant(tenant);
+    writer.key_changes.change_all();
     match done {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
             writer.rows.clear();

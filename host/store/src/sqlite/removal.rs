@@ -20,6 +20,7 @@ pub(super) fn step(writer: &mut WriterThread, tenant: &TenantId) -> Result<bool>
     // The caches would be wrong about the rooms and the usage from now on.
     writer.rows.forget_tenant(tenant);
     writer.usages.clear();
+    writer.key_changes.change_all();
     delete_some(&writer.db, row)
 }
 

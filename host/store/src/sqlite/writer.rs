@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::key_changes::KeyChanges;
 use super::known_ids::KnownIds;
 use super::kv;
 use super::merge::{self, Merger, RecentRow};
@@ -16,7 +17,7 @@ use super::revise::{Revised, RevisedRecent};
 use super::row_cache::{RoomRow, RowCache};
 use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
-use crate::{Draft, End, Message, Rejected, Usage, Write, WriteSet, WriteSetResult, Written};
+use crate::{Draft, End, KvKey, Message, Rejected, Usage, Write, WriteSet, WriteSetResult, Written};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
 
 /// How often a batch also removes expired keys, at most.
@@ -55,6 +56,7 @@ pub(super) struct WriterThread {
     pub(super) db: Connection,
     pub(super) rows: RowCache,
     pub(super) usages: UsageCache,
+    pub(super) key_changes: KeyChanges,
     recent: SharedRecent,
     known_ids: Arc<KnownIds>,
     merger: Merger,
@@ -71,6 +73,7 @@ impl WriterThread {
             db,
             rows: RowCache::default(),
             usages: UsageCache::default(),
+            key_changes: KeyChanges::new(),
             recent,
             known_ids,
             merger: Merger::default(),
@@ -146,7 +149,7 @@ impl WriterThread {
         // full disk, so nothing may be executed after an error: `?` leaves at once.
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-            kv::sweep(&transaction, &mut self.usages)?;
+            kv::sweep(&transaction, &mut self.usages, &mut self.key_changes)?;
             self.swept = Some(Instant::now());
         }
         let recent = self.recent.read();
@@ -154,6 +157,7 @@ impl WriterThread {
             db: &transaction,
             rows: &mut self.rows,
             usages: &mut self.usages,
+            key_changes: &mut self.key_changes,
             recent: &recent,
             known_ids: &self.known_ids,
             pending: RecentMessages::default(),
@@ -171,6 +175,7 @@ impl WriterThread {
         let merged = self.merger.slice(&transaction, appended.len())?;
         drop(recent);
         transaction.commit()?;
+        self.key_changes.committed();
         Ok(Applied {
             results,
             appended,
@@ -224,6 +229,7 @@ pub(super) struct Batch<'a> {
     pub(super) db: &'a Connection,
     rows: &'a mut RowCache,
     pub(super) usages: &'a mut UsageCache,
+    key_changes: &'a mut KeyChanges,
     /// Messages of earlier transactions that are not merged.
     recent: &'a RecentMessages,
     known_ids: &'a KnownIds,
@@ -246,7 +252,7 @@ impl Batch<'_> {
             None => (true, None),
         };
         let tenant = before.map(|(row, _)| row);
-        if !write_set.reads.is_empty() && !kv::reads_hold(self.db, tenant, &write_set.reads)? {
+        if !write_set.reads.is_empty() && !kv::reads_hold(self.db, tenant, &write_set.reads, Some(self.key_changes))? {
             return Ok(Err(Rejected::ReadsChanged));
         }
         // Only a write set that may be rejected after its first write needs a savepoint.
@@ -300,49 +306,56 @@ impl Batch<'_> {
     }
 
     fn apply(&mut self, write_set: &WriteSet, write: &Write) -> Result<Written, WriteError> {
-        let tenant = &write_set.tenant;
-        let (db, usages) = (self.db, &mut *self.usages);
+        let (db, tenant) = (self.db, &write_set.tenant);
         match write {
             Write::Append(draft) => self.append(write_set, draft),
             Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
             Write::Revise(revise) => self.revise(write_set, revise),
             Write::KvSet { key, value, expires_at } => {
-                let row = self.rows.ensure_tenant(db, tenant)?;
+                let row = self.row_for(tenant, key)?;
                 let times = kv::Times {
                     expires_at: expires_at.map(u64::cast_signed),
                     due_at: None,
                 };
-                kv::replace(db, usages, row, write_set, key, value, times)?;
+                kv::replace(db, self.usages, row, write_set, key, value, times)?;
                 Ok(Written::Done)
             }
             Write::DueSet { key, value, due_at } => {
-                let row = self.rows.ensure_tenant(db, tenant)?;
+                let row = self.row_for(tenant, key)?;
                 let times = kv::Times {
                     expires_at: None,
                     due_at: Some(i64::try_from(*due_at).unwrap_or(i64::MAX)),
                 };
-                kv::replace(db, usages, row, write_set, key, value, times)?;
+                kv::replace(db, self.usages, row, write_set, key, value, times)?;
                 Ok(Written::Done)
             }
             Write::KvDelete { key } => {
                 if let Some(row) = self.rows.find_tenant(db, tenant)? {
+                    self.key_changes.change(row, key);
                     let size = kv::size(db, row, key)?;
                     db.prepare_cached("DELETE FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
                         .execute(params![row, &*key.handler, key.key])?;
-                    usages.remove_kv(db, row, size)?;
+                    self.usages.remove_kv(db, row, size)?;
                 }
                 Ok(Written::Done)
             }
+            // Creating the tenant here is safe: only a stored value can reject, and then the tenant has a row.
             Write::KvIncrement { key, by, at } => {
-                // Creating the tenant here is safe: only a stored value can reject, and then the tenant has a row.
-                let row = self.rows.ensure_tenant(db, tenant)?;
-                kv::increment(db, usages, row, write_set, key, *by, *at)
+                let row = self.row_for(tenant, key)?;
+                kv::increment(db, self.usages, row, write_set, key, *by, *at)
             }
             Write::KvRaise { key, to } => {
-                let row = self.rows.ensure_tenant(db, tenant)?;
-                kv::raise(db, usages, row, write_set, key, *to)
+                let row = self.row_for(tenant, key)?;
+                kv::raise(db, self.usages, row, write_set, key, *to)
             }
         }
+    }
+
+    /// The tenant's row, for a write of this key.
+    fn row_for(&mut self, tenant: &TenantId, key: &KvKey) -> rusqlite::Result<i64> {
+        let row = self.rows.ensure_tenant(self.db, tenant)?;
+        self.key_changes.change(row, key);
+        Ok(row)
     }
 
     /// A message that is not merged.
