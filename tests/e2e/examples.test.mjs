@@ -106,6 +106,35 @@ test('commands: commands become messages, and a poll counts each user once', asy
   await bob.until(() => bob.all('poll-voted').length === AT_ONCE + 1, 'each vote');
 });
 
+test('typing-timer: typing ends by a timer, also after a kill -9, and by a message', async () => {
+  const server = await serve(await example('typing-timer'), (config) => {
+    // The server itself does not end it during this test.
+    config.limits = { typing_timeout: '10m' };
+    for (const handler of Object.values(config.handlers)) handler.settings.seconds = '4';
+  });
+  const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
+  const joinAll = async () => {
+    for (const client of [alice, bob]) for (const room of ['general', 'random']) await client.join(room);
+  };
+  const told = (room) => bob.all('user-typing').filter(({ roomId }) => roomId === room).map(({ typing }) => typing);
+  await joinAll();
+  await alice.askOk('typing', 'general');
+  const typing = { roomId: 'general', userId: 'alice', username: "alice's name" };
+  assert.deepEqual(await bob.next('user-typing'), { ...typing, typing: true });
+
+  await server.restart();
+  for (const client of [alice, bob]) await client.connected(2);
+  await joinAll();
+  await alice.askOk('typing', 'random');
+  assert.deepEqual(await bob.next('user-typing', (each) => !each.typing), { ...typing, typing: false });
+  await bob.until(() => told('random').length === 2, 'the end of typing without a kill');
+
+  await alice.askOk('typing', 'general');
+  await alice.post('general', 'hello');
+  await bob.until(() => told('general').length === 4, 'the end of typing by the message');
+  assert.deepEqual([told('general'), told('random')], [[true, false, true, false], [true, false]]);
+});
+
 test('polls: of users at once all votes count, of a user’s connections one, and none after the end', async () => {
   const server = await serve(await example('polls', { isRust: true }));
   const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];

@@ -57,7 +57,7 @@ const NOT_RUN = {
 
 /** Blocks that these tests do not run: the page, its heading (null: all of the page), and the reason. */
 const BLOCKS_NOT_RUN = [
-  ...['ask-bot', 'assistant', 'commands', 'polls', 'private-rooms', 'reactions', 'reminders', 'slow-mode', 'team'].map((name) => (
+  ...['ask-bot', 'assistant', 'commands', 'polls', 'private-rooms', 'reactions', 'reminders', 'slow-mode', 'team', 'typing-timer'].map((name) => (
     [`examples/${name}/README.md`, null, 'builds in the sources; examples.test.mjs builds, tests and serves copies']
   )),
   ['guest-handlers/README.md', '## From nothing to production', 'compiles for minutes; author-rust.test.mjs goes this way'],
