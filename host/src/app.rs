@@ -242,7 +242,7 @@ fn descriptors_for_clients(config: &Config) -> Result<usize> {
 /// lowest priority.
 fn sandbox(config: &Config, is_development: bool) -> Result<Sandbox> {
     let compiler = if is_development {
-        Compiler::for_development()?
+        Compiler::InProcess
     } else {
         Compiler::Child(own_program()?)
     };

@@ -10,8 +10,8 @@ use std::fmt::{self, Write};
 use parlance_types::text::escape;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
+use super::library::Origin;
 use super::lines::LineTable;
-use super::reset::Shifts;
 
 /// Most bytes of the cause.
 const CAUSE_MAX: usize = 1024;
@@ -30,12 +30,12 @@ const PLACES_PER_FRAME: usize = 6;
 
 /// The error's cause, and the guest's backtrace without the lines of its source.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
-    describe_with(error, &LineTable::default(), &Shifts::default())
+    describe_with(error, &LineTable::default(), &Origin::default())
 }
 
 /// The cause and the guest's backtrace, less than 10 KiB. Function names come from the component; without them,
 /// frames have function numbers. Offsets are those in the component's file, as `wasm-tools addr2line` takes them.
-pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable, shifts: &Shifts) -> String {
+pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable, origin: &Origin) -> String {
     let mut text = single_line(&error.root_cause().to_string(), CAUSE_MAX);
     let mut left = PLACES_MAX;
     let frames = error
@@ -43,7 +43,8 @@ pub(super) fn describe_with(error: &wasmtime::Error, lines: &LineTable, shifts: 
         .map(WasmBacktrace::frames)
         .unwrap_or_default();
     for (number, frame) in frames.iter().take(FRAMES_MAX).enumerate() {
-        let offset = frame.module_offset().map(|offset| shifts.original(offset));
+        let offset = frame.module_offset();
+        let offset = offset.map(|offset| origin.offset(frame.module(), offset));
         let places = places(frame, offset, lines, left);
         left = left.saturating_sub(places.len());
         // Writing to a string cannot fail.

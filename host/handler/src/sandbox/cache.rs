@@ -18,21 +18,21 @@ use wasmtime::Engine;
 
 pub use directory::CacheError;
 
-use super::artefact::{self, Artefact};
-use super::load::hex;
+use super::artefact::{self, Artefact, Parts};
+use super::hex::hex;
 use super::trusted_code::TrustedCode;
 
 /// The file extension of an entry.
 const EXTENSION: &str = "code";
 /// The version of what an entry has: the parts of an artefact, the form of its table of source lines, and what is added
 /// to a component before it is compiled.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// The first bytes of everything that is signed, so that the key serves no other purpose.
 const PURPOSE: &[u8] = b"parlance compiled component 1";
 /// Bytes of an HMAC-SHA256.
 const TAG_BYTES: usize = 32;
 
-/// The key of an entry: a hash of the component and of everything else that its code depends on.
+/// The key of an entry: a hash of the component, or library, and of everything else that its code depends on.
 pub(super) struct CacheKey([u8; 32]);
 
 impl CacheKey {
@@ -74,7 +74,7 @@ impl CodeCache {
         })
     }
 
-    /// The cached component of a key, if there is an entry and its HMAC is right.
+    /// The cached component or library of a key, if there is an entry and its HMAC is right.
     pub(super) fn get(&self, key: &CacheKey) -> Option<Artefact> {
         let path = self.path(key);
         let bytes = match directory::read(&path, self.entry_max) {
@@ -98,14 +98,21 @@ impl CodeCache {
         Some(Artefact {
             code: TrustedCode::assume_trusted(parts.code.to_vec()),
             shifts: parts.shifts,
+            libraries: parts.libraries.into_iter().map(|(library, _)| library).collect(),
             lines: parts.lines.to_vec(),
         })
     }
 
-    /// Stores a compiled component. Evicts the least recently used entries when the cache is too large.
+    /// Stores a compiled component or library. Evicts the least recently used entries when the cache is too large.
     pub(super) fn put(&self, key: &CacheKey, artefact: &Artefact) {
-        let code = artefact.code.bytes();
-        let parts = [&artefact::header(code, artefact.shifts)[..], code, &artefact.lines];
+        let libraries = artefact.libraries.iter().map(|library| (library.clone(), &[][..]));
+        let parts = Parts {
+            code: artefact.code.bytes(),
+            shifts: artefact.shifts,
+            libraries: libraries.collect(),
+            lines: &artefact.lines,
+        };
+        let parts = [&parts.header()[..], parts.code, parts.lines];
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::Builder::new()
                 .prefix(directory::TEMPORARY_PREFIX)

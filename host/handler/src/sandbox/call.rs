@@ -472,7 +472,7 @@ pub(super) fn trap(error: &wasmtime::Error, state: &CallState, compiled: &Compil
     let kind = classify::trap_kind(error, &state.meter);
     Trap {
         kind,
-        detail: backtrace::describe_with(error, &compiled.lines, &compiled.shifts),
+        detail: backtrace::describe_with(error, &compiled.lines, &compiled.origin),
     }
 }
 

@@ -8,22 +8,20 @@ mod child;
 mod compile_queue;
 mod component_limits;
 mod confinement;
-mod function_cache;
 mod negative_cache;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use wasmtime::Engine;
 
 pub use child::{ChildError, compile_component};
 pub(super) use compile_queue::CompileQueue;
-use function_cache::FunctionCache;
 pub(super) use negative_cache::NegativeCache;
 
 use super::artefact::{Artefact, Parts};
 use super::backtrace::single_line;
-use super::engine::{EngineError, EngineLimits, compiling_config};
+use super::engine::EngineLimits;
+use super::library::{self, Library, LibraryDigest};
 use super::lines;
 use super::load::LoadError;
 use super::reset::{self, Shifts};
@@ -37,33 +35,18 @@ const MESSAGE_MAX: usize = 1024;
 /// Where components are compiled.
 #[derive(Debug, Clone, Default)]
 pub enum Compiler {
-    /// In this process, without limits: for trusted components, and for tools.
+    /// In this process, without limits: for trusted components, in development, and for tools.
     #[default]
     InProcess,
-    /// In this process, by [`Compiler::for_development`].
-    Development(Engine),
     /// In a child process that runs this program, the `parlance` binary.
     Child(PathBuf),
 }
 
-impl Compiler {
-    /// Compiles in this process, and keeps functions in memory: a component that has changed a little is compiled in a
-    /// part of the time.
-    ///
-    /// # Errors
-    /// When the engine cannot be set up.
-    pub fn for_development() -> Result<Self, EngineError> {
-        let setup = |error| EngineError::Setup(format!("{error:#}"));
-        let mut config = compiling_config();
-        config
-            .enable_incremental_compilation(Arc::new(FunctionCache::default()))
-            .map_err(setup)?;
-        Engine::new(&config).map(Self::Development).map_err(setup)
-    }
-}
+/// A compiled component, with the code of its libraries: `None` for those that were known already.
+pub(super) type WithLibraries = (Artefact, Vec<Option<TrustedCode>>);
 
-/// Compiles a component whose header has been checked, to at most `code_max` bytes. Its source lines are left out if they
-/// cannot be read.
+/// Compiles a component whose header has been checked, to at most `code_max` bytes, without the code of the `known`
+/// libraries. Its source lines are left out if they cannot be read.
 ///
 /// # Errors
 /// When it does not compile, or not within the limits.
@@ -73,45 +56,74 @@ pub(super) fn compile(
     limits: &EngineLimits,
     code_max: usize,
     bytes: &[u8],
-) -> Result<Artefact, LoadError> {
-    let engine = match compiler {
-        Compiler::Development(engine) => engine,
-        Compiler::InProcess | Compiler::Child(_) => engine,
-    };
-    let Parts { code, shifts, lines } = match compiler {
-        Compiler::InProcess | Compiler::Development(_) => {
+    known: &[LibraryDigest],
+) -> Result<WithLibraries, LoadError> {
+    let parts = match compiler {
+        Compiler::InProcess => {
             component_limits::check(bytes).map_err(|error| error.into_load_error())?;
-            let (code, shifts) =
-                precompile(engine, bytes).map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;
+            let compiled = precompile(engine, bytes, known);
+            let mut parts = compiled.map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;
             let lines = lines::of_component(bytes).inspect_err(|error| no_lines(&error.to_string()));
-            Parts {
-                code,
-                shifts,
-                lines: lines.unwrap_or_default(),
-            }
+            parts.lines = lines.unwrap_or_default();
+            parts
         }
         Compiler::Child(program) => {
-            let compiled = child::compile(program, limits, code_max, bytes);
+            let compiled = child::compile(program, limits, code_max, bytes, known);
             super::block_on::block_on(compiled).map_err(LoadError::Compiler)??
         }
     };
-    Ok(Artefact {
-        code: TrustedCode::assume_trusted(code),
-        shifts,
-        lines,
-    })
+    let (libraries, codes): (Vec<_>, Vec<_>) = parts.libraries.into_iter().unzip();
+    let artefact = Artefact {
+        code: TrustedCode::assume_trusted(parts.code),
+        shifts: parts.shifts,
+        libraries,
+        lines: parts.lines,
+    };
+    let trusted = |code: Vec<u8>| (!code.is_empty()).then(|| TrustedCode::assume_trusted(code));
+    Ok((artefact, codes.into_iter().map(trusted).collect()))
 }
 
-/// Compiles a component with what puts its instances back ([`reset`]), where that is possible. Returns the code, and by how
-/// much the component's parts have moved.
-fn precompile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<(Vec<u8>, Option<Shifts>)> {
+/// Compiles a component with what puts its instances back ([`reset`]), where that is possible. Leaves its source lines out.
+fn precompile(engine: &Engine, bytes: &[u8], known: &[LibraryDigest]) -> wasmtime::Result<Parts<Vec<u8>>> {
     if let Some(instrumented) = reset::instrument(bytes) {
         // If this fails, the component is not valid either, and the message should be about its own bytes.
-        if let Ok(code) = engine.precompile_component(&instrumented.bytes) {
-            return Ok((code, Some(instrumented.shifts)));
+        if let Ok((code, libraries)) = precompile_apart(engine, &instrumented.bytes, known) {
+            return Ok(parts(code, Some(instrumented.shifts), libraries));
         }
     }
-    Ok((engine.precompile_component(bytes)?, None))
+    let (code, libraries) = precompile_apart(engine, bytes, known)?;
+    Ok(parts(code, None, libraries))
+}
+
+fn parts(code: Vec<u8>, shifts: Option<Shifts>, libraries: Vec<(Library, Vec<u8>)>) -> Parts<Vec<u8>> {
+    Parts {
+        code,
+        shifts,
+        libraries,
+        lines: Vec::new(),
+    }
+}
+
+/// The code of a component, and that of its libraries apart: none for those that are known.
+type CodeApart = (Vec<u8>, Vec<(Library, Vec<u8>)>);
+
+fn precompile_apart(engine: &Engine, bytes: &[u8], known: &[LibraryDigest]) -> wasmtime::Result<CodeApart> {
+    if let Some(separated) = library::separate(bytes) {
+        let code = |library: Library| {
+            let code = match known.contains(&library.digest) {
+                true => Vec::new(),
+                false => engine.precompile_module(library.bytes(bytes))?,
+            };
+            Ok((library, code))
+        };
+        let component = engine.precompile_component(&separated.component);
+        let libraries = separated.libraries.into_iter().map(code);
+        // As in `precompile`: the message should be about the component's own bytes.
+        if let (Ok(component), Ok(libraries)) = (component, libraries.collect::<wasmtime::Result<_>>()) {
+            return Ok((component, libraries));
+        }
+    }
+    Ok((engine.precompile_component(bytes)?, Vec::new()))
 }
 
 /// Says why a component's debug information is not used. The log line about the component follows.

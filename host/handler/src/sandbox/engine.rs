@@ -18,6 +18,7 @@ use super::cache::{CacheError, CodeCache};
 use super::call::CallState;
 use super::compile::{CompileQueue, Compiler, NegativeCache, compiled_max};
 use super::http::HttpClient;
+use super::library::Libraries;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
 use super::reset::Pagemap;
@@ -96,6 +97,7 @@ pub struct Sandbox {
     pub(super) background: BackgroundPool,
     /// Components in use, by the hash of their bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
+    pub(super) libraries: Libraries,
     pub(super) ticker: Ticker,
     pub(super) compiler: Compiler,
     pub(super) cache: Option<CodeCache>,
@@ -142,6 +144,7 @@ impl Sandbox {
             component_size: largest.component_size,
             slots,
             compiled: Mutex::default(),
+            libraries: Libraries::default(),
             background: BackgroundPool::start(background_threads())?,
             ticker,
             compiler: Compiler::default(),

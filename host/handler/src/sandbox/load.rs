@@ -2,9 +2,10 @@
 
 mod check;
 mod error;
+mod libraries;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -18,19 +19,21 @@ use super::backtrace::describe;
 use super::bindings::exports::parlance::chat as exports;
 use super::cache::{CacheKey, CodeCache};
 use super::call::CallState;
-use super::classify::is_host_exhausted;
 use super::compile::{Compiler, compile, compiled_max};
 use super::engine::Sandbox;
+use super::hex::hex;
 use super::http::HttpClient;
 use super::interface::Interface;
+use super::library::{Library, LibraryDigest, LoadedLibrary, Origin};
 use super::lines::LineTable;
 use super::meter::GuestLimits;
-use super::reset::{ResetExports, Shifts};
+use super::reset::ResetExports;
 use super::warm::WarmPool;
 use crate::capability::{HandlerInfo, Isolation};
 pub(super) use check::check_header;
 use check::{check_instantiation, instantiate_once};
 pub use error::LoadError;
+use libraries::{refused, usable};
 use parlance_scheduler::CpuProfile;
 
 pub(super) struct ExportIndices {
@@ -57,8 +60,8 @@ pub(super) struct Compiled {
     pub(super) reset: Option<ResetExports>,
     /// For backtraces.
     pub(super) lines: LineTable,
-    /// For backtraces too: where code is in the author's component.
-    pub(super) shifts: Shifts,
+    /// For backtraces too: where code is in the author's component. It has the code of the libraries.
+    pub(super) origin: Origin,
     /// Whether it imports outgoing HTTP.
     sends_http: bool,
     sha256: [u8; 32],
@@ -173,18 +176,6 @@ impl Handler {
     }
 }
 
-/// Bytes in hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            use fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
 impl Sandbox {
     /// Compiles, links and checks a component, and creates an instance within `limits`, those of the tenant that
     /// deploys it. The instance is created each time, even if another tenant has the same component, since that
@@ -279,7 +270,7 @@ impl Sandbox {
         let cache = self.cache.as_ref();
         let cache = cache.map(|cache| (cache, CacheKey::of(&self.engine, &sha256)));
         if let Some((cache, key)) = &cache
-            && let Some(compiled) = self.load_cached(cache, key, sha256, may_import_http)?
+            && let Some(compiled) = self.load_cached((cache, key), sha256, may_import_http)?
         {
             return Ok(self.intern(compiled));
         }
@@ -306,23 +297,20 @@ impl Sandbox {
         may_import_http: bool,
     ) -> Result<(Compiled, Artefact), LoadError> {
         let begun = Instant::now();
-        let artefact = compile(
+        // Held, so that they stay until the component has them.
+        let known = self.libraries.in_use();
+        let digests: Vec<LibraryDigest> = known.iter().map(|library| library.digest).collect();
+        let (artefact, codes) = compile(
             &self.engine,
             compiler,
             &self.limits,
             compiled_max(self.component_size),
             bytes,
+            &digests,
         )?;
-        // The code comes from this server's compiler, for an engine with the same settings, so an error is the
-        // component's fault.
-        let component = artefact.code.load(&self.engine).map_err(|error| {
-            if is_host_exhausted(&error) {
-                LoadError::Host(describe(&error))
-            } else {
-                LoadError::ExceedsPool(describe(&error))
-            }
-        })?;
-        let compiled = self.link(&component, &artefact, sha256, may_import_http)?;
+        let libraries = self.load_compiled(&artefact.libraries, codes)?;
+        let component = artefact.code.load(&self.engine).map_err(|error| refused(&error))?;
+        let compiled = self.link(&component, &artefact, libraries, sha256, may_import_http)?;
         if !compiled.interfaces.iter().any(|interface| interface.is_routed()) {
             return Err(LoadError::NoExports);
         }
@@ -360,23 +348,24 @@ impl Sandbox {
 
     fn load_cached(
         &self,
-        cache: &CodeCache,
-        key: &CacheKey,
+        (cache, key): (&CodeCache, &CacheKey),
         sha256: [u8; 32],
         may_import_http: bool,
     ) -> Result<Option<Compiled>, LoadError> {
         let Some(artefact) = cache.get(key) else {
             return Ok(None);
         };
-        match artefact.code.load(&self.engine) {
-            Ok(component) => self.link(&component, &artefact, sha256, may_import_http).map(Some),
-            Err(error) => {
-                let why = describe(&error);
-                tracing::warn!(why, "a cached component cannot be loaded; compiling it again");
-                cache.remove(key);
-                Ok(None)
-            }
-        }
+        let libraries = artefact.libraries.iter();
+        let libraries = libraries.map(|library| self.cached_library(cache, library.digest));
+        // A library may have been evicted. The component is compiled again then, and brings it.
+        let Some(libraries) = libraries.collect() else {
+            return Ok(None);
+        };
+        let Some(component) = usable(cache, key, artefact.code.load(&self.engine)) else {
+            return Ok(None);
+        };
+        self.link(&component, &artefact, libraries, sha256, may_import_http)
+            .map(Some)
     }
 
     /// Links a component, loaded from an artefact, with its imports.
@@ -384,10 +373,11 @@ impl Sandbox {
         &self,
         component: &Component,
         artefact: &Artefact,
+        libraries: Vec<Arc<LoadedLibrary>>,
         sha256: [u8; 32],
         may_import_http: bool,
     ) -> Result<Compiled, LoadError> {
-        let (linker, sends_http) = self.linker_for(component);
+        let (linker, sends_http) = self.linker_for(component, &libraries)?;
         // A missing grant is reported first, before other problems.
         if sends_http && !may_import_http {
             return Err(LoadError::NotGranted);
@@ -426,7 +416,10 @@ impl Sandbox {
             pre,
             exports,
             lines,
-            shifts: artefact.shifts.unwrap_or_default(),
+            origin: Origin {
+                shifts: artefact.shifts.unwrap_or_default(),
+                libraries: artefact.libraries.iter().cloned().zip(libraries).collect(),
+            },
             sends_http,
             sha256,
             interfaces,
@@ -436,14 +429,24 @@ impl Sandbox {
 
 impl Sandbox {
     /// The linker that has the component's imports, and whether these include outgoing HTTP.
-    fn linker_for(&self, component: &Component) -> (&Linker<CallState>, bool) {
+    fn linker_for(
+        &self,
+        component: &Component,
+        libraries: &[Arc<LoadedLibrary>],
+    ) -> Result<(Cow<'_, Linker<CallState>>, bool), LoadError> {
         let kind = component.component_type();
         let imports = |prefix| kind.imports(&self.engine).any(|(name, _)| name.starts_with(prefix));
-        if imports("wasi:") {
-            (&self.wasi_linker, imports("wasi:http/"))
+        let (mut linker, sends_http) = if imports("wasi:") {
+            (Cow::Borrowed(&self.wasi_linker), imports("wasi:http/"))
         } else {
-            (&self.linker, false)
+            (Cow::Borrowed(&self.linker), false)
+        };
+        for (number, library) in libraries.iter().enumerate() {
+            let mut root = linker.to_mut().root();
+            root.module(&Library::import_name(number), &library.module)
+                .map_err(|error| LoadError::from_linker(format!("{error:#}")))?;
         }
+        Ok((linker, sends_http))
     }
 
     /// The shared HTTP client, created when it is first needed.

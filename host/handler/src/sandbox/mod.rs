@@ -18,12 +18,14 @@ mod engine;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod guest;
+mod hex;
 mod host;
 mod http;
 mod input;
 mod inspect;
 mod interface;
 mod invariant;
+mod library;
 mod lines;
 mod load;
 mod members;
@@ -45,11 +47,12 @@ mod wasi;
 pub use cache::CacheError;
 pub use compile::{ChildError, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
+pub use hex::{hex, sha256_from_hex};
 pub use http::{OutboundAnswer, OutboundBody, OutboundError};
 pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};
 pub use interface::Interface;
-pub use load::{Handler, HandlerStats, LoadError, hex};
+pub use load::{Handler, HandlerStats, LoadError};
 pub use meter::GuestLimits;
 pub use outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
 

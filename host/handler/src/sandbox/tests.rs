@@ -57,7 +57,13 @@ fn compiled_by(directory: &Path, script: &str) -> Arc<Sandbox> {
 fn a_compiler_that_dies_of_debug_information_has_compiled_the_component() {
     let bytes = component(&sections(4));
     let code = compiling_engine().unwrap().precompile_component(&bytes).unwrap();
-    let mut output = artefact::header(&code, None);
+    let parts = artefact::Parts {
+        code: &code[..],
+        shifts: None,
+        libraries: Vec::new(),
+        lines: &[][..],
+    };
+    let mut output = parts.header();
     output.extend_from_slice(&code);
     // The beginning of a table.
     output.push(7);

@@ -1,7 +1,7 @@
 //! Compiled code, and the one place where the host loads it for execution.
 
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 /// Machine code that this server's own compiler produced. wasmtime runs deserialized code unchecked, so a caller that
 /// makes a `TrustedCode` vouches for its bytes.
@@ -32,5 +32,15 @@ impl TrustedCode {
         // of `assume_trusted` guarantee that, and since then the bytes were in private memory, never mapped from a file
         // that could change. wasmtime itself compares version and settings.
         unsafe { Component::deserialize(engine, &self.0) }
+    }
+
+    /// Loads the code of a core module into an engine.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    #[allow(unsafe_code, reason = "as for a component")]
+    pub(super) fn load_module(&self, engine: &Engine) -> wasmtime::Result<Module> {
+        // SAFETY: as in `load`, of bytes that `precompile_module` returned. wasmtime tells a module's from a component's.
+        unsafe { Module::deserialize(engine, &self.0) }
     }
 }

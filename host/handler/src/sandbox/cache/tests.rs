@@ -18,6 +18,7 @@ fn compiled(code: &[u8], lines: &[u8]) -> Artefact {
     Artefact {
         code: TrustedCode::assume_trusted(code.to_vec()),
         shifts: None,
+        libraries: Vec::new(),
         lines: lines.to_vec(),
     }
 }
@@ -129,7 +130,8 @@ fn stale_temporary_files_are_removed_and_current_ones_kept() {
 #[test]
 fn the_least_recently_used_entry_is_evicted() {
     let home = tempfile::tempdir().unwrap();
-    let cache = CodeCache::open(&home.path().join("cache"), 3 * (TAG_BYTES + artefact::HEADER + 92), MIB).unwrap();
+    let header = artefact::split(&[0; 1000]).map_or(0, |parts| 1000 - parts.lines.len());
+    let cache = CodeCache::open(&home.path().join("cache"), 3 * (TAG_BYTES + header + 92), MIB).unwrap();
     let old = |n: u8, seconds| {
         let file = fs::File::open(cache.path(&key(n))).unwrap();
         file.set_modified(SystemTime::now() - std::time::Duration::from_secs(seconds))

@@ -12,6 +12,8 @@ use tokio::process::Command;
 use super::{component_limits, confinement, message, no_lines, precompile};
 use crate::sandbox::artefact::{self, Parts};
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
+use crate::sandbox::hex::hex;
+use crate::sandbox::library::LibraryDigest;
 use crate::sandbox::lines;
 use crate::sandbox::load::LoadError;
 
@@ -30,13 +32,14 @@ const OUT_OF_MEMORY_TEXTS: [&str; 2] = ["memory allocation of", "Cannot allocate
 /// Prefix of the child's line on standard error about debug information that it does not use.
 const NO_LINES_PREFIX: &str = "source lines: ";
 
-/// Runs the child to its end. Dropping the future kills it. Returns the component's parts, with
-/// code of at most `code_max` bytes.
+/// Runs the child to its end. Dropping the future kills it. Returns the component's parts, with code of at most `code_max`
+/// bytes, without that of the `known` libraries.
 pub(super) async fn compile(
     program: &Path,
     limits: &EngineLimits,
     code_max: usize,
     bytes: &[u8],
+    known: &[LibraryDigest],
 ) -> Result<Parts<Vec<u8>>, LoadError> {
     let seconds = limits.compile_time.as_secs_f64().ceil();
     let mut command = Command::new(program);
@@ -44,6 +47,7 @@ pub(super) async fn compile(
         .arg("compile-component")
         .args(["--memory", &limits.compile_memory.to_string()])
         .args(["--seconds", &format!("{seconds:.0}")])
+        .args(known.iter().flat_map(|digest| ["--known".to_owned(), hex(digest)]))
         // The child needs no variables, and the server's may hold secrets.
         .env_clear()
         .stdin(Stdio::piped())
@@ -68,10 +72,10 @@ pub(super) async fn compile(
     let clock = limits.compile_time.saturating_mul(WALL_CLOCK_FACTOR);
     let talked = tokio::time::timeout(clock, talk).await;
     let (output, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
-    let Some(mut parts) = artefact::take_apart(output) else {
+    let Some(mut parts) = artefact::split(&output).map(|parts| parts.to_owned()) else {
         return Err(failure(limits, status, &messages));
     };
-    if parts.code.len() > code_max {
+    if parts.code_bytes() > code_max {
         return Err(LoadError::CompiledTooLarge { max: code_max });
     }
     for problem in confinement::problems(&messages) {
@@ -154,7 +158,7 @@ pub enum ChildError {
 
 /// The child's main function: limits and confines the process, lowers its priority, reads a component, writes its code and
 /// then its source lines. `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so
-/// the process must do nothing else.
+/// the process must do nothing else. `known` has the libraries whose code is not needed, by the SHA-256 of their bytes.
 ///
 /// # Errors
 /// When the component does not compile.
@@ -163,6 +167,7 @@ pub fn compile_component(
     mut output: impl Write,
     memory: u64,
     seconds: u64,
+    known: &[[u8; 32]],
 ) -> Result<(), ChildError> {
     for (resource, soft, hard) in [
         (Resource::CORE, 0, 0),
@@ -182,14 +187,16 @@ pub fn compile_component(
     input.read_to_end(&mut bytes).map_err(ChildError::Pipe)?;
     component_limits::check(&bytes).map_err(|error| ChildError::Compile(error.to_string()))?;
     let engine = compiling_engine().map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    let (code, shifts) = precompile(&engine, &bytes).map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    output
-        .write_all(&artefact::header(&code, shifts))
-        .map_err(ChildError::Pipe)?;
-    output.write_all(&code).map_err(ChildError::Pipe)?;
+    let compiled = precompile(&engine, &bytes, known);
+    let parts = compiled.map_err(|error| ChildError::Compile(format!("{error:#}")))?;
+    output.write_all(&parts.header()).map_err(ChildError::Pipe)?;
+    output.write_all(&parts.code).map_err(ChildError::Pipe)?;
+    for (_, code) in &parts.libraries {
+        output.write_all(code).map_err(ChildError::Pipe)?;
+    }
     // From here on the parent has all that it needs, whatever becomes of this process.
     output.flush().map_err(ChildError::Pipe)?;
-    drop((engine, code));
+    drop((engine, parts));
     match lines::of_component(&bytes) {
         Ok(lines) => output.write_all(&lines).map_err(ChildError::Pipe),
         Err(why) => {

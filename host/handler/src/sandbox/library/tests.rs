@@ -1,0 +1,140 @@
+//! Tests of taking components apart and of what their handlers share then.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, Module, Store};
+
+use super::*;
+use crate::sandbox::reset::Shifts;
+
+/// A component of a module with a memory, whose first byte is `byte`, and of a library of so many functions that works on
+/// it: `get` returns the byte, `fail` traps.
+fn text(byte: u8, functions: u64) -> String {
+    // Nobody calls these: they make it large.
+    let mut filler = String::new();
+    for number in 0..functions {
+        let _ = write!(filler, "(func (result i64) (i64.const {}))", (1_u64 << 62) + number);
+    }
+    format!(
+        r#"(component
+            (core module $main (memory (export "memory") 1) (data (i32.const 0) "\{byte:02x}")
+                (func (export "one") (result i32) (i32.const 1))
+                (table (export "table") 1 funcref) (global (export "base") (mut i32) (i32.const 0)))
+            (core module $library
+                (import "main" "memory" (memory 0)) (import "main" "one" (func $one (result i32)))
+                (import "main" "table" (table 1 funcref)) (import "main" "base" (global $base (mut i32)))
+                (func (export "get") (result i32) (i32.load8_u (global.get $base)))
+                (func (export "fail") (result i32) (drop (call $one)) unreachable)
+                (global (export "own") i32 (i32.const 7))
+                {filler})
+            (core instance $main (instantiate $main))
+            (core instance $library (instantiate $library (with "main" (instance $main))))
+            (func (export "get") (result u32) (canon lift (core func $library "get")))
+            (func (export "fail") (result u32) (canon lift (core func $library "fail"))))"#
+    )
+}
+
+/// Functions of a module that is large enough.
+const MANY: u64 = 6000;
+
+fn component(byte: u8) -> Vec<u8> {
+    wat::parse_str(text(byte, MANY)).unwrap()
+}
+
+/// Compiles a component without its library, which is given, and calls it.
+fn call(engine: &Engine, separated: &Separated, library: &Module, name: &str) -> wasmtime::Result<u32> {
+    let component = Component::new(engine, &separated.component)?;
+    let mut linker: Linker<()> = Linker::new(engine);
+    linker.root().module(&Library::import_name(0), library)?;
+    let mut store = Store::new(engine, ());
+    let instance = linker.instantiate(&mut store, &component)?;
+    let function = instance.get_typed_func::<(), (u32,)>(&mut store, name)?;
+    Ok(function.call(&mut store, ())?.0)
+}
+
+#[test]
+fn components_share_a_library_and_keep_their_own_memory() {
+    let engine = Engine::default();
+    let (one, two) = (component(1), component(2));
+    let [first, second] = [&one, &two].map(|bytes| separate(bytes).unwrap());
+    let [library] = &first.libraries[..] else {
+        panic!("one library")
+    };
+    assert_eq!(library.digest, second.libraries[0].digest);
+    assert_eq!(library.bytes(&one), second.libraries[0].bytes(&two));
+    assert!(first.component.len() < one.len() - LIBRARY_MIN);
+    let module = Module::new(&engine, library.bytes(&one)).unwrap();
+    assert_eq!(call(&engine, &first, &module, "get").unwrap(), 1);
+    assert_eq!(call(&engine, &second, &module, "get").unwrap(), 2);
+    assert_eq!(Library::from_bytes(&library.to_bytes()), *library);
+}
+
+#[test]
+fn the_offsets_of_a_backtrace_are_those_of_the_authors_component() {
+    let engine = Engine::default();
+    // A section after the library, so that there is code of the component behind it.
+    let behind = r#"(core module $behind (import "library" "fail" (func $fail (result i32)))
+            (func (export "fail") (result i32) (call $fail)))
+        (core instance $behind (instantiate $behind (with "library" (instance $library))))
+        (func (export "fail-behind") (result u32) (canon lift (core func $behind "fail"))))"#;
+    let text = text(1, MANY);
+    let text = format!("{} {behind}", text.strip_suffix(')').unwrap());
+    let bytes = wat::parse_str(text).unwrap();
+    let offsets = |error: &wasmtime::Error, origin: &Origin| -> Vec<usize> {
+        let frames = error.downcast_ref::<wasmtime::WasmBacktrace>().unwrap().frames();
+        let offset = |frame: &wasmtime::FrameInfo| origin.offset(frame.module(), frame.module_offset().unwrap());
+        frames.iter().map(offset).collect()
+    };
+    let whole = Component::new(&engine, &bytes).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Linker::new(&engine).instantiate(&mut store, &whole).unwrap();
+    let function = instance
+        .get_typed_func::<(), (u32,)>(&mut store, "fail-behind")
+        .unwrap();
+    let error = function.call(&mut store, ()).unwrap_err();
+    let expected = offsets(&error, &Origin::default());
+    assert_eq!(expected.len(), 2);
+
+    let separated = separate(&bytes).unwrap();
+    let library = separated.libraries[0].clone();
+    let module = Module::new(&engine, library.bytes(&bytes)).unwrap();
+    let error = call(&engine, &separated, &module, "fail-behind").unwrap_err();
+    let digest = library.digest;
+    let origin = Origin {
+        shifts: Shifts::default(),
+        libraries: vec![(library, Arc::new(LoadedLibrary { digest, module }))],
+    };
+    assert_eq!(offsets(&error, &origin), expected);
+}
+
+#[test]
+fn a_component_without_a_library_stays_whole() {
+    let separates = |text: &str| separate(&wat::parse_str(text).unwrap()).is_some();
+    let whole = text(1, MANY);
+    assert!(separates(&whole));
+    let owns_memory = whole
+        .replace(r#"(import "main" "memory" (memory 0))"#, "")
+        .replace(r#"(global (export "own")"#, r#"(memory 1) (global (export "own")"#);
+    assert!(!separates(&owns_memory), "its state is in it");
+    assert!(!separates(&text(1, 10)), "there is little to share");
+    let with_types = whole.replacen("(component", "(component (core type (module))", 1);
+    assert!(!separates(&with_types), "the numbers of its types would change");
+    assert!(separate(b"\0asm").is_none() && separate(b"").is_none());
+}
+
+#[test]
+fn a_library_stays_while_a_component_has_it() {
+    let engine = Engine::default();
+    let libraries = Libraries::default();
+    let loaded = || LoadedLibrary {
+        digest: [1; 32],
+        module: Module::new(&engine, wat::parse_str("(module)").unwrap()).unwrap(),
+    };
+    let first = libraries.intern(loaded());
+    assert!(Arc::ptr_eq(&first, &libraries.intern(loaded())), "one copy of its code");
+    assert!(libraries.get(&[1; 32]).is_some() && libraries.in_use().len() == 1);
+    drop(first);
+    assert!(libraries.get(&[1; 32]).is_none() && libraries.in_use().is_empty());
+}

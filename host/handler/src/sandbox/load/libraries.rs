@@ -1,0 +1,65 @@
+//! Loads the [libraries](super::super::library) of a component: those that other components have already are shared.
+
+use std::sync::Arc;
+
+use super::LoadError;
+use crate::sandbox::artefact::Artefact;
+use crate::sandbox::backtrace::describe;
+use crate::sandbox::cache::{CacheKey, CodeCache};
+use crate::sandbox::classify::is_host_exhausted;
+use crate::sandbox::engine::Sandbox;
+use crate::sandbox::library::{Library, LibraryDigest, LoadedLibrary};
+use crate::sandbox::trusted_code::TrustedCode;
+
+impl Sandbox {
+    /// The libraries of a component that was compiled just now, each with its code if it is new.
+    pub(super) fn load_compiled(
+        &self,
+        libraries: &[Library],
+        codes: Vec<Option<TrustedCode>>,
+    ) -> Result<Vec<Arc<LoadedLibrary>>, LoadError> {
+        let load = |(library, code): (&Library, Option<TrustedCode>)| {
+            let digest = library.digest;
+            let Some(code) = code else {
+                let known = self.libraries.get(&digest);
+                return known.ok_or_else(|| LoadError::Host("a library of the component is gone".to_owned()));
+            };
+            let module = code.load_module(&self.engine).map_err(|error| refused(&error))?;
+            if let Some(cache) = &self.cache {
+                cache.put(&CacheKey::of(&self.engine, &digest), &Artefact::of_library(code));
+            }
+            Ok(self.libraries.intern(LoadedLibrary { digest, module }))
+        };
+        libraries.iter().zip(codes).map(load).collect()
+    }
+
+    /// A library that is in use, or in the cache.
+    pub(super) fn cached_library(&self, cache: &CodeCache, digest: LibraryDigest) -> Option<Arc<LoadedLibrary>> {
+        if let Some(library) = self.libraries.get(&digest) {
+            return Some(library);
+        }
+        let key = CacheKey::of(&self.engine, &digest);
+        let module = usable(cache, &key, cache.get(&key)?.code.load_module(&self.engine))?;
+        Some(self.libraries.intern(LoadedLibrary { digest, module }))
+    }
+}
+
+/// Why code from this server's compiler, for an engine with the same settings, cannot be loaded.
+pub(super) fn refused(error: &wasmtime::Error) -> LoadError {
+    if is_host_exhausted(error) {
+        LoadError::Host(describe(error))
+    } else {
+        // The component's fault.
+        LoadError::ExceedsPool(describe(error))
+    }
+}
+
+/// What was loaded from an entry of the cache. One that cannot be loaded is removed.
+pub(super) fn usable<T>(cache: &CodeCache, key: &CacheKey, loaded: wasmtime::Result<T>) -> Option<T> {
+    let why = |error: &wasmtime::Error| {
+        let why = describe(error);
+        tracing::warn!(why, "a cached component cannot be loaded; compiling it again");
+        cache.remove(key);
+    };
+    loaded.inspect_err(why).ok()
+}
