@@ -1,10 +1,11 @@
 // The cache of compiled components: a restarted server does not compile again, and trusts only its own entries.
 import assert from 'node:assert/strict';
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
-import { Process, SECRET, guest, startServer, temporaryDirectory } from './lib/server.mjs';
+import { Process, SECRET, guest, run, startServer, temporaryDirectory } from './lib/server.mjs';
 
 const COMPILED = /component compiled/g;
 const compiled = (server) => (server.log.match(COMPILED) ?? []).length;
@@ -42,6 +43,49 @@ test('a modified entry is not used', async () => {
   assert.match(server.log, /a cached component is damaged or not from this server; compiling it again/);
   assert.equal(compiled(server), count, server.log);
   await answers(server);
+});
+
+/** Builds a handler in JavaScript, whose answers have its name. */
+async function interpreted(name) {
+  const cwd = temporaryDirectory();
+  const package_ = { name, version: '1.0.0', type: 'module', main: 'handler.js' };
+  writeFileSync(join(cwd, 'package.json'), JSON.stringify(package_));
+  writeFileSync(join(cwd, 'handler.js'), `export const onEvent = () => '${name}';\n`);
+  const { code, output } = await run(['build'], { cwd });
+  assert.equal(code, 0, output);
+  return join(cwd, `target/components/${name}.wasm`);
+}
+
+test('handlers of one interpreter share its code, which is compiled once', async () => {
+  const env = { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN };
+  const server = await startServer({ env });
+  const api = admin(server);
+  const deploy = async (name) => {
+    await api.deploy('default', 'event', await interpreted(name));
+    const [, libraries, bytes] = server.log.match(/component compiled.*$/gm).at(-1).match(/libraries=(\d+) library_bytes=(\d+)/);
+    assert.equal(libraries, '1');
+    return Number(bytes);
+  };
+  const answers = async (name) => {
+    const client = await connect(server, 'ann');
+    assert.equal(await client.ask('which'), name);
+    client.close();
+  };
+  assert.ok(await deploy('one') > 1_000_000, 'the interpreter');
+  await answers('one');
+  assert.equal(await deploy('two'), 0, 'nothing of it again');
+  await answers('two');
+  await server.restart();
+  assert.equal(compiled(server), 0, server.log);
+  await answers('two');
+  // The largest entry is the interpreter's.
+  const size = (name) => statSync(join(cacheOf(server), name)).size;
+  const [largest] = entries(server).sort((a, b) => size(b) - size(a));
+  rmSync(join(cacheOf(server), largest));
+  await server.restart();
+  assert.equal(compiled(server), 1, server.log);
+  await answers('two');
+  assert.ok(entries(server).includes(largest));
 });
 
 test('a cache that others could write to is refused, with advice', async () => {

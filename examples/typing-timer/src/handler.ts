@@ -8,11 +8,11 @@ const SECONDS = 6;
 
 /** A user who types in a room, as the event `user-typing` names them. */
 type Typist = { roomId: string; userId: string; username: string };
-/** The timer that ends a user's typing, and when it is due, in milliseconds since the Unix epoch. */
-type End = { timer: string; due: number };
-
-/** The key is there while the user types in the room. */
-const endOf = (room: string, user: string) => new KvKey<End>(room, user);
+/**
+ * While the user types in the room, the key says when the timer of the same name is due, in milliseconds since the Unix
+ * epoch.
+ */
+const endOf = (room: string, user: string) => new KvKey<number>(room, user);
 
 export const onTyping: OnTyping = ({ user, receivedAt }, room, typing) => {
   if (!rooms.joined(room)) throw new Denied('join the room before typing in it');
@@ -30,7 +30,7 @@ export const onMessage: OnMessage = ({ user }, message) => {
 
 export const onTimer: OnTimer = (_name, payload) => {
   const typist = payload as Typist;
-  // A timer that an event replaces or cancels at this moment has no effect, so this is the key of this timer.
+  // If an event replaces or cancels the timer at this moment, nothing of this happens.
   endOf(typist.roomId, typist.userId).delete();
   emit(Audience.room(typist.roomId), 'user-typing', { ...typist, typing: false });
 };
@@ -42,20 +42,17 @@ const typistOf = (roomId: string, userId: string): Typist => ({ roomId, userId, 
 function postpone(typist: Typist, now: number): void {
   const lasts = 1000 * (Number(settings.get('seconds')) || SECONDS);
   const end = endOf(typist.roomId, typist.userId);
-  // A timer's name has at most 256 bytes, and the ids of a room and a user may have 128 each. So the name is a random one.
-  const { timer, due } = end.get() ?? { timer: crypto.randomUUID(), due: 0 };
-  if (due >= now + lasts) return;
-  const later = now + Math.round(1.5 * lasts);
-  end.set({ timer, due: later });
-  timers.set(timer, later, typist);
+  if ((end.get() ?? 0) >= now + lasts) return;
+  const due = now + Math.round(1.5 * lasts);
+  end.set(due);
+  timers.set(end.key, due, typist);
 }
 
 /** Ends the user's typing in the room, if the user types there. */
 function stop(room: string, user: string): void {
   const end = endOf(room, user);
-  const typing = end.get();
-  if (!typing) return;
+  if (!end.get()) return;
   end.delete();
-  timers.cancel(typing.timer);
+  timers.cancel(end.key);
   emit(Audience.othersInRoom(room), 'user-typing', { ...typistOf(room, user), typing: false });
 }

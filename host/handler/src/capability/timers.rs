@@ -6,8 +6,8 @@ use super::{Call, Capability, Fault};
 use parlance_store::{KvKey, Write};
 use parlance_types::text::json::{DEPTH_MAX, is_valid_json};
 
-/// Longest name, in bytes.
-const NAME_MAX: usize = 256;
+/// Longest name, in bytes: as long as a key, so that the ids of a room and of a user go into one.
+const NAME_MAX: usize = 512;
 /// Longest payload, in bytes.
 const PAYLOAD_MAX: usize = 16 * 1024;
 /// The shortest time between two turns of a timer that repeats, in milliseconds.

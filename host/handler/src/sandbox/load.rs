@@ -308,6 +308,7 @@ impl Sandbox {
             bytes,
             &digests,
         )?;
+        let library_bytes: usize = codes.iter().flatten().map(|code| code.bytes().len()).sum();
         let libraries = self.load_compiled(&artefact.libraries, codes)?;
         let component = artefact.code.load(&self.engine).map_err(|error| refused(&error))?;
         let compiled = self.link(&component, &artefact, libraries, sha256, may_import_http)?;
@@ -318,6 +319,8 @@ impl Sandbox {
             sha256 = hex(&sha256),
             component_bytes = bytes.len(),
             code_bytes = artefact.code.bytes().len(),
+            libraries = artefact.libraries.len(),
+            library_bytes,
             line_bytes = artefact.lines.len(),
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             "component compiled"
