@@ -18,8 +18,9 @@ pub(super) use loaded::{Libraries, LoadedLibrary, Origin};
 
 /// The least module that is compiled apart, in bytes: of a smaller one there is little to share.
 const LIBRARY_MIN: usize = 64 * 1024;
-/// Most libraries of a component.
-pub(super) const LIBRARIES_MAX: usize = 32;
+/// Most libraries of a component: CPython comes in three. wasmtime bounds what it keeps of an instance beside its memory, 1
+/// MiB for a component, and for each module that it imports.
+pub(super) const LIBRARIES_MAX: usize = 4;
 /// Bytes of an encoded [`Library`].
 pub(super) const LIBRARY_BYTES: usize = 32 + 3 * size_of::<u32>();
 

@@ -7,7 +7,9 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Module, Store};
 
 use super::*;
+use crate::sandbox::LoadError;
 use crate::sandbox::reset::Shifts;
+use crate::sandbox::tests::{refused, small_sandbox};
 
 /// A component of a module with a memory, whose first byte is `byte`, and of a library of so many functions that works on
 /// it: `get` returns the byte, `fail` traps.
@@ -122,6 +124,19 @@ fn a_component_without_a_library_stays_whole() {
     let with_types = whole.replacen("(component", "(component (core type (module))", 1);
     assert!(!separates(&with_types), "the numbers of its types would change");
     assert!(separate(b"\0asm").is_none() && separate(b"").is_none());
+}
+
+#[test]
+fn no_component_asks_for_the_library_of_another() {
+    let sandbox = Arc::new(small_sandbox());
+    let import = format!(r#"(component (import "{}" (core module))"#, Library::import_name(0));
+    for functions in [MANY, 10] {
+        let bytes = wat::parse_str(text(1, functions).replacen("(component", &import, 1)).unwrap();
+        let error = refused(&sandbox, &bytes);
+        assert!(matches!(error, LoadError::Imports(_)), "{error}");
+    }
+    // The same without the import: nothing is wrong but that it handles no event.
+    assert!(matches!(refused(&sandbox, &component(1)), LoadError::NoExports));
 }
 
 #[test]
