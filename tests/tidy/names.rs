@@ -24,7 +24,10 @@ const LIBRARIES: [(&[&str], &[&str]); 15] = [
         &["host/handler/src/sandbox/"],
     ),
     (&["gimli"], &["host/handler/src/sandbox/lines/"]),
-    (&["wasm_encoder"], &["host/handler/src/sandbox/reset/"]),
+    (
+        &["wasm_encoder"],
+        &["host/handler/src/sandbox/library", "host/handler/src/sandbox/reset/"],
+    ),
     (&["rusqlite"], &["host/store/src/sqlite"]),
     (
         &["tokio_postgres", "deadpool_postgres", "tokio_postgres_rustls"],

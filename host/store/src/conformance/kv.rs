@@ -356,11 +356,8 @@ async fn commit_after(store: &Subject, reads: &ReadSet, writes: Vec<Write>) -> b
 
 /// What an event that begins now reads: a key, and the keys with a prefix.
 async fn reads(store: &Subject, name: &str, prefix: Option<&str>, limit: u32) -> ReadSet {
-    let mut reads = ReadSet {
-        at: NOW,
-        ..ReadSet::default()
-    };
-    let commit = store.last_commit();
+    let (mut reads, commit) = (ReadSet::default(), store.last_commit());
+    reads.at = NOW;
     let value = value(store, name).await;
     reads.add_key(&key(name), value.as_deref().map(str::as_bytes), commit);
     if let Some(prefix) = prefix {
