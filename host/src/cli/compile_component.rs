@@ -10,6 +10,6 @@ use parlance_handler::sandbox::compile_component;
 /// # Errors
 /// When it does not compile.
 pub fn run(args: &CompileArgs, input: impl Read, out: impl Write) -> Result<(), Failure> {
-    compile_component(input, out, args.memory, args.seconds, &args.known).map_err(anyhow::Error::from)?;
+    compile_component(input, out, args.memory, args.seconds).map_err(anyhow::Error::from)?;
     Ok(())
 }

@@ -37,7 +37,6 @@ use clap::{Args, Parser, Subcommand};
 pub use failure::Failure;
 
 use crate::config::VARIABLES;
-use parlance_handler::sandbox::sha256_from_hex;
 use parlance_types::id::DEFAULT_TENANT;
 
 /// A real-time chat server whose event handlers are sandboxed WebAssembly components.
@@ -329,9 +328,6 @@ pub struct CompileArgs {
     /// Limit of the process's processor time, in seconds.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: u64,
-    /// SHA-256 of a core module whose code the server has, in hexadecimal.
-    #[arg(long, value_name = "SHA256", value_parser = digest)]
-    pub known: Vec<[u8; 32]>,
 }
 
 /// `parlance inspect`.
@@ -356,11 +352,6 @@ pub struct ConfigArg {
     /// The configuration file (TOML). `parlance check-config --defaults` prints one with every setting.
     #[arg(long = "config", id = "config", value_name = "FILE")]
     pub path: Option<PathBuf>,
-}
-
-/// Reads a SHA-256.
-fn digest(text: &str) -> Result<[u8; 32], &'static str> {
-    sha256_from_hex(text).ok_or("it is not a SHA-256 in hexadecimal")
 }
 
 fn after_help() -> String {

@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 use toml::Value;
 
 use super::environment::Given;
-use parlance_handler::sandbox::sha256_from_hex;
 use parlance_types::id::check_tenant_name;
 use parlance_types::settings::{
     Choice, ConfigError, Errors, NonEmptyText, Reader, Settings as _, Source, ValueKind, optional, pattern, required,
@@ -160,7 +159,7 @@ impl ValueKind<[u8; 32]> for Sha256Hash {
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<[u8; 32], String> {
-        sha256_from_hex(text(value)?).ok_or_else(|| "is not a SHA-256 hash".to_owned())
+        from_hex(text(value)?).ok_or_else(|| "is not a SHA-256 hash".to_owned())
     }
 
     fn show(&self, _: &[u8; 32]) -> Option<Value> {
@@ -189,4 +188,15 @@ impl ValueKind<String> for TenantName {
     fn show(&self, value: &String) -> Option<Value> {
         NonEmptyText.show(value)
     }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (n, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(n * 2..n * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }

@@ -93,8 +93,7 @@ impl CodeCache {
             self.remove(key);
             return None;
         };
-        // The modification time is the time of last use. If setting it fails, the entry is only evicted earlier.
-        let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        self.touch(key);
         Some(Artefact {
             code: TrustedCode::assume_trusted(parts.code.to_vec()),
             shifts: parts.shifts,
@@ -127,6 +126,16 @@ impl CodeCache {
         if let Err(error) = write() {
             tracing::warn!(directory = %self.directory.display(), %error, "a compiled component could not be cached");
         }
+    }
+
+    /// Notes that an entry is used, and returns whether there is one.
+    pub(super) fn touch(&self, key: &CacheKey) -> bool {
+        let Ok(file) = std::fs::File::open(self.path(key)) else {
+            return false;
+        };
+        // The modification time is the time of last use. If setting it fails, the entry is only evicted earlier.
+        let _ = file.set_modified(SystemTime::now());
+        true
     }
 
     /// Removes an entry.

@@ -11,6 +11,7 @@ mod confinement;
 mod negative_cache;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use wasmtime::Engine;
 
@@ -21,7 +22,7 @@ pub(super) use negative_cache::NegativeCache;
 use super::artefact::{Artefact, Parts};
 use super::backtrace::single_line;
 use super::engine::EngineLimits;
-use super::library::{self, Library, LibraryDigest};
+use super::library::{self, Library, LibraryDigest, LoadedLibrary};
 use super::lines;
 use super::load::LoadError;
 use super::reset::{self, Shifts};
@@ -56,12 +57,13 @@ pub(super) fn compile(
     limits: &EngineLimits,
     code_max: usize,
     bytes: &[u8],
-    known: &[LibraryDigest],
+    known: &[Arc<LoadedLibrary>],
 ) -> Result<WithLibraries, LoadError> {
     let parts = match compiler {
         Compiler::InProcess => {
             component_limits::check(bytes).map_err(|error| error.into_load_error())?;
-            let compiled = precompile(engine, bytes, known);
+            let known: Vec<LibraryDigest> = known.iter().map(|library| library.digest).collect();
+            let compiled = precompile(engine, bytes, &known);
             let mut parts = compiled.map_err(|error| LoadError::from_compiler(message(&format!("{error:#}"))))?;
             let lines = lines::of_component(bytes).inspect_err(|error| no_lines(&error.to_string()));
             parts.lines = lines.unwrap_or_default();

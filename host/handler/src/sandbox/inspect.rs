@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
 use super::engine::Sandbox;
 use super::interface::Interface;
 use super::load::LoadError;
+use super::{library, reset};
 use crate::capability::HandlerInfo;
 
 /// What is known of a component without running it.
@@ -41,8 +43,12 @@ pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadE
     {
         return Err(error);
     }
-    let component = wasmtime::component::Component::from_binary(&sandbox.engine, bytes)
-        .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+    let component = match &loaded {
+        Ok(handler) => handler.compiled.pre.component().clone(),
+        Err(_) => {
+            Component::from_binary(&sandbox.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?
+        }
+    };
     let kind = component.component_type();
     let name = |name: &str, item: &ComponentItem| match item {
         ComponentItem::ComponentInstance(_) => name.to_owned(),
@@ -53,10 +59,12 @@ pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadE
         sha256: loaded.as_ref().ok().map(super::Handler::sha256),
         imports: kind
             .imports(&sandbox.engine)
+            .filter(|(name, _)| !name.starts_with(library::NAME_PREFIX))
             .map(|(at, item)| name(at, &item.ty))
             .collect(),
         exports: kind
             .exports(&sandbox.engine)
+            .filter(|(name, _)| !name.starts_with(reset::NAME_PREFIX))
             .map(|(at, item)| name(at, &item.ty))
             .collect(),
         handles: loaded.map(|handler| handler.interfaces().collect()),

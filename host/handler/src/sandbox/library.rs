@@ -5,22 +5,27 @@
 //! handler in JavaScript costs the compiler what is in its own module, and all handlers of a language share one copy of
 //! its machine code. What is to be known for that is the place of each library, for backtraces.
 
+mod kind;
 mod loaded;
+mod survey;
 
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
-use wasm_encoder::reencode::{Reencode as _, RoundtripReencoder};
-use wasm_encoder::{Component, ComponentImportSection, ComponentTypeRef, CoreTypeSection, EntityType, ModuleType};
-use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
+use wasm_encoder::{Component, ComponentImportSection, ComponentTypeRef, CoreTypeSection, ModuleType};
 
 pub(super) use loaded::{Libraries, LoadedLibrary, Origin};
 
+/// How the names begin of what a component imports.
+pub(super) const NAME_PREFIX: &str = "parlance-library";
 /// The least module that is compiled apart, in bytes: of a smaller one there is little to share.
 const LIBRARY_MIN: usize = 64 * 1024;
-/// Most libraries of a component: CPython comes in three. wasmtime bounds what it keeps of an instance beside its memory, 1
-/// MiB for a component, and for each module that it imports.
+/// Most libraries of a component. CPython comes in three.
 pub(super) const LIBRARIES_MAX: usize = 4;
+/// Most functions, tables and globals of all libraries of a component, imported ones too. wasmtime keeps at most 32 bytes of
+/// each in every instance, beside its memory, and bounds that for a component, not for what it imports: this is 1 MiB, as
+/// much as a component may have. CPython has 14,000.
+const PARTS_MAX: usize = 32 * 1024;
 /// Bytes of an encoded [`Library`].
 pub(super) const LIBRARY_BYTES: usize = 32 + 3 * size_of::<u32>();
 
@@ -48,7 +53,7 @@ pub(super) struct Separated {
 impl Library {
     /// The name under which a component imports the library with this number.
     pub(super) fn import_name(number: usize) -> String {
-        format!("parlance-library-n{number}")
+        format!("{NAME_PREFIX}-n{number}")
     }
 
     /// Its bytes in the component that has it.
@@ -82,45 +87,30 @@ impl Library {
 /// Takes the libraries out of a component. `None` if it has none.
 pub(super) fn separate(component: &[u8]) -> Option<Separated> {
     let mut rest = Vec::with_capacity(component.len());
-    let mut libraries = Vec::new();
-    // Up to where the component is in `rest`, and where the section ends that was read last.
-    let (mut copied, mut end) = (0, 0);
-    let mut depth = 0_usize;
-    for payload in Parser::new(0).parse_all(component) {
-        let payload = payload.ok()?;
-        match &payload {
-            Payload::Version { range, .. } => {
-                if depth == 0 {
-                    end = range.end;
-                }
-                depth += 1;
-            }
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            // The types of libraries come first, so that their numbers are known.
-            Payload::CoreTypeSection(_) if depth == 1 => return None,
-            Payload::ModuleSection { unchecked_range, .. } if depth == 1 => {
-                let bytes = component.get(unchecked_range.clone())?;
-                let kind = (bytes.len() >= LIBRARY_MIN && libraries.len() < LIBRARIES_MAX).then(|| type_of(bytes));
-                if let Some(kind) = kind.flatten() {
-                    // The section's header goes too.
-                    rest.extend_from_slice(component.get(copied..end)?);
-                    import(&mut rest, &kind, libraries.len());
-                    libraries.push(Library {
-                        digest: Sha256::digest(bytes).into(),
-                        place: u32::try_from(unchecked_range.start).ok()?..u32::try_from(unchecked_range.end).ok()?,
-                        resumed_at: u32::try_from(rest.len()).ok()?,
-                    });
-                    copied = unchecked_range.end;
-                }
-                end = unchecked_range.end;
-            }
-            section if depth == 1 => {
-                if let Some((_, range)) = section.as_section() {
-                    end = range.end;
-                }
-            }
-            _ => {}
+    let mut libraries: Vec<Library> = Vec::new();
+    let (mut copied, mut parts) = (0, 0);
+    for module in survey::modules_used_once(component)? {
+        let bytes = component.get(module.bytes.clone())?;
+        if bytes.len() < LIBRARY_MIN || libraries.len() >= LIBRARIES_MAX {
+            continue;
         }
+        let Some(kind) = kind::of(bytes).filter(|kind| parts + kind.parts <= PARTS_MAX) else {
+            continue;
+        };
+        let digest = Sha256::digest(bytes).into();
+        // A backtrace could not tell two of the same code apart.
+        if libraries.iter().any(|library| library.digest == digest) {
+            continue;
+        }
+        parts += kind.parts;
+        rest.extend_from_slice(component.get(copied..module.section)?);
+        import(&mut rest, &kind.module, libraries.len());
+        libraries.push(Library {
+            digest,
+            place: u32::try_from(module.bytes.start).ok()?..u32::try_from(module.bytes.end).ok()?,
+            resumed_at: u32::try_from(rest.len()).ok()?,
+        });
+        copied = module.bytes.end;
     }
     rest.extend_from_slice(component.get(copied..)?);
     (!libraries.is_empty()).then_some(Separated {
@@ -141,90 +131,6 @@ fn import(component: &mut Vec<u8>, kind: &ModuleType, number: usize) {
     let sections = sections.finish();
     // Without the header of a component of its own.
     component.extend_from_slice(sections.get(Component::HEADER.len()..).unwrap_or_default());
-}
-
-/// The type of a module, if it is a library.
-fn type_of(module: &[u8]) -> Option<ModuleType> {
-    let mut kind = ModuleType::new();
-    let mut kinds = Kinds::default();
-    let mut imports_memory = false;
-    let reencode = &mut RoundtripReencoder;
-    for payload in Parser::new(0).parse_all(module) {
-        match payload.ok()? {
-            Payload::TypeSection(section) => {
-                for function in section.into_iter_err_on_gc_types() {
-                    kind.ty().func_type(&reencode.func_type(function.ok()?).ok()?);
-                }
-            }
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    let import = import.ok()?;
-                    imports_memory |= matches!(import.ty, TypeRef::Memory(_));
-                    let ty = reencode.entity_type(import.ty).ok()?;
-                    kinds.push(ty)?;
-                    kind.import(import.module, import.name, ty);
-                }
-            }
-            Payload::FunctionSection(section) => {
-                for number in section {
-                    kinds.push(EntityType::Function(number.ok()?))?;
-                }
-            }
-            Payload::TableSection(section) => {
-                for table in section {
-                    kinds.push(EntityType::Table(reencode.table_type(table.ok()?.ty).ok()?))?;
-                }
-            }
-            Payload::GlobalSection(section) => {
-                for global in section {
-                    kinds.push(EntityType::Global(reencode.global_type(global.ok()?.ty).ok()?))?;
-                }
-            }
-            // Its state would be in it.
-            Payload::MemorySection(section) if section.count() > 0 => return None,
-            Payload::ExportSection(section) => {
-                for export in section {
-                    let export = export.ok()?;
-                    kind.export(export.name, kinds.get(export.kind, export.index)?);
-                }
-            }
-            _ => {}
-        }
-    }
-    imports_memory.then_some(kind)
-}
-
-/// What a module has of each kind, in the order of the numbers.
-#[derive(Default)]
-struct Kinds {
-    functions: Vec<EntityType>,
-    tables: Vec<EntityType>,
-    memories: Vec<EntityType>,
-    globals: Vec<EntityType>,
-}
-
-impl Kinds {
-    fn push(&mut self, kind: EntityType) -> Option<()> {
-        match kind {
-            EntityType::Function(_) => self.functions.push(kind),
-            EntityType::Table(_) => self.tables.push(kind),
-            EntityType::Memory(_) => self.memories.push(kind),
-            EntityType::Global(_) => self.globals.push(kind),
-            EntityType::Tag(_) | EntityType::FunctionExact(_) => return None,
-        }
-        Some(())
-    }
-
-    fn get(&self, kind: ExternalKind, number: u32) -> Option<EntityType> {
-        let all = match kind {
-            ExternalKind::Func => &self.functions,
-            ExternalKind::Table => &self.tables,
-            ExternalKind::Memory => &self.memories,
-            ExternalKind::Global => &self.globals,
-            ExternalKind::Tag | ExternalKind::FuncExact => return None,
-        };
-        all.get(usize::try_from(number).ok()?).copied()
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::engine::Sandbox;
 use super::hex::hex;
 use super::http::HttpClient;
 use super::interface::Interface;
-use super::library::{Library, LibraryDigest, LoadedLibrary, Origin};
+use super::library::{Library, LoadedLibrary, Origin};
 use super::lines::LineTable;
 use super::meter::GuestLimits;
 use super::reset::ResetExports;
@@ -284,6 +284,7 @@ impl Sandbox {
             .inspect_err(|error| self.negative_cache.insert(sha256, error, Instant::now()));
         let (compiled, artefact) = compiled?;
         if let Some((cache, key)) = &cache {
+            self.cache_libraries(cache, &compiled);
             cache.put(key, &artefact);
         }
         Ok(self.intern(compiled))
@@ -299,14 +300,13 @@ impl Sandbox {
         let begun = Instant::now();
         // Held, so that they stay until the component has them.
         let known = self.libraries.in_use();
-        let digests: Vec<LibraryDigest> = known.iter().map(|library| library.digest).collect();
         let (artefact, codes) = compile(
             &self.engine,
             compiler,
             &self.limits,
             compiled_max(self.component_size),
             bytes,
-            &digests,
+            &known,
         )?;
         let library_bytes: usize = codes.iter().flatten().map(|code| code.bytes().len()).sum();
         let libraries = self.load_compiled(&artefact.libraries, codes)?;

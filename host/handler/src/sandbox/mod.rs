@@ -47,7 +47,7 @@ mod wasi;
 pub use cache::CacheError;
 pub use compile::{ChildError, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
-pub use hex::{hex, sha256_from_hex};
+pub use hex::hex;
 pub use http::{OutboundAnswer, OutboundBody, OutboundError};
 pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};

@@ -8,9 +8,9 @@ use wasmtime::{Engine, Module};
 pub(super) struct TrustedCode(Vec<u8>);
 
 impl TrustedCode {
-    /// Wraps bytes without a check. Only two callers may do this: `compile`, for what our own compiler produced in this
-    /// process or in a child, and `cache`, for an entry whose HMAC it has verified with a key that only this server can
-    /// read.
+    /// Wraps bytes without a check. Only three callers may do this: `compile`, for what our own compiler produced in this
+    /// process or in a child; `cache`, for an entry whose HMAC it has verified with a key that only this server can read;
+    /// and `load`, for code that is loaded already.
     pub(super) fn assume_trusted(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }

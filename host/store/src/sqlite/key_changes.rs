@@ -1,5 +1,5 @@
 //! Which keys have changed since a commit, so that the writer need not read again what an event has read: a look-up and a
-//! digest took 3 µs a key, this takes a hash.
+//! digest take 2.3 µs a key, this 0.3 to 0.5 (`--bench append`, a Xeon).
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;

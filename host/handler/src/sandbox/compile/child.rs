@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rlimit::{Resource, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,8 +13,7 @@ use tokio::process::Command;
 use super::{component_limits, confinement, message, no_lines, precompile};
 use crate::sandbox::artefact::{self, Parts};
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
-use crate::sandbox::hex::hex;
-use crate::sandbox::library::LibraryDigest;
+use crate::sandbox::library::{Library, LibraryDigest, LoadedLibrary};
 use crate::sandbox::lines;
 use crate::sandbox::load::LoadError;
 
@@ -33,13 +33,14 @@ const OUT_OF_MEMORY_TEXTS: [&str; 2] = ["memory allocation of", "Cannot allocate
 const NO_LINES_PREFIX: &str = "source lines: ";
 
 /// Runs the child to its end. Dropping the future kills it. Returns the component's parts, with code of at most `code_max`
-/// bytes, without that of the `known` libraries.
+/// bytes. That of the `known` libraries counts too, so that whether a component is refused does not depend on others, but
+/// it is left out.
 pub(super) async fn compile(
     program: &Path,
     limits: &EngineLimits,
     code_max: usize,
     bytes: &[u8],
-    known: &[LibraryDigest],
+    known: &[Arc<LoadedLibrary>],
 ) -> Result<Parts<Vec<u8>>, LoadError> {
     let seconds = limits.compile_time.as_secs_f64().ceil();
     let mut command = Command::new(program);
@@ -47,7 +48,6 @@ pub(super) async fn compile(
         .arg("compile-component")
         .args(["--memory", &limits.compile_memory.to_string()])
         .args(["--seconds", &format!("{seconds:.0}")])
-        .args(known.iter().flat_map(|digest| ["--known".to_owned(), hex(digest)]))
         // The child needs no variables, and the server's may hold secrets.
         .env_clear()
         .stdin(Stdio::piped())
@@ -61,6 +61,7 @@ pub(super) async fn compile(
         let give = async {
             if let Some(mut stdin) = stdin {
                 // The child may have died. Its exit status says more than a broken pipe.
+                let _ = stdin.write_all(&known_header(known)).await;
                 let _ = stdin.write_all(bytes).await;
             }
             Ok(())
@@ -75,7 +76,10 @@ pub(super) async fn compile(
     let Some(mut parts) = artefact::split(&output).map(|parts| parts.to_owned()) else {
         return Err(failure(limits, status, &messages));
     };
-    if parts.code_bytes() > code_max {
+    let left_out = |library: &Library| known.iter().find(|known| known.digest == library.digest);
+    let known_bytes = parts.libraries.iter().filter(|(_, code)| code.is_empty());
+    let known_bytes = known_bytes.filter_map(|(library, _)| Some(left_out(library)?.code_bytes));
+    if parts.code_bytes().saturating_add(known_bytes.sum()) > code_max {
         return Err(LoadError::CompiledTooLarge { max: code_max });
     }
     for problem in confinement::problems(&messages) {
@@ -91,6 +95,25 @@ pub(super) async fn compile(
     no_lines(&failure(limits, status, &messages).to_string());
     parts.lines.clear();
     Ok(parts)
+}
+
+/// What the child reads before the component: how many libraries are known, and their digests.
+fn known_header(known: &[Arc<LoadedLibrary>]) -> Vec<u8> {
+    let count = u32::try_from(known.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let digests = known.iter().flat_map(|library| library.digest);
+    count.into_iter().chain(digests).collect()
+}
+
+/// Reads it.
+fn read_known(input: &mut impl Read) -> std::io::Result<Vec<LibraryDigest>> {
+    let mut count = [0; size_of::<u32>()];
+    input.read_exact(&mut count)?;
+    let digest = |_| {
+        let mut digest = [0; size_of::<LibraryDigest>()];
+        input.read_exact(&mut digest)?;
+        Ok(digest)
+    };
+    (0..u32::from_le_bytes(count)).map(digest).collect()
 }
 
 async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>, code_max: usize) -> Result<Vec<u8>, LoadError> {
@@ -158,7 +181,7 @@ pub enum ChildError {
 
 /// The child's main function: limits and confines the process, lowers its priority, reads a component, writes its code and
 /// then its source lines. `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so
-/// the process must do nothing else. `known` has the libraries whose code is not needed, by the SHA-256 of their bytes.
+/// the process must do nothing else.
 ///
 /// # Errors
 /// When the component does not compile.
@@ -167,7 +190,6 @@ pub fn compile_component(
     mut output: impl Write,
     memory: u64,
     seconds: u64,
-    known: &[[u8; 32]],
 ) -> Result<(), ChildError> {
     for (resource, soft, hard) in [
         (Resource::CORE, 0, 0),
@@ -183,11 +205,12 @@ pub fn compile_component(
         // The parent may have gone, so errors are ignored.
         let _ = writeln!(std::io::stderr(), "{}{problem}", confinement::PROBLEM_PREFIX);
     }
+    let known = read_known(&mut input).map_err(ChildError::Pipe)?;
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes).map_err(ChildError::Pipe)?;
     component_limits::check(&bytes).map_err(|error| ChildError::Compile(error.to_string()))?;
     let engine = compiling_engine().map_err(|error| ChildError::Compile(format!("{error:#}")))?;
-    let compiled = precompile(&engine, &bytes, known);
+    let compiled = precompile(&engine, &bytes, &known);
     let parts = compiled.map_err(|error| ChildError::Compile(format!("{error:#}")))?;
     output.write_all(&parts.header()).map_err(ChildError::Pipe)?;
     output.write_all(&parts.code).map_err(ChildError::Pipe)?;

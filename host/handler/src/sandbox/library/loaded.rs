@@ -13,6 +13,8 @@ use crate::sandbox::reset::Shifts;
 pub(in crate::sandbox) struct LoadedLibrary {
     pub(in crate::sandbox) digest: LibraryDigest,
     pub(in crate::sandbox) module: Module,
+    /// Bytes of its compiled code.
+    pub(in crate::sandbox) code_bytes: usize,
 }
 
 /// The libraries of components in use.

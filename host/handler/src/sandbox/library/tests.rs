@@ -106,14 +106,17 @@ fn the_offsets_of_a_backtrace_are_those_of_the_authors_component() {
     let digest = library.digest;
     let origin = Origin {
         shifts: Shifts::default(),
-        libraries: vec![(library, Arc::new(LoadedLibrary { digest, module }))],
+        libraries: vec![(library, Arc::new(loaded(digest, module)))],
     };
     assert_eq!(offsets(&error, &origin), expected);
 }
 
+fn separates(text: &str) -> bool {
+    separate(&wat::parse_str(text).unwrap()).is_some()
+}
+
 #[test]
 fn a_component_without_a_library_stays_whole() {
-    let separates = |text: &str| separate(&wat::parse_str(text).unwrap()).is_some();
     let whole = text(1, MANY);
     assert!(separates(&whole));
     let owns_memory = whole
@@ -121,9 +124,80 @@ fn a_component_without_a_library_stays_whole() {
         .replace(r#"(global (export "own")"#, r#"(memory 1) (global (export "own")"#);
     assert!(!separates(&owns_memory), "its state is in it");
     assert!(!separates(&text(1, 10)), "there is little to share");
-    let with_types = whole.replacen("(component", "(component (core type (module))", 1);
-    assert!(!separates(&with_types), "the numbers of its types would change");
+    assert!(
+        !separates(&text(1, PARTS_MAX as u64)),
+        "too much of it would be in each instance"
+    );
+    let global = r#"(global (export "own")"#;
+    for own in [
+        "(type $t (func)) (table 1 (ref null $t))",
+        "(type $t (func)) (global (ref null $t) (ref.null $t))",
+        "(type $t (func)) (func (param (ref null $t)))",
+        r#"(type $t (func)) (table (export "t") 1 (ref null $t))"#,
+    ] {
+        assert!(!separates(&whole.replace(global, &format!("{own} {global}"))), "{own}");
+    }
     assert!(separate(b"\0asm").is_none() && separate(b"").is_none());
+}
+
+#[test]
+fn a_module_that_is_used_otherwise_than_once_stays() {
+    let whole = text(1, MANY);
+    let with = |more: &str| format!("{} {more})", whole.strip_suffix(')').unwrap());
+    for more in [
+        r#"(core instance (instantiate $library (with "main" (instance $main))))"#,
+        r#"(export "library" (core module $library))"#,
+        "(component (alias outer 1 $library (core module)))",
+        r#"(component $inner (import "m" (core module)))
+            (instance (instantiate $inner (with "m" (core module $library))))"#,
+        r#"(instance (export "m" (core module $library)))"#,
+        // Their numbers would change.
+        "(core type (module))",
+        r#"(import "m" (core module))"#,
+    ] {
+        assert!(!separates(&with(more)), "{more}");
+    }
+    // What is beside it does not matter.
+    assert!(separates(&with("(component (core module (memory 1)))")));
+}
+
+#[test]
+fn of_the_same_library_twice_one_is_compiled_apart() {
+    // Without names, which would make two of them.
+    let once = text(1, MANY)
+        .replace("(core module $library", "(core module")
+        .replace("(instantiate $library", "(instantiate 1");
+    let library = &once[once.rfind("(core module").unwrap()..once.find("(core instance $main").unwrap()];
+    let again = r#"(core instance (instantiate 2 (with "main" (instance $main)))))"#;
+    let twice = format!("{} {library} {again}", once.strip_suffix(')').unwrap());
+    let bytes = wat::parse_str(twice).unwrap();
+    assert_eq!(separate(&bytes).unwrap().libraries.len(), 1);
+}
+
+#[test]
+fn what_an_import_would_make_valid_is_compiled_as_it_is() {
+    // The name of a core type that only the import of the library brings.
+    let mut bytes = component(1);
+    let nested = wat::parse_str("(component (core type (module)) (component (alias outer 1 0 (core type))))").unwrap();
+    // The inner component alone, as a section of ours: its type is none of ours.
+    let at = nested
+        .windows(8)
+        .rposition(|part| part == b"\0asm\x0d\0\x01\0")
+        .unwrap();
+    let inner = &nested[at..];
+    bytes.push(4);
+    bytes.push(u8::try_from(inner.len()).unwrap());
+    bytes.extend_from_slice(inner);
+    assert!(separate(&bytes).is_none());
+    assert!(Component::new(&Engine::default(), &bytes).is_err());
+}
+
+fn loaded(digest: LibraryDigest, module: Module) -> LoadedLibrary {
+    LoadedLibrary {
+        digest,
+        module,
+        code_bytes: 0,
+    }
 }
 
 #[test]
@@ -143,12 +217,12 @@ fn no_component_asks_for_the_library_of_another() {
 fn a_library_stays_while_a_component_has_it() {
     let engine = Engine::default();
     let libraries = Libraries::default();
-    let loaded = || LoadedLibrary {
-        digest: [1; 32],
-        module: Module::new(&engine, wat::parse_str("(module)").unwrap()).unwrap(),
+    let one = || {
+        let module = Module::new(&engine, wat::parse_str("(module)").unwrap()).unwrap();
+        loaded([1; 32], module)
     };
-    let first = libraries.intern(loaded());
-    assert!(Arc::ptr_eq(&first, &libraries.intern(loaded())), "one copy of its code");
+    let first = libraries.intern(one());
+    assert!(Arc::ptr_eq(&first, &libraries.intern(one())), "one copy of its code");
     assert!(libraries.get(&[1; 32]).is_some() && libraries.in_use().len() == 1);
     drop(first);
     assert!(libraries.get(&[1; 32]).is_none() && libraries.in_use().is_empty());

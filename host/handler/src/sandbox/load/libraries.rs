@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::LoadError;
+use super::{Compiled, LoadError};
 use crate::sandbox::artefact::Artefact;
 use crate::sandbox::backtrace::describe;
 use crate::sandbox::cache::{CacheKey, CodeCache};
@@ -25,12 +25,30 @@ impl Sandbox {
                 return known.ok_or_else(|| LoadError::Host("a library of the component is gone".to_owned()));
             };
             let module = code.load_module(&self.engine).map_err(|error| refused(&error))?;
-            if let Some(cache) = &self.cache {
-                cache.put(&CacheKey::of(&self.engine, &digest), &Artefact::of_library(code));
-            }
-            Ok(self.libraries.intern(LoadedLibrary { digest, module }))
+            let code_bytes = code.bytes().len();
+            Ok(self.libraries.intern(LoadedLibrary {
+                digest,
+                module,
+                code_bytes,
+            }))
         };
         libraries.iter().zip(codes).map(load).collect()
+    }
+
+    /// Keeps the libraries of a component that goes into the cache. They are used with it, also if it was not they that
+    /// were compiled now.
+    pub(super) fn cache_libraries(&self, cache: &CodeCache, compiled: &Compiled) {
+        for (_, library) in &compiled.origin.libraries {
+            let key = CacheKey::of(&self.engine, &library.digest);
+            if cache.touch(&key) {
+                continue;
+            }
+            match library.module.serialize() {
+                // What wasmtime had loaded, and gives back.
+                Ok(code) => cache.put(&key, &Artefact::of_library(TrustedCode::assume_trusted(code))),
+                Err(error) => tracing::warn!(error = describe(&error), "a library could not be cached"),
+            }
+        }
     }
 
     /// A library that is in use, or in the cache.
@@ -39,8 +57,14 @@ impl Sandbox {
             return Some(library);
         }
         let key = CacheKey::of(&self.engine, &digest);
-        let module = usable(cache, &key, cache.get(&key)?.code.load_module(&self.engine))?;
-        Some(self.libraries.intern(LoadedLibrary { digest, module }))
+        let code = cache.get(&key)?.code;
+        let module = usable(cache, &key, code.load_module(&self.engine))?;
+        let code_bytes = code.bytes().len();
+        Some(self.libraries.intern(LoadedLibrary {
+            digest,
+            module,
+            code_bytes,
+        }))
     }
 }
 

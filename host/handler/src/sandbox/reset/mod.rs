@@ -26,7 +26,7 @@ pub(super) use pages::Pagemap;
 pub(super) use shifts::{SHIFTS_BYTES, Shifts};
 
 /// How the names begin that [`instrument`] adds.
-const NAME_PREFIX: &str = "parlance-reset";
+pub(super) const NAME_PREFIX: &str = "parlance-reset";
 /// Runs of consecutive pages that one call puts back. A small handler writes to its stack, its data and its heap.
 const RUNS: usize = 4;
 /// Most bytes that are put back after an event. Past that a new instance costs less.
