@@ -7,7 +7,8 @@ import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
 const component = pythonGuest('wasi');
-const server = await startServer({ handlers: { event: component } });
+const handlers = { event: { component }, count: { component, events: ['count'], isolation: 'warm' } };
+const server = await startServer({ config: { handlers } });
 
 test('wasi from Python: events are handled, each in a fresh instance', async () => {
   const client = await connect(server, 'asker');
@@ -37,6 +38,13 @@ test('wasi from Python: a trace is in the log, the client learns nothing of it, 
   await server.waitForOutput(/RuntimeError: nobody expects this/);
   await server.waitForOutput(/app\.py", line \d+, in fail/);
   await client.askOk('echo', {});
+});
+
+test('wasi from Python: within the default limits a warm instance stays', async () => {
+  const client = await connect(server, 'asker');
+  const counts = [];
+  for (let n = 0; n < 4; n += 1) counts.push((await client.askOk('count', {})).count);
+  assert.deepEqual(counts, [1, 2, 3, 4]);
 });
 
 test('wasi from Python: there are no files', async () => {

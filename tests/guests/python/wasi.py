@@ -39,7 +39,25 @@ def files(action):
     return {"ok": True, "text": open(action["path"]).read()}
 
 
-DEEDS = {"print": prints, "clock": clock, "echo": echo, "chance": chance, "fail": fail, "files": files}
+counted = 0
+
+
+def count(_):
+    """How many events of this name the instance has had."""
+    global counted
+    counted += 1
+    return {"ok": True, "count": counted}
+
+
+DEEDS = {
+    "print": prints,
+    "clock": clock,
+    "echo": echo,
+    "chance": chance,
+    "fail": fail,
+    "files": files,
+    "count": count,
+}
 
 
 class OnEvent(exports.OnEvent):
