@@ -185,8 +185,8 @@ fn arguments_have_limits() {
         outcome.rejection.map(|rejection| rejection.code)
     };
     let name = |bytes: usize| json!(["timer", "n".repeat(bytes), 60_000, null, {}]);
-    assert_eq!(code(name(256)), None);
-    assert_eq!(code(name(257)), Some(Code::Invalid));
+    assert_eq!(code(name(512)), None);
+    assert_eq!(code(name(513)), Some(Code::Invalid));
     assert_eq!(code(name(0)), Some(Code::Invalid));
     // The quotes take two bytes.
     let payload = |bytes: usize| json!(["timer", "payload", 60_000, null, "p".repeat(bytes - 2)]);
