@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { connect } from './lib/client.mjs';
 import { startFleet, UNLIMITED } from './lib/fleet.mjs';
+import * as keys from './lib/keys.mjs';
 import { seededRandom } from './lib/random.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
@@ -16,20 +17,7 @@ const service = await startService();
 const CONFIG = { ...UNLIMITED, grants: { http: [`http://${service.authority}`] } };
 const server = await startServer({ config: CONFIG, handlers: HANDLERS });
 
-const results = async (client, ...operations) => {
-  const answer = await client.ask('keys', ...operations);
-  assert.ok(answer.results, JSON.stringify(answer));
-  return answer.results;
-};
-/** Reads keys, again while the store is away. */
-async function read(client, ...operations) {
-  const answer = await eventually(async () => {
-    const given = await client.ask('keys', ...operations);
-    return given.error?.code === 'unavailable' ? null : given;
-  }, 'the store');
-  assert.ok(answer.results, JSON.stringify(answer));
-  return answer.results;
-}
+const results = (client, ...operations) => keys.results(client, 'keys', ...operations);
 const request = async (client, path, tag, options = {}) => (await results(client, ['request', service.url(path), tag, options]))[0];
 /** The parts that the room was told of: `[number, what]`. */
 const parts = (client, tag) =>
@@ -40,14 +28,7 @@ async function allParts(client, tag, time) {
   return parts(client, tag);
 }
 /** How often the part of this number was handled, for each tag. */
-async function answered(client, tags, number = 0) {
-  const counts = [];
-  for (let at = 0; at < tags.length; at += 100) {
-    const keys = tags.slice(at, at + 100).map((tag) => `answered/${tag}/${number}`);
-    counts.push(...(await read(client, ['get-many', keys]))[0].map(Number));
-  }
-  return counts;
-}
+const answered = (client, tags, number = 0) => keys.numbers(client, 'keys', tags.map((tag) => `answered/${tag}/${number}`));
 async function listener(own, user = 'ann') {
   const client = await connect(own, user);
   await client.join('responses');
@@ -190,7 +171,7 @@ test('promise 11: once in effect: requests on a fleet while nodes, the database,
     }
   }));
   let last = 0;
-  const total = async () => (last = Number((await read(clients[2], ['get', 'answered']))[0]));
+  const total = async () => (last = Number((await keys.read(clients[2], 'keys', ['get', 'answered']))[0]));
   const some = async (count) => eventually(async () => (await total()) > count, `${count} answers`, 60_000 + COUNT * 10);
   await some(COUNT / 15);
   await fleet.nodes[0].kill();

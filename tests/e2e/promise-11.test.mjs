@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { connect } from './lib/client.mjs';
 import { startFleet, UNLIMITED } from './lib/fleet.mjs';
+import * as keys from './lib/keys.mjs';
 import { seededRandom } from './lib/random.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
@@ -14,30 +15,10 @@ const HANDLERS = { event: guest('keys') };
 const COUNT = Number(process.env.PARLANCE_TIMERS ?? 900);
 const server = await startServer({ config: UNLIMITED, handlers: HANDLERS });
 
-const results = async (client, ...operations) => {
-  const answer = await client.ask('timers', ...operations);
-  assert.ok(answer.results, JSON.stringify(answer));
-  return answer.results;
-};
-/** Reads keys, again while the store is away. */
-async function read(client, ...operations) {
-  const answer = await eventually(async () => {
-    const given = await client.ask('timers', ...operations);
-    return given.error?.code === 'unavailable' ? null : given;
-  }, 'the store');
-  assert.ok(answer.results, JSON.stringify(answer));
-  return answer.results;
-}
-const value = async (client, key) => (await read(client, ['get', key]))[0];
+const results = (client, ...operations) => keys.results(client, 'timers', ...operations);
+const value = async (client, key) => (await keys.read(client, 'timers', ['get', key]))[0];
 /** How often each of these timers has fired. */
-async function fired(client, names) {
-  const counts = [];
-  for (let at = 0; at < names.length; at += 100) {
-    const keys = names.slice(at, at + 100).map((name) => `fired/${name}`);
-    counts.push(...(await read(client, ['get-many', keys]))[0].map(Number));
-  }
-  return counts;
-}
+const fired = (client, names) => keys.numbers(client, 'timers', names.map((name) => `fired/${name}`));
 
 test('promise 11: once in effect: a timer fires at its time, with its payload', async () => {
   const ann = await connect(server, 'ann');
