@@ -12,7 +12,7 @@ use super::api::ErasureView;
 use super::{Actor, Control, ControlError, ControlResult};
 use crate::dispatch::now_ms;
 use crate::tenant::Tenant;
-use parlance_store::{KeyRead, KvKey, ReadSet, Rejected, RequestDigest, StorageQuota, Write, WriteSet};
+use parlance_store::{KvKey, ReadSet, Rejected, RequestDigest, StorageQuota, Write, WriteSet};
 use parlance_types::id::{RoomId, TenantId, UserId};
 
 /// How long a request that has a user erased waits for the end, before it is answered that this goes on.
@@ -192,7 +192,7 @@ impl Control {
                 at: now,
                 ..ReadSet::default()
             };
-            reads.add_key(&key, before.as_deref(), KeyRead::UNKNOWN_COMMIT);
+            reads.add_key(&key, before.as_deref());
             let order = Write::DueSet {
                 key: key.clone(),
                 value: erasure.to_bytes(),

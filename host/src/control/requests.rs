@@ -12,7 +12,7 @@ use super::{Actor, Control, ControlError, ControlResult};
 use crate::dispatch::now_ms;
 use crate::tenant::Tenant;
 use parlance_handler::capability::{DeadLetter, Effect, OutboundRequest, RequestProgress};
-use parlance_store::{KeyRead, KvKey, KvPage, KvRange, ReadSet, Rejected, Write, WriteSet, next_key};
+use parlance_store::{KvKey, KvPage, KvRange, ReadSet, Rejected, Write, WriteSet, next_key};
 use parlance_types::id::check_handler_name;
 
 /// The most requests on a page.
@@ -361,8 +361,8 @@ impl Stored {
         let [progress_key, _, letter_key] = keys(&self.handler, &self.id);
         let mut reads = ReadSet::default();
         reads.begin(now);
-        reads.add_key(&progress_key, self.progress.as_deref(), KeyRead::UNKNOWN_COMMIT);
-        reads.add_key(&letter_key, self.dead_letter.as_deref(), KeyRead::UNKNOWN_COMMIT);
+        reads.add_key(&progress_key, self.progress.as_deref());
+        reads.add_key(&letter_key, self.dead_letter.as_deref());
         let progress = self.progress.as_deref().and_then(RequestProgress::read);
         let content = self.content.as_deref().and_then(OutboundRequest::read);
         if let (Some(mut progress), Some(request)) = (progress, content) {

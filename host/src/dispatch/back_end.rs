@@ -16,7 +16,7 @@ use super::{Decision, EventContext, host, lifecycle, submit_for_results};
 use parlance_handler::capability::{ClientLimits, Effect, MembershipChange, check_role};
 use parlance_hub::{ConnectionPhase, Reply, Undone, keys_contested};
 use parlance_scheduler::Quantum;
-use parlance_store::{Change, ClientRef, Draft, KeyRead, MemberKeys, Message, RequestDigest, Revise, Write, Written};
+use parlance_store::{Change, ClientRef, Draft, MemberKeys, Message, RequestDigest, Revise, Write, Written};
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::{MessageId, RoomId, UserId, check_client_id};
 
@@ -305,7 +305,7 @@ async fn member_decision(
     // Whether the user is a member, and in which role, is to be so still when this is committed.
     if let ([key, ..], [value, ..]) = (&keys[..], &values[..]) {
         decision.reads.begin(context.at_ms);
-        decision.reads.add_key(key, value.as_deref(), KeyRead::UNKNOWN_COMMIT);
+        decision.reads.add_key(key, value.as_deref());
     }
     Ok(decision)
 }

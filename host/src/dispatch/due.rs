@@ -9,7 +9,7 @@ use super::session::Session;
 use super::{Decision, EventContext, submit};
 use parlance_handler::capability::Effect;
 use parlance_hub::{Reply, Undone};
-use parlance_store::{DueKey, KeyRead, ReadSet, Write};
+use parlance_store::{DueKey, ReadSet, Write};
 use parlance_types::error::{Code, EventError};
 
 /// After how long an event is tried again that the host could not run.
@@ -31,9 +31,7 @@ pub(super) async fn commit(
     let own = own.into_iter().map(|write| Effect::Write(Arc::new(write)));
     decision.effects.splice(0..0, own);
     decision.reads.at = context.at_ms;
-    decision
-        .reads
-        .add_key(&due.key, Some(&due.value), KeyRead::UNKNOWN_COMMIT);
+    decision.reads.add_key(&due.key, Some(&due.value));
     submit(session, context, decision, true).await
 }
 
@@ -58,7 +56,7 @@ pub(super) async fn is_unchanged(session: &Session, context: &EventContext, due:
         at: context.at_ms,
         ..ReadSet::default()
     };
-    reads.add_key(&due.key, Some(&due.value), KeyRead::UNKNOWN_COMMIT);
+    reads.add_key(&due.key, Some(&due.value));
     tenant.store.reads_hold(tenant.id(), &reads).await.unwrap_or(true)
 }
 

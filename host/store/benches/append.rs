@@ -87,7 +87,7 @@ impl Messages {
         let first = usize::try_from(self.count * 7919 % (KEYS - 8)).expect("few");
         let keys = self.keys.iter().skip(first).step_by(2);
         for (key, value) in keys.take(usize::try_from(self.keys_read).expect("few")) {
-            reads.add_key(key, Some(value), self.commit);
+            reads.add_key_seen_after(self.commit, key, Some(value));
         }
         reads
     }

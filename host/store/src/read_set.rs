@@ -248,9 +248,13 @@ impl ReadSet {
     }
 
     /// Adds a read of a key. Of several reads of one key the first one counts: if a later one saw another value, the
-    /// event has not seen one state, and the commit finds it. `commit` is one that the read has seen, as in
-    /// [`KeyRead::commit`].
-    pub fn add_key(&mut self, key: &KvKey, value: Option<&[u8]>, commit: u64) {
+    /// event has not seen one state, and the commit finds it.
+    pub fn add_key(&mut self, key: &KvKey, value: Option<&[u8]>) {
+        self.add_key_seen_after(KeyRead::UNKNOWN_COMMIT, key, value);
+    }
+
+    /// As [`add_key`](Self::add_key), with a commit that the read has seen: [`KeyRead::commit`].
+    pub fn add_key_seen_after(&mut self, commit: u64, key: &KvKey, value: Option<&[u8]>) {
         let value = value.map(ValueDigest::of);
         if !self.keys.iter().any(|known| known.key == *key && known.value == value) {
             self.keys.push(KeyRead {

@@ -7,7 +7,7 @@ use parlance_handler::capability::{Call, Effect};
 use parlance_handler::recording::Input;
 use parlance_handler::sandbox::{CallOutcome, Failure, HandlerReply};
 use parlance_hub::{Reply, Undone, keys_contested};
-use parlance_store::{KeyRead, KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
+use parlance_store::{KvKey, ReadSet, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_types::error::{Code, EventError};
 use serde_json::Value;
 
@@ -179,7 +179,7 @@ impl TestServer {
                 let own = if error.is_none() { &turn.accepted } else { &turn.failed };
                 hidden = if turn.is_shown { 0 } else { own.len() };
                 reads.at = setup.now_ms;
-                reads.add_key(&turn.due.key, Some(&turn.due.value), KeyRead::UNKNOWN_COMMIT);
+                reads.add_key(&turn.due.key, Some(&turn.due.value));
                 Ok(as_effects(own).chain(decided.unwrap_or_default()).collect())
             }
             None => decided,
@@ -223,7 +223,7 @@ impl TestServer {
                     at: setup.now_ms,
                     ..ReadSet::default()
                 };
-                reads.add_key(&turn.due.key, Some(&turn.due.value), KeyRead::UNKNOWN_COMMIT);
+                reads.add_key(&turn.due.key, Some(&turn.due.value));
                 let end = Decided {
                     effects: effects.clone(),
                     reads,

@@ -72,7 +72,8 @@ impl Call {
         let keys: Vec<KvKey> = keys.into_iter().map(|key| self.kv_key(key)).collect::<Result<_, _>>()?;
         let missing = keys.iter().filter(|key| self.own_writes(key).base.is_none()).cloned();
         let missing: Vec<KvKey> = missing.collect();
-        let mut stored = self.kv_stored(&missing, self.is_serializable()).await?.into_iter();
+        let checked = if self.is_serializable() { missing.len() } else { 0 };
+        let mut stored = self.kv_stored(&missing, checked).await?.into_iter();
         let value = |key: &KvKey| {
             let own = self.own_writes(key);
             match own.base {
@@ -83,8 +84,8 @@ impl Call {
         keys.iter().map(value).collect()
     }
 
-    /// Reads the stored values of keys. `checked`: the commit is to find them unchanged.
-    pub(super) async fn kv_stored(&mut self, keys: &[KvKey], checked: bool) -> Result<Vec<Option<Vec<u8>>>, Fault> {
+    /// Reads the stored values of keys. The commit is to find the first `checked` of them unchanged.
+    pub(super) async fn kv_stored(&mut self, keys: &[KvKey], checked: usize) -> Result<Vec<Option<Vec<u8>>>, Fault> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -92,27 +93,19 @@ impl Call {
         let (tenant, now, commit) = (self.identity.tenant(), self.now_ms, self.store.last_commit());
         let read = self.store.kv_get_many(tenant, keys, now).await;
         let values = self.answered(read)?;
-        if checked {
-            self.check_read(keys, &values, commit)?;
+        if checked > 0 {
+            self.reads.begin(now);
+        }
+        for (key, value) in keys.iter().zip(&values).take(checked) {
+            self.count_checked(value.as_ref().map_or(0, Vec::len))?;
+            self.reads.add_key_seen_after(commit, key, value.as_deref());
         }
         Ok(values)
     }
 
-    /// Has the commit find unchanged what one read has found at keys. `commit` is as in [`KeyRead::commit`].
-    ///
-    /// [`KeyRead::commit`]: parlance_store::KeyRead::commit
-    pub(super) fn check_read(&mut self, keys: &[KvKey], values: &[Option<Vec<u8>>], commit: u64) -> Result<(), Fault> {
-        self.reads.begin(self.now_ms);
-        for (key, value) in keys.iter().zip(values) {
-            self.count_checked(value.as_ref().map_or(0, Vec::len))?;
-            self.reads.add_key(key, value.as_deref(), commit);
-        }
-        Ok(())
-    }
-
     pub(super) async fn kv_read(&mut self, key: &KvKey, checked: bool) -> Result<Option<Vec<u8>>, Fault> {
         if self.own_writes(key).base.is_none() {
-            let stored = self.kv_stored(std::slice::from_ref(key), checked).await?;
+            let stored = self.kv_stored(std::slice::from_ref(key), usize::from(checked)).await?;
             return self
                 .own_writes(key)
                 .applied_to(stored.into_iter().next().flatten().as_deref());

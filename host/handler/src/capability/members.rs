@@ -209,7 +209,7 @@ impl Call {
         let range = members_range(&room, after.as_ref());
         let (entries, _) = self.kv_page(range, limit.clamp(1, MEMBERS_PAGE)).await?;
         let users = members_of_keys(&entries);
-        let values = self.kv_stored(&MemberKeys::of_all(&room, &users), false).await?;
+        let values = self.kv_stored(&MemberKeys::of_all(&room, &users), 0).await?;
         Ok(MemberKeys::members(users, &values))
     }
 
@@ -249,7 +249,7 @@ impl Call {
         let room = message.room.clone();
         let keys = MemberKeys::of(&room, &user);
         // Most users are no members, and one key tells.
-        let member = self.kv_stored(&[keys.member()], false).await?;
+        let member = self.kv_stored(&[keys.member()], 0).await?;
         if member.iter().all(Option::is_none) {
             return Ok(false);
         }
@@ -281,14 +281,8 @@ impl Call {
     /// the first `checked` of the keys unchanged: the first alone says whether the user is a member, and in which role.
     async fn member_state(&mut self, keys: &MemberKeys<'_>, checked: usize) -> Result<Option<MemberState>, Fault> {
         let keys = keys.all();
-        let commit = self.store.last_commit();
-        let mut values = self.kv_stored(&keys, false).await?;
-        if self.is_serializable()
-            && let Some(checked) = keys.get(..checked.min(keys.len()))
-            && !checked.is_empty()
-        {
-            self.check_read(checked, &values, commit)?;
-        }
+        let checked = if self.is_serializable() { checked } else { 0 };
+        let mut values = self.kv_stored(&keys, checked).await?;
         for write in self.effects.iter().filter_map(Effect::write) {
             let mut known = keys.iter().zip(&mut values);
             if let Some((_, value)) = known.find(|(key, _)| write.kv_key() == Some(key)) {

@@ -117,7 +117,7 @@ impl Call {
 
     /// Until when the user is banned from the room, also where the handler may not ask.
     pub(super) async fn ban_of(&mut self, room: &RoomId, user: &UserId, checked: bool) -> Result<Option<u64>, Fault> {
-        let stored = self.kv_stored(&[KvKey::ban(room, user)], checked).await?;
+        let stored = self.kv_stored(&[KvKey::ban(room, user)], usize::from(checked)).await?;
         let value = stored.into_iter().next().flatten();
         Ok(value.map(|value| {
             let text = std::str::from_utf8(&value).unwrap_or_default();

@@ -359,7 +359,7 @@ async fn reads(store: &Subject, name: &str, prefix: Option<&str>, limit: u32) ->
     let (mut reads, commit) = (ReadSet::default(), store.last_commit());
     reads.at = NOW;
     let value = value(store, name).await;
-    reads.add_key(&key(name), value.as_deref().map(str::as_bytes), commit);
+    reads.add_key_seen_after(commit, &key(name), value.as_deref().map(str::as_bytes));
     if let Some(prefix) = prefix {
         let mut range = with_prefix(prefix);
         let page = store.kv_scan(&tenant("acme"), &range, limit, 1000, NOW).await.unwrap();
