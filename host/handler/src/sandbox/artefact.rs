@@ -24,7 +24,7 @@ pub(super) struct Artefact {
     pub(super) code: TrustedCode,
     /// Present if the code has what [`reset`](super::reset) needs.
     pub(super) shifts: Option<Shifts>,
-    /// What it imports, in this order.
+    /// The libraries that the component imports, in the order of their numbers.
     pub(super) libraries: Vec<Library>,
     /// The encoded table of source lines, which is checked when it is read; empty if there is none.
     pub(super) lines: Vec<u8>,

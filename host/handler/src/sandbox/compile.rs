@@ -118,10 +118,14 @@ fn precompile_apart(engine: &Engine, bytes: &[u8], known: &[LibraryDigest]) -> w
             };
             Ok((library, code))
         };
-        let component = engine.precompile_component(&separated.component);
-        let libraries = separated.libraries.into_iter().map(code);
         // As in `precompile`: the message should be about the component's own bytes.
-        if let (Ok(component), Ok(libraries)) = (component, libraries.collect::<wasmtime::Result<_>>()) {
+        if let Ok(component) = engine.precompile_component(&separated.component)
+            && let Ok(libraries) = separated
+                .libraries
+                .into_iter()
+                .map(code)
+                .collect::<wasmtime::Result<_>>()
+        {
             return Ok((component, libraries));
         }
     }

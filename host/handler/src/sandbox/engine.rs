@@ -1,11 +1,9 @@
 //! The engine: its settings, the instance pool, the ticker, and the linkers with all capabilities.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::task::JoinError;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{
@@ -18,7 +16,8 @@ use super::cache::{CacheError, CodeCache};
 use super::call::CallState;
 use super::compile::{CompileQueue, Compiler, NegativeCache, compiled_max};
 use super::http::HttpClient;
-use super::library::Libraries;
+use super::interned::Interned;
+use super::library::LoadedLibrary;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
 use super::reset::Pagemap;
@@ -96,8 +95,9 @@ pub struct Sandbox {
     pub(super) slots: Arc<InstanceSlots>,
     pub(super) background: BackgroundPool,
     /// Components in use, by the hash of their bytes, so that tenants with the same component share its code.
-    pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
-    pub(super) libraries: Libraries,
+    pub(super) compiled: Interned<Compiled>,
+    /// The libraries of these components, by the hash of theirs.
+    pub(super) libraries: Interned<LoadedLibrary>,
     pub(super) ticker: Ticker,
     pub(super) compiler: Compiler,
     pub(super) cache: Option<CodeCache>,
@@ -143,8 +143,8 @@ impl Sandbox {
             limits,
             component_size: largest.component_size,
             slots,
-            compiled: Mutex::default(),
-            libraries: Libraries::default(),
+            compiled: Interned::default(),
+            libraries: Interned::default(),
             background: BackgroundPool::start(background_threads())?,
             ticker,
             compiler: Compiler::default(),

@@ -14,7 +14,7 @@ use std::ops::Range;
 use sha2::{Digest as _, Sha256};
 use wasm_encoder::{Component, ComponentImportSection, ComponentTypeRef, CoreTypeSection, ModuleType};
 
-pub(super) use loaded::{Libraries, LoadedLibrary, Origin};
+pub(super) use loaded::{LoadedLibrary, Origin};
 
 /// How the names begin of what a component imports.
 pub(super) const NAME_PREFIX: &str = "parlance-library";

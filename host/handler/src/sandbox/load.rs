@@ -6,8 +6,8 @@ mod libraries;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -331,22 +331,11 @@ impl Sandbox {
     /// The result for these bytes, if they are in use or were refused lately.
     fn find_loaded(&self, sha256: &[u8; 32]) -> Option<Result<Arc<Compiled>, LoadError>> {
         let refused = || self.negative_cache.get(sha256, Instant::now()).map(Err);
-        self.in_use(sha256).map(Ok).or_else(refused)
-    }
-
-    fn in_use(&self, sha256: &[u8; 32]) -> Option<Arc<Compiled>> {
-        self.compiled.lock().get(sha256).and_then(Weak::upgrade)
+        self.compiled.get(sha256).map(Ok).or_else(refused)
     }
 
     fn intern(&self, compiled: Compiled) -> Arc<Compiled> {
-        let mut all = self.compiled.lock();
-        if let Some(same) = all.get(&compiled.sha256).and_then(Weak::upgrade) {
-            return same;
-        }
-        let compiled = Arc::new(compiled);
-        all.retain(|_, other| other.strong_count() > 0);
-        all.insert(compiled.sha256, Arc::downgrade(&compiled));
-        compiled
+        self.compiled.intern(compiled.sha256, compiled)
     }
 
     fn load_cached(

@@ -24,6 +24,7 @@ mod http;
 mod input;
 mod inspect;
 mod interface;
+mod interned;
 mod invariant;
 mod library;
 mod lines;

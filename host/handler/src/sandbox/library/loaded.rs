@@ -1,9 +1,7 @@
 //! Libraries whose code is loaded.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
 use wasmtime::Module;
 
 use super::{Library, LibraryDigest};
@@ -15,33 +13,6 @@ pub(in crate::sandbox) struct LoadedLibrary {
     pub(in crate::sandbox) module: Module,
     /// Bytes of its compiled code.
     pub(in crate::sandbox) code_bytes: usize,
-}
-
-/// The libraries of components in use.
-#[derive(Default)]
-pub(in crate::sandbox) struct Libraries(Mutex<HashMap<LibraryDigest, Weak<LoadedLibrary>>>);
-
-impl Libraries {
-    /// All of them, which stay while they are held.
-    pub(in crate::sandbox) fn in_use(&self) -> Vec<Arc<LoadedLibrary>> {
-        self.0.lock().values().filter_map(Weak::upgrade).collect()
-    }
-
-    pub(in crate::sandbox) fn get(&self, digest: &LibraryDigest) -> Option<Arc<LoadedLibrary>> {
-        self.0.lock().get(digest).and_then(Weak::upgrade)
-    }
-
-    /// Adds a library. If another component has brought the same one meanwhile, that one is taken.
-    pub(in crate::sandbox) fn intern(&self, library: LoadedLibrary) -> Arc<LoadedLibrary> {
-        let mut all = self.0.lock();
-        if let Some(same) = all.get(&library.digest).and_then(Weak::upgrade) {
-            return same;
-        }
-        let library = Arc::new(library);
-        all.retain(|_, other| other.strong_count() > 0);
-        all.insert(library.digest, Arc::downgrade(&library));
-        library
-    }
 }
 
 /// Where code is in the author's component, of code whose place is known in what was compiled.

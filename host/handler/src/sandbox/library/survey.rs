@@ -77,14 +77,8 @@ pub(super) fn modules_used_once(component: &[u8]) -> Option<Vec<Module>> {
             }
             _ => {}
         }
-        let section = match &payload {
-            Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
-                Some(unchecked_range.clone())
-            }
-            other => other.as_section().map(|(_, range)| range),
-        };
         // The parts of a nested component or module end before its section does.
-        if let Some(section) = section {
+        if let Some((_, section)) = payload.as_section() {
             end = end.max(section.end);
         }
     }

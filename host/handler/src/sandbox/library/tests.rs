@@ -14,7 +14,7 @@ use crate::sandbox::tests::{refused, small_sandbox};
 /// A component of a module with a memory, whose first byte is `byte`, and of a library of so many functions that works on
 /// it: `get` returns the byte, `fail` traps.
 fn text(byte: u8, functions: u64) -> String {
-    // Nobody calls these: they make it large.
+    // Functions that nobody calls make the module large.
     let mut filler = String::new();
     for number in 0..functions {
         let _ = write!(filler, "(func (result i64) (i64.const {}))", (1_u64 << 62) + number);
@@ -103,10 +103,14 @@ fn the_offsets_of_a_backtrace_are_those_of_the_authors_component() {
     let library = separated.libraries[0].clone();
     let module = Module::new(&engine, library.bytes(&bytes)).unwrap();
     let error = call(&engine, &separated, &module, "fail-behind").unwrap_err();
-    let digest = library.digest;
+    let loaded = LoadedLibrary {
+        digest: library.digest,
+        module,
+        code_bytes: 0,
+    };
     let origin = Origin {
         shifts: Shifts::default(),
-        libraries: vec![(library, Arc::new(loaded(digest, module)))],
+        libraries: vec![(library, Arc::new(loaded))],
     };
     assert_eq!(offsets(&error, &origin), expected);
 }
@@ -157,7 +161,7 @@ fn a_module_that_is_used_otherwise_than_once_stays() {
     ] {
         assert!(!separates(&with(more)), "{more}");
     }
-    // What is beside it does not matter.
+    // A nested component beside the library changes nothing.
     assert!(separates(&with("(component (core module (memory 1)))")));
 }
 
@@ -192,14 +196,6 @@ fn what_an_import_would_make_valid_is_compiled_as_it_is() {
     assert!(Component::new(&Engine::default(), &bytes).is_err());
 }
 
-fn loaded(digest: LibraryDigest, module: Module) -> LoadedLibrary {
-    LoadedLibrary {
-        digest,
-        module,
-        code_bytes: 0,
-    }
-}
-
 #[test]
 fn no_component_asks_for_the_library_of_another() {
     let sandbox = Arc::new(small_sandbox());
@@ -209,21 +205,6 @@ fn no_component_asks_for_the_library_of_another() {
         let error = refused(&sandbox, &bytes);
         assert!(matches!(error, LoadError::Imports(_)), "{error}");
     }
-    // The same without the import: nothing is wrong but that it handles no event.
+    // Without the import the component loads, and is refused only because it handles no event.
     assert!(matches!(refused(&sandbox, &component(1)), LoadError::NoExports));
-}
-
-#[test]
-fn a_library_stays_while_a_component_has_it() {
-    let engine = Engine::default();
-    let libraries = Libraries::default();
-    let one = || {
-        let module = Module::new(&engine, wat::parse_str("(module)").unwrap()).unwrap();
-        loaded([1; 32], module)
-    };
-    let first = libraries.intern(one());
-    assert!(Arc::ptr_eq(&first, &libraries.intern(one())), "one copy of its code");
-    assert!(libraries.get(&[1; 32]).is_some() && libraries.in_use().len() == 1);
-    drop(first);
-    assert!(libraries.get(&[1; 32]).is_none() && libraries.in_use().is_empty());
 }

@@ -26,11 +26,12 @@ impl Sandbox {
             };
             let module = code.load_module(&self.engine).map_err(|error| refused(&error))?;
             let code_bytes = code.bytes().len();
-            Ok(self.libraries.intern(LoadedLibrary {
+            let library = LoadedLibrary {
                 digest,
                 module,
                 code_bytes,
-            }))
+            };
+            Ok(self.libraries.intern(digest, library))
         };
         libraries.iter().zip(codes).map(load).collect()
     }
@@ -60,11 +61,12 @@ impl Sandbox {
         let code = cache.get(&key)?.code;
         let module = usable(cache, &key, code.load_module(&self.engine))?;
         let code_bytes = code.bytes().len();
-        Some(self.libraries.intern(LoadedLibrary {
+        let library = LoadedLibrary {
             digest,
             module,
             code_bytes,
-        }))
+        };
+        Some(self.libraries.intern(digest, library))
     }
 }
 
