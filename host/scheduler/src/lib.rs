@@ -17,9 +17,9 @@
 //! 5. **Short time slices** ([`request_short_time_slices`]). The kernel preempts a thread after 0.1 ms, or at its next
 //!    tick, if another thread waits.
 //!
-//! The processor time of guests and hubs is measured by their thread's clock ([`CpuTimer`]). Two more rules live with what
-//! they share out: `commit` fills batches by tenant, and waits for more jobs where that delays nobody; hubs send in parts,
-//! at the tenant's pace (`parlance_hub`).
+//! The processor time of guests and hubs is measured by their thread's clock, to 50 µs ([`CpuTimer`]). Two more rules live
+//! with what they share out: `commit` fills batches by tenant, and waits for more jobs where that delays nobody; hubs send
+//! in parts, at the tenant's pace (`parlance_hub`).
 //!
 //! # What each rule is worth
 //!
