@@ -41,9 +41,9 @@ const SCENARIOS: [Scenario; 2] = [
         name: "commit",
         each: "a batch of 40 messages",
         few: 10,
-        // A merge begins with the 205th batch and ends 105 batches later. What is not merged then is when the database is
+        // A merge begins with the 820th batch and ends 410 batches later. What is not merged then is when the database is
         // closed, so each message is merged once, as it is in a server.
-        many: 320,
+        many: 1240,
     },
 ];
 

@@ -153,7 +153,7 @@ pub(super) fn forget_user(
         .collect::<Result<_>>()?;
     drop(forget);
     for (seq, _) in &forgotten {
-        if let Some(n) = writer.merger().row_number(row, *seq) {
+        if let Some(n) = writer.merger.row_number(row, *seq) {
             transaction
                 .prepare_cached(
                     "UPDATE recent_messages SET username = NULL, client_id = NULL, request = NULL WHERE n = ?1",
@@ -164,9 +164,9 @@ pub(super) fn forget_user(
     transaction.commit()?;
     for (_, id) in forgotten {
         let id = MessageId::from_bytes(id);
-        let is_recent = writer.recent().read().message(tenant, id).is_some();
+        let is_recent = writer.recent.read().message(tenant, id).is_some();
         if is_recent && let Some(message) = reader::message(&writer.db, tenant, id)? {
-            writer.recent().write().replace(tenant, Arc::new(message));
+            writer.recent.write().replace(tenant, Arc::new(message));
         }
     }
     writer.text_removed();
@@ -214,7 +214,7 @@ fn import_all(writer: &mut WriterThread, tenant: &TenantId, pieces: &[Imported])
         let room = match room {
             Some(room) => {
                 // A room that gets messages from clients at the same time is not one of the import alone.
-                let is_in_use = writer.recent().read().first(tenant, room).is_some();
+                let is_in_use = writer.recent.read().first(tenant, room).is_some();
                 match room_of(&transaction, tenant_row, room)?.filter(|_| !is_in_use) {
                     Some(row) => row,
                     None => return Ok(false),

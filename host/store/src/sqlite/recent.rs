@@ -77,8 +77,7 @@ impl RecentMessages {
         }
     }
 
-    /// Removes a message: the newest of its room, which was not committed, or one of the oldest, which are merged. Those
-    /// may be removed in any order, since all of them go before the next read.
+    /// Removes a message: the newest of its room, which was not committed, or the oldest, which is merged.
     pub(super) fn remove(&mut self, tenant: &TenantId, message: &Message, from: End) {
         let Some(messages) = self.tenants.get_mut(tenant) else {
             return;

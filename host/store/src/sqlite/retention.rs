@@ -65,7 +65,7 @@ pub(super) fn remove(
     let Some(room_row) = reader::room_row(&writer.db, tenant, room)? else {
         return Ok(RemovedMessages::default());
     };
-    let recent_first = writer.recent().read().first(tenant, room);
+    let recent_first = writer.recent.read().first(tenant, room);
     let found = expired_messages(&writer.db, room_row, expired, recent_first.map(|(seq, _)| seq), limit)?;
     let Found { last, ids, bytes, more } = found;
     let Some(last) = last else {

@@ -57,9 +57,9 @@ pub(super) struct WriterThread {
     pub(super) rows: RowCache,
     pub(super) usages: UsageCache,
     pub(super) key_changes: KeyChanges,
-    recent: SharedRecent,
+    pub(super) recent: SharedRecent,
     known_ids: Arc<KnownIds>,
-    merger: Merger,
+    pub(super) merger: Merger,
     swept: Option<Instant>,
     /// Since when the log may have text that was removed from messages.
     pub(super) removed: Option<Instant>,
@@ -110,6 +110,7 @@ impl WriterThread {
             self.rows.clear();
             self.usages.clear();
         })?;
+        let merged = self.merger.committed(merged);
         let mut recent = self.recent.write();
         for row in &appended {
             recent.push(&row.tenant, row.message.clone(), row.room_rev);
@@ -121,22 +122,17 @@ impl WriterThread {
         for (tenant, room, rev) in revised.rooms {
             recent.note_change(&tenant, &room, rev);
         }
-        self.merger.add(appended);
-        self.merger.committed(merged, &mut recent);
-        self.merger.begin(&mut recent, false);
+        for row in &merged {
+            recent.remove(&row.tenant, &row.message, End::Oldest);
+        }
+        let bytes = recent.bytes();
         drop(recent);
+        self.merger.add(appended);
+        if self.merger.is_due(bytes) {
+            self.begin_merge();
+        }
         self.empty_log(write_sets);
         Ok(results)
-    }
-
-    /// The messages that are not merged.
-    pub(super) fn recent(&self) -> &SharedRecent {
-        &self.recent
-    }
-
-    /// The merge under way, and what waits for one.
-    pub(super) fn merger(&self) -> &Merger {
-        &self.merger
     }
 
     /// The filter of the ids of messages.
@@ -191,8 +187,15 @@ impl WriterThread {
 
     /// Merges some of the recent messages now, in a transaction of its own.
     pub(super) fn merge_now(&mut self) -> rusqlite::Result<()> {
-        self.merger.begin(&mut self.recent.write(), true);
+        if self.merger.can_begin() {
+            self.begin_merge();
+        }
         self.commit(&[]).map(drop)
+    }
+
+    fn begin_merge(&mut self) {
+        self.recent.write().merge_begins();
+        self.merger.begin();
     }
 
     /// Writes to the disk, and needs new pages for it, so that it fails when the next append would.
@@ -220,7 +223,7 @@ struct Applied {
     /// The messages, in order.
     appended: Vec<RecentRow>,
     revised: RevisedRecent,
-    /// How far the merge under way has come, for [`Merger::committed`].
+    /// Rows of the slice of the merge under way, for [`Merger::committed`].
     merged: usize,
 }
 
