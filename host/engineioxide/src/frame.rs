@@ -265,16 +265,16 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 }
 
 /// Appends a text frame with a packet: its type, then its text.
-pub(crate) fn write_text(out: &mut Vec<u8>, kind: u8, text: &str, deflate: Option<Deflate>) {
-    write_message(out, 0x1, [&[kind], text.as_bytes()], deflate);
+pub(crate) fn write_text(out: &mut Vec<u8>, kind: u8, [head, body]: [&[u8]; 2], deflate: Option<Deflate>) {
+    write_message(out, 0x1, [&[kind], head, body], deflate);
 }
 
 /// Appends a binary frame.
 pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8], deflate: Option<Deflate>) {
-    write_message(out, 0x2, [&[], bytes], deflate);
+    write_message(out, 0x2, [&[], &[], bytes], deflate);
 }
 
-fn write_message(out: &mut Vec<u8>, opcode: u8, parts: [&[u8]; 2], deflate: Option<Deflate>) {
+fn write_message(out: &mut Vec<u8>, opcode: u8, parts: [&[u8]; 3], deflate: Option<Deflate>) {
     let length = parts.iter().map(|part| part.len()).sum();
     let compressed = deflate
         .filter(|deflate| length >= deflate.min_bytes)
@@ -477,7 +477,7 @@ mod tests {
     fn another_implementation_reads_what_is_written() {
         for length in [0, 1, 124, 125, 126, 65_534, 65_535, 65_536, 100_000] {
             let mut out = Vec::new();
-            write_text(&mut out, b'4', &"x".repeat(length), None);
+            write_text(&mut out, b'4', [b"", "x".repeat(length).as_bytes()], None);
             let mut input = std::io::Cursor::new(&out);
             let (header, payload) = FrameHeader::parse(&mut input).unwrap().unwrap();
             assert!(header.is_final && header.mask.is_none());

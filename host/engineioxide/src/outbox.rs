@@ -12,9 +12,37 @@ use tokio::sync::mpsc::error::TrySendError;
 /// An Engine.IO packet to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutPacket {
-    Text(Str),
+    Text(Text),
     Binary(Bytes),
     Ping,
+}
+
+/// A text in two parts, so that the second one can be shared by all clients whom it goes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) head: Str,
+    /// UTF-8.
+    pub(crate) body: Bytes,
+}
+
+impl Text {
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// The second part as text.
+    pub(crate) fn body(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap_or_default()
+    }
+}
+
+impl From<Str> for Text {
+    fn from(head: Str) -> Self {
+        Self {
+            head,
+            body: Bytes::new(),
+        }
+    }
 }
 
 impl OutPacket {
@@ -213,7 +241,7 @@ mod tests {
     use super::*;
 
     fn text(text: &'static str) -> OutPacket {
-        OutPacket::Text(text.into())
+        OutPacket::Text(Str::from(text).into())
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(crate) fn drain(outbox: &Outbox, max: usize) -> String {
         match packet {
             OutPacket::Text(text) => {
                 payload.push('4');
-                payload.push_str(&text);
+                payload.push_str(&text.head);
+                payload.push_str(text.body());
             }
             OutPacket::Binary(bytes) => {
                 payload.push('b');
@@ -72,6 +73,8 @@ pub(crate) fn encode_secret(bytes: [u8; 16]) -> Option<crate::request::Secret> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use engineioxide_core::Str;
+
     use super::*;
 
     #[test]
@@ -91,7 +94,7 @@ mod tests {
         let outbox = Outbox::new(9, usize::MAX);
         for text in ["aaaa", "bbbb", "cccc"] {
             outbox.reserve().unwrap();
-            outbox.push_reserved([OutPacket::Text(text.into())]);
+            outbox.push_reserved([OutPacket::Text(Str::from(text).into())]);
         }
         outbox.ping();
         outbox.reserve().unwrap();

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use engineioxide_core::{Str, TransportType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::admission::{Limits, SessionPermit};
-use crate::outbox::{self, OutPacket, Outbox, OutgoingMessage};
+use crate::outbox::{self, OutPacket, Outbox, OutgoingMessage, Text};
 use crate::socket::DisconnectReason;
 use crate::translate::{Encoding, Translate, Translator};
 
@@ -128,11 +129,12 @@ impl Session {
     }
 
     /// Encodes a packet as the client expects it.
-    pub(crate) fn encode(&self, text: Str, attachments: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
+    pub(crate) fn encode(&self, text: Text, attachments: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
         match self.translator() {
             Some(translator) if self.encoding() == Encoding::Translated => {
                 let attachments: Vec<_> = attachments.into_iter().collect();
-                match translator.write(&text, &attachments) {
+                let whole = format!("{}{}", &*text.head, text.body());
+                match translator.write(&whole, &attachments) {
                     Some(packet) => OutgoingMessage::from_iter([OutPacket::Binary(packet)]),
                     // Dropping the packet would leave the client without it for good. After an abort it connects again.
                     None => {
@@ -388,6 +390,23 @@ impl SessionHandle {
     pub fn close(&self) {
         self.0
             .close_with_final_poll(CloseKind::Server, DisconnectReason::ClosingServer);
+    }
+
+    /// Queues a text message, in two parts, with binary ones directly behind it. `body` must be UTF-8. Clones of it are
+    /// copied only into what is written to each client.
+    ///
+    /// # Errors
+    /// `Full` if too many packets wait for the client, `Closed` if the session has ended.
+    pub fn send(
+        &self,
+        head: Str,
+        body: Bytes,
+        attachments: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), TrySendError<()>> {
+        self.0.outbox.reserve()?;
+        let message = self.0.encode(Text { head, body }, attachments);
+        self.0.outbox.push_reserved(message);
+        Ok(())
     }
 
     /// The encoding of the client's packets.

@@ -99,7 +99,9 @@ impl<D> Socket<D> {
     /// Sends a text message once the queue is empty, unless a later volatile message replaces it before. Returns
     /// whether this one replaced another.
     pub fn emit_volatile(&self, msg: impl Into<Str>) -> bool {
-        self.session.outbox.set_volatile(self.session.encode(msg.into(), []))
+        self.session
+            .outbox
+            .set_volatile(self.session.encode(msg.into().into(), []))
     }
 
     /// Sends a binary message as [`emit_volatile`](Self::emit_volatile) does.
@@ -111,7 +113,7 @@ impl<D> Socket<D> {
 
     /// Sends a text message with binary ones behind it as [`emit_volatile`](Self::emit_volatile) does.
     pub fn emit_many_volatile(&self, msg: Str, data: VecDeque<Bytes>) -> bool {
-        self.session.outbox.set_volatile(self.session.encode(msg, data))
+        self.session.outbox.set_volatile(self.session.encode(msg.into(), data))
     }
 
     /// Ends the session: waiting packets are sent, then the transport is closed.
@@ -152,7 +154,7 @@ impl Permit<'_> {
             Some(&CONNECT_ERROR) => self.session.connect_unanswered.store(false, Ordering::Release),
             _ => {}
         }
-        self.send(self.session.encode(msg, []));
+        self.send(self.session.encode(msg.into(), []));
     }
 
     /// Sends a binary message.
@@ -162,7 +164,7 @@ impl Permit<'_> {
 
     /// Sends a text message with binary ones directly behind it.
     pub fn emit_many(mut self, msg: Str, data: VecDeque<Bytes>) {
-        self.send(self.session.encode(msg, data));
+        self.send(self.session.encode(msg.into(), data));
     }
 
     fn send(&mut self, message: impl IntoIterator<Item = OutPacket>) {

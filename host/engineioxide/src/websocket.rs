@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
 
     /// Sends a text packet within `time`.
     pub(crate) async fn send_text(&mut self, kind: u8, text: &str, time: Duration) -> Option<()> {
-        frame::write_text(&mut self.output, kind, text, None);
+        frame::write_text(&mut self.output, kind, [text.as_bytes(), &[]], None);
         timeout(time, self.flush()).await.ok()?.ok()
     }
 
@@ -245,13 +245,13 @@ fn encode(outbox: &Outbox, output: &mut Vec<u8>, deflate: Option<Deflate>) {
         match outbox.take() {
             Some(OutPacket::Text(text)) => {
                 taken += text.len() + FRAME_OVERHEAD;
-                frame::write_text(output, b'4', &text, deflate);
+                frame::write_text(output, b'4', [text.head.as_bytes(), &text.body], deflate);
             }
             Some(OutPacket::Binary(bytes)) => {
                 taken += bytes.len() + FRAME_OVERHEAD;
                 frame::write_binary(output, &bytes, deflate);
             }
-            Some(OutPacket::Ping) => frame::write_text(output, b'2', "", None),
+            Some(OutPacket::Ping) => frame::write_text(output, b'2', [&[]; 2], None),
             None => return,
         }
     }

@@ -1,4 +1,4 @@
-//! A socketioxide adapter that gives access to the local one, which sends a packet without encoding it again.
+//! A socketioxide adapter that gives access to the local one, through which questions and disconnects go.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,8 +1,9 @@
 //! Sends packets to one client without waiting, and disconnects a client that reads too slowly.
 //!
-//! socketioxide keeps a short queue of packets for each socket and drops a packet that does not fit. A burst that a
-//! healthy client takes a moment to read must not count as slowness, so such packets wait here, in an overflow buffer
-//! that is bounded in bytes and in time, and are sent in order as the client reads.
+//! Packets go straight to the Engine.IO session: socketioxide would copy and encode a packet for each client whom it goes
+//! to. The session keeps a short queue and refuses a packet that does not fit. A burst that a healthy client takes a moment
+//! to read must not count as slowness, so such packets wait here, in an overflow buffer that is bounded in bytes and in
+//! time, and are sent in order as the client reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,24 +15,57 @@ use engineioxide::SessionHandle;
 use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use socketioxide_core::adapter::BroadcastOptions;
-use socketioxide_core::adapter::errors::SocketError;
 use socketioxide_core::packet::{Packet, Sid};
+use socketioxide_core::parser::Parse as _;
 use socketioxide_core::{Str, Value};
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::adapter::Adapter;
+use super::settings::ConnectionLimits;
 use parlance_hub::{ClientSink, Outgoing, PendingAcknowledgement, SendFailed};
 use parlance_types::metrics::IntCounter;
 
 /// Sends to the sockets of one namespace. All sinks of the namespace share it.
 pub(super) struct NamespaceSender {
     pub(super) adapter: Arc<Adapter>,
-    pub(super) namespace: Str,
+    namespace: Str,
+    /// What an event's text begins with that has no attachments.
+    event_head: Str,
     /// The largest size of one client's overflow buffer, in bytes.
-    pub(super) overflow_bytes: usize,
+    overflow_bytes: usize,
     /// How long a client may read nothing while its overflow buffer is not empty.
-    pub(super) write_stall: Duration,
+    write_stall: Duration,
     /// Counts the clients that were disconnected because they read too slowly.
-    pub(super) too_slow: IntCounter,
+    too_slow: IntCounter,
+}
+
+impl NamespaceSender {
+    pub(super) fn new(adapter: Arc<Adapter>, limits: &ConnectionLimits, too_slow: IntCounter) -> Self {
+        let namespace = Str::from(adapter.local.path().to_string());
+        Self {
+            event_head: head(&adapter, Packet::event(namespace.clone(), empty(&[]))),
+            namespace,
+            adapter,
+            overflow_bytes: limits.outbound_bytes,
+            write_stall: limits.write_stall,
+            too_slow,
+        }
+    }
+}
+
+/// What stands before the text of a packet on the wire. `packet` has no text.
+fn head(adapter: &Adapter, packet: Packet) -> Str {
+    match adapter.local.parser().encode(packet) {
+        Value::Str(head, _) => head,
+        // The default parser writes text.
+        Value::Bytes(_) => Str::default(),
+    }
+}
+
+/// No text, with these attachments.
+fn empty(attachments: &[Bytes]) -> Value {
+    let attachments = (!attachments.is_empty()).then(|| attachments.iter().cloned().collect());
+    Value::Str(Str::default(), attachments)
 }
 
 /// Packets that did not fit the socket's own queue.
@@ -87,7 +121,7 @@ impl ClientSink for SocketSink {
             SinkState::Closed => Err(SendFailed),
             SinkState::Flowing => match self.0.try_send(&outgoing) {
                 Ok(()) => Ok(()),
-                Err(SocketError::InternalChannelFull) => {
+                Err(TrySendError::Full(())) => {
                     let bytes = outgoing.len();
                     if bytes > self.0.sender.overflow_bytes {
                         *state = self.0.clone().start_closing();
@@ -101,7 +135,7 @@ impl ClientSink for SocketSink {
                     tokio::spawn(self.0.clone().drain_overflow());
                     Ok(())
                 }
-                Err(SocketError::Closed) => {
+                Err(TrySendError::Closed(())) => {
                     *state = SinkState::Closed;
                     Err(SendFailed)
                 }
@@ -212,25 +246,25 @@ impl Shared {
         )
     }
 
-    fn try_send(&self, outgoing: &Outgoing) -> Result<(), SocketError> {
-        let packet = match outgoing {
+    /// Queues a packet. Its text is shared by all whom it goes to; only what stands before it is made for each packet.
+    fn try_send(&self, outgoing: &Outgoing) -> Result<(), TrySendError<()>> {
+        let (sender, namespace) = (&self.sender, || self.sender.namespace.clone());
+        let (head, text, attachments) = match outgoing {
             // `Connection::send` falls back to a plain event when it cannot ask.
-            Outgoing::Event(packet) | Outgoing::Question(packet, _) => self.event(packet),
-            Outgoing::Acknowledgement {
-                id,
-                text: json,
-                attachments,
-            } => {
-                let attachments = (!attachments.is_empty()).then(|| attachments.iter().cloned().collect());
-                Packet::ack(self.sender.namespace.clone(), Value::Str(text(json), attachments), *id)
+            Outgoing::Event(packet) | Outgoing::Question(packet, _) => {
+                let head = if packet.attachments.is_empty() {
+                    sender.event_head.clone()
+                } else {
+                    head(&sender.adapter, Packet::event(namespace(), empty(&packet.attachments)))
+                };
+                (head, &packet.text, &packet.attachments)
+            }
+            Outgoing::Acknowledgement { id, text, attachments } => {
+                let packet = Packet::ack(namespace(), empty(attachments), *id);
+                (head(&sender.adapter, packet), text, attachments)
             }
         };
-        let sent = self
-            .sender
-            .adapter
-            .local
-            .broadcast(packet, BroadcastOptions::new(self.sid));
-        sent.map_err(|errors| errors.into_iter().next().unwrap_or(SocketError::Closed))
+        self.session.send(head, text.clone(), attachments.iter().cloned())
     }
 
     /// Sends the disconnect packet and closes the socket; returns `false` when the socket's queue is full.
@@ -270,8 +304,8 @@ impl Shared {
                         overflow.bytes = overflow.bytes.saturating_sub(next.len());
                         overflow.waiting.pop_front();
                     }
-                    Err(SocketError::InternalChannelFull) => break,
-                    Err(SocketError::Closed) => {
+                    Err(TrySendError::Full(())) => break,
+                    Err(TrySendError::Closed(())) => {
                         closed = true;
                         break;
                     }

@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
-use socketioxide_core::Str;
 use socketioxide_core::packet::Sid;
 
 use super::adapter::{Adapter, Adapters};
@@ -181,13 +180,8 @@ pub(super) fn register(
         tracing::error!(path, "the namespace has no adapter; nobody can connect to it");
         return;
     };
-    let sender = Arc::new(NamespaceSender {
-        adapter,
-        namespace: Str::from(path),
-        overflow_bytes: limits.connections.outbound_bytes,
-        write_stall: limits.connections.write_stall,
-        too_slow: sessions.metrics.too_slow.clone(),
-    });
+    let too_slow = sessions.metrics.too_slow.clone();
+    let sender = Arc::new(NamespaceSender::new(adapter, &limits.connections, too_slow));
     let _ = connect.set(ConnectMiddleware {
         _server_session: Session::for_servers(tenant.clone(), services.clone()),
         tenant,
