@@ -76,6 +76,7 @@ mod tests {
     use engineioxide_core::Str;
 
     use super::*;
+    use crate::outbox::Text;
 
     #[test]
     fn base64_is_read_as_node_reads_it() {
@@ -102,5 +103,20 @@ mod tests {
         assert_eq!(drain(&outbox, 6), "4aaaa\x1e4bbbb");
         assert_eq!(drain(&outbox, 100), "4cccc\x1e2\x1ebAQID");
         assert_eq!(drain(&outbox, 100), "");
+    }
+
+    #[test]
+    fn a_text_in_two_parts_is_one_packet() {
+        let outbox = Outbox::new(9, usize::MAX);
+        for body in ["[\"a\"]", "[\"ä\"]"] {
+            outbox.reserve().unwrap();
+            outbox.push_reserved([OutPacket::Text(Text {
+                head: "2/acme,".into(),
+                body: Bytes::from_static(body.as_bytes()),
+            })]);
+        }
+        assert_eq!(outbox.bytes(), 7 + 5 + 7 + 6);
+        assert_eq!(drain(&outbox, 100), "42/acme,[\"a\"]\x1e42/acme,[\"ä\"]");
+        assert_eq!(outbox.bytes(), 0);
     }
 }

@@ -96,11 +96,14 @@ impl CpuTimer {
     }
 
     fn current_run(&self) -> Duration {
-        let passed = nanos(ClockId::Monotonic).saturating_sub(self.started.load(Ordering::Relaxed));
+        let monotonic = nanos(ClockId::Monotonic);
+        let passed = monotonic.saturating_sub(self.started.load(Ordering::Relaxed));
         if passed < EXACT_AFTER {
             return Duration::from_nanos(passed);
         }
-        let used = nanos(ClockId::ThreadCPUTime).saturating_sub(self.cpu_before.load(Ordering::Relaxed));
+        let cpu = nanos(ClockId::ThreadCPUTime);
+        LAST.set(Some(Clocks { monotonic, cpu }));
+        let used = cpu.saturating_sub(self.cpu_before.load(Ordering::Relaxed));
         Duration::from_nanos(used.min(passed))
     }
 }

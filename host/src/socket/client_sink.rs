@@ -90,6 +90,8 @@ struct Shared {
     sender: Arc<NamespaceSender>,
     /// The Engine.IO session: it ends the transport, and it tells when its queue has room.
     session: SessionHandle,
+    /// Set once socketioxide has the socket: a packet must not come before CONNECT.
+    admitted: AtomicBool,
     /// Set when the client has gone. A socket that is dropped while `state` is locked sets it, so it cannot be part of
     /// `state`.
     client_gone: AtomicBool,
@@ -105,6 +107,7 @@ impl SocketSink {
             sid,
             sender,
             session,
+            admitted: AtomicBool::new(false),
             client_gone: AtomicBool::new(false),
             state: Mutex::new(SinkState::Flowing),
         }))
@@ -115,6 +118,10 @@ impl ClientSink for SocketSink {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         if self.0.client_gone.load(Ordering::Acquire) {
             return Err(SendFailed);
+        }
+        if !self.0.is_admitted() {
+            // A notice about the token of a client whose CONNECT is not answered yet.
+            return Ok(());
         }
         let mut state = self.0.state.lock();
         match &mut *state {
@@ -238,6 +245,17 @@ impl ClientSink for SocketSink {
 }
 
 impl Shared {
+    /// Whether the client is in the namespace.
+    fn is_admitted(&self) -> bool {
+        if self.admitted.load(Ordering::Relaxed) {
+            return true;
+        }
+        let sockets = self.sender.adapter.local.fetch_sockets(BroadcastOptions::new(self.sid));
+        let admitted = !sockets.is_empty();
+        self.admitted.store(admitted, Ordering::Relaxed);
+        admitted
+    }
+
     fn event(&self, packet: &parlance_handler::capability::Packet) -> Packet {
         let attachments = (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
         Packet::event(

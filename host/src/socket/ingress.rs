@@ -51,6 +51,8 @@ pub(super) struct RemoveOnDisconnect {
 impl DisconnectHandler<Adapter, InOrder> for RemoveOnDisconnect {
     fn call_with_defer(&self, socket: Arc<Socket<Adapter>>, _: DisconnectReason, leave: fn(Arc<Socket<Adapter>>)) {
         self.sessions.remove(&self.key, &self.session);
+        // While the server shuts down the session is not among them any more.
+        self.session.connection.sink.mark_gone();
         leave(socket);
     }
 }

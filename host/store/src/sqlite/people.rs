@@ -152,8 +152,13 @@ pub(super) fn forget_user(
         })?
         .collect::<Result<_>>()?;
     drop(forget);
-    for (seq, _) in &forgotten {
-        if let Some(n) = writer.merger.row_number(row, *seq) {
+    for (seq, id) in &forgotten {
+        let is_recent = writer
+            .recent
+            .read()
+            .message(tenant, MessageId::from_bytes(*id))
+            .is_some();
+        if is_recent && let Some(n) = writer.merger.row_number(row, *seq) {
             transaction
                 .prepare_cached(
                     "UPDATE recent_messages SET username = NULL, client_id = NULL, request = NULL WHERE n = ?1",
