@@ -87,10 +87,13 @@ pub(super) fn history(
             };
             messages = merged_history(db, tenant, room, Range { before, ..range })?;
         }
-        // Otherwise the room may have got so many messages meanwhile that a merge of them has begun, of which this read
-        // has seen a part.
-        if page.first.is_none() && recent.read().merges() != page.merges {
-            continue;
+        // Otherwise the room may have got messages meanwhile of which this read has seen a part: those that were changed,
+        // or that a merge has come to.
+        if page.first.is_none() {
+            let now = recent.read();
+            if now.merges() != page.merges || now.first(tenant, room).is_some() {
+                continue;
+            }
         }
         messages.extend(newest);
         let found = Page {
