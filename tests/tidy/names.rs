@@ -226,16 +226,12 @@ fn there_are_no_globals() {
     for source in source::below(&[&source::HOST[..], &["host/testing/src/"]].concat()) {
         for (at, token) in source.product.iter().enumerate() {
             let lifetime = at > 0 && source.product[at - 1].text == "'";
+            let names = |name| source.product.get(at + 1).is_some_and(|next| next.text == name);
             // Rust has no other way to name one.
-            let allocator = source.path == "host/src/main.rs"
-                && source.product.get(at + 1).is_some_and(|next| next.text == "ALLOCATOR");
+            let allocator = source.path == "host/src/main.rs" && names("ALLOCATOR");
             // What a thread has read of its own clock is the thread's, whatever it runs.
-            let clock = source.path == "host/scheduler/src/cpu_timer.rs"
-                && ["LAST", "thread_local"].iter().any(|name| {
-                    [0, 1]
-                        .iter()
-                        .any(|ahead| source.product.get(at + ahead).is_some_and(|next| next.text == *name))
-                });
+            let clock =
+                source.path == "host/scheduler/src/cpu_timer.rs" && (token.text == "thread_local" || names("LAST"));
             if ((token.text == "static" && !lifetime && !allocator) || token.text == "thread_local") && !clock {
                 broken.push(format!("{}:{}: {}", source.path, token.line, token.text));
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// What is in use of a kind, by the SHA-256 of the bytes that it was made of.
+/// The values of one kind that are in use, by the SHA-256 of the bytes from which each was made.
 pub(super) struct Interned<T>(Mutex<HashMap<[u8; 32], Weak<T>>>);
 
 impl<T> Default for Interned<T> {
