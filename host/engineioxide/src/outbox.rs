@@ -60,9 +60,9 @@ pub(crate) type OutgoingMessage = SmallVec<[OutPacket; 1]>;
 
 /// Builds a message of `first` and binary packets.
 pub(crate) fn outgoing_message(first: OutPacket, data: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
-    std::iter::once(first)
-        .chain(data.into_iter().map(OutPacket::Binary))
-        .collect()
+    let mut message = OutgoingMessage::from_buf([first]);
+    message.extend(data.into_iter().map(OutPacket::Binary));
+    message
 }
 
 /// The queue of one session, limited in packets and in bytes. One transport takes from it at a time.

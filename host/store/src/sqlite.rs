@@ -220,11 +220,11 @@ impl Reader for SqliteStore {
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        if let Some(message) = self.recent.read().message(tenant, id) {
-            return Ok(Some(Message::clone(message)));
-        }
         if !self.known_ids.may_have(id) {
             return Ok(None);
+        }
+        if let Some(message) = self.recent.read().message(tenant, id) {
+            return Ok(Some(Message::clone(message)));
         }
         let tenant = tenant.clone();
         self.read(move |db| reader::message(db, &tenant, id)).await
