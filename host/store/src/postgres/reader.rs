@@ -39,12 +39,17 @@ const HISTORY_BACKWARDS: &str = concat!(
 );
 const HISTORY_FORWARDS: &str = concat!(history!(), " AND m.seq > $3 AND m.seq < $4 ORDER BY m.seq LIMIT $5");
 const CHANGES: &str = concat!(history!(), " AND m.rev > $3 AND m.seq <= $4 ORDER BY m.rev LIMIT $5");
+/// `OFFSET 0` has each row looked up by its whole key, also by a plan that was made while the table was empty.
 const PLACES: &str = "SELECT w.n, r.last_seq, r.last_rev
     FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
-    JOIN rooms r ON r.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND r.name = w.name";
+    JOIN LATERAL (SELECT last_seq, last_rev FROM rooms
+                  WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = w.name OFFSET 0) r ON true";
+/// `OFFSET 0` as in [`PLACES`].
 const KEYS: &str = "SELECT w.n, k.value, k.expires_at
     FROM unnest($2::text[], $3::bytea[]) WITH ORDINALITY AS w (handler, key, n)
-    JOIN kv k ON k.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND k.handler = w.handler AND k.key = w.key";
+    JOIN LATERAL (SELECT value, expires_at FROM kv
+                  WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = w.handler AND key = w.key
+                  OFFSET 0) k ON true";
 /// Each key of a part of the range, and its value if it is live and belongs to the page: $6 keys of it, and none once their
 /// values have $7 bytes.
 const SCAN: &str = "SELECT key, CASE WHEN live AND n <= $6 AND before < $7 THEN value END, live

@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 
-use super::pool::Statement;
 use super::*;
 use crate::catalog::Catalog;
 use crate::conformance::{Store, catalog_tests_of, tests_of};
@@ -19,6 +18,7 @@ use parlance_types::id::UserId;
 
 mod opening;
 mod outages;
+mod plans;
 mod proxy;
 mod removed_people;
 mod server;
@@ -183,32 +183,4 @@ async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
     store.commit(batch(300)).await.unwrap();
     assert_eq!(store.pool.round_trips() - before, 2);
     assert_eq!(ids(&store, "lobby").await.len(), 600);
-}
-
-/// The server plans a statement once for each connection, not once for each batch.
-#[tokio::test]
-async fn a_statement_is_planned_once() {
-    let settings = PostgresSettings {
-        connections: 1,
-        ..PostgresSettings::default()
-    };
-    let store = PostgresStore::open(&Server::shared().database(), settings)
-        .await
-        .unwrap();
-    for n in 0..20 {
-        store
-            .commit(vec![write_set(vec![append(n, "lobby"), increment("count")])])
-            .await
-            .unwrap();
-    }
-    let connection = store.pool.connection().await.unwrap();
-    let plans =
-        "SELECT count(*) FILTER (WHERE generic_plans >= 18), sum(custom_plans)::bigint FROM pg_prepared_statements";
-    let rows = connection
-        .pipeline(vec![Statement::Prepared(plans, Vec::new())])
-        .await
-        .unwrap();
-    let (used, planned_again): (i64, i64) = (rows[0][0].get(0), rows[0][0].get(1));
-    assert!(used >= 8, "{used} statements serve a batch");
-    assert_eq!(planned_again, 0);
 }
