@@ -51,7 +51,7 @@ async fn used() -> PostgresStore {
             assert!(outcomes[0].is_ok(), "{outcomes:?}");
         }
         store.history(&acme(), &lobby, ALL).await.unwrap();
-        store.places(&acme(), &[lobby.clone()]).await.unwrap();
+        store.places(&acme(), std::slice::from_ref(&lobby)).await.unwrap();
         store.message(&acme(), id(n)).await.unwrap();
         store.kv_get_many(&acme(), &[key("count")], 1).await.unwrap();
     }
