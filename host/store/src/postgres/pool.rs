@@ -120,7 +120,8 @@ impl ConnectionPool {
 ///
 /// - No sequential scans, hash or merge joins: an index serves every statement of the store. A plan made while a table is
 ///   still empty would read all of the table, and would stay in use when the table is large.
-/// - One plan for each prepared statement, made without its parameters: the index is the right one whatever they are. The
+/// - One plan for each prepared statement, made without its parameters: the index is the right one whatever they are, and
+///   also when the tables were empty then, for which some joins need `LATERAL` and `OFFSET 0` (`tests/plans.rs`). The
 ///   server would otherwise plan most statements of a batch again each time, which takes it longer than to run them.
 /// - No JIT compiler: a statement that reads a small table as a whole counts as very expensive where sequential scans are
 ///   off, and the server would compile it each time.

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::postgres::pool::{Connection, Statement};
-use crate::{Change, Revise};
+use crate::{Change, ChangeRange, KvRange, RangeRead, ReadSet, Revise, ValueDigest};
 
-/// A store with one connection, which has prepared the statements of all kinds of writes and reads while the tables were
-/// empty or nearly so.
+/// A store with one connection, which has made writes and reads of each kind, the first ones of empty tables.
 async fn used() -> PostgresStore {
     let settings = PostgresSettings {
         connections: 1,
@@ -15,6 +14,15 @@ async fn used() -> PostgresStore {
         .await
         .unwrap();
     let (ann, lobby) = (UserId::new("ann").unwrap(), room("lobby"));
+    let none = KvRange::with_prefix("h".into(), "none");
+    let mut reads = ReadSet::default();
+    reads.begin(1);
+    reads.add_key(&key("none"), None);
+    reads.ranges.push(RangeRead {
+        range: none.clone(),
+        count: 0,
+        digest: ValueDigest::of_range([]),
+    });
     for n in 0..20 {
         let revise = |change| {
             Write::Revise(Revise {
@@ -24,6 +32,13 @@ async fn used() -> PostgresStore {
                 user: ann.clone(),
                 at: 1,
                 change,
+            })
+        };
+        let mark = |value: &str, on| {
+            revise(Change::Mark {
+                kind: "reaction".into(),
+                value: value.into(),
+                on,
             })
         };
         let read = Write::MarkRead {
@@ -38,22 +53,38 @@ async fn used() -> PostgresStore {
             value: vec![1],
             expires_at: None,
         };
-        let delete = Write::KvDelete { key: key("set") };
-        let mark = Change::Mark {
-            kind: "reaction".into(),
-            value: "+".into(),
-            on: true,
+        let due = Write::DueSet {
+            key: key("due"),
+            value: vec![1],
+            due_at: u64::MAX,
         };
-        let writes = vec![append(n, "lobby"), increment("count"), set];
-        let later = vec![read, revise(mark), revise(Change::Delete), delete];
-        for writes in [writes, later] {
-            let outcomes = store.commit(vec![write_set(writes)]).await.unwrap();
+        let delete = Write::KvDelete { key: key("set") };
+        let batches = [
+            vec![append(n, "lobby"), increment("count"), set, due],
+            vec![read, mark("+", true), mark("-", true), delete],
+            vec![mark("-", false)],
+            vec![revise(Change::Delete)],
+        ];
+        for writes in batches {
+            let batch = WriteSet {
+                reads: reads.clone(),
+                ..write_set(writes)
+            };
+            let outcomes = store.commit(vec![batch]).await.unwrap();
             assert!(outcomes[0].is_ok(), "{outcomes:?}");
         }
+        let changes = ChangeRange {
+            after: 0,
+            up_to_seq: u64::MAX,
+            limit: 10,
+        };
         store.history(&acme(), &lobby, ALL).await.unwrap();
+        store.changed_messages(&acme(), &lobby, changes).await.unwrap();
         store.places(&acme(), std::slice::from_ref(&lobby)).await.unwrap();
         store.message(&acme(), id(n)).await.unwrap();
         store.kv_get_many(&acme(), &[key("count")], 1).await.unwrap();
+        store.kv_scan(&acme(), &none, 10, 1_000, 1).await.unwrap();
+        assert!(store.reads_hold(&acme(), &reads).await.unwrap());
     }
     store
 }
@@ -74,7 +105,7 @@ async fn a_statement_is_planned_once() {
         "SELECT count(*) FILTER (WHERE generic_plans >= 18), sum(custom_plans)::bigint FROM pg_prepared_statements";
     let rows = rows(&connection, plans.into()).await;
     let (used, planned_again): (i64, i64) = (rows[0].get(0), rows[0].get(1));
-    assert!(used >= 20, "{used} statements serve batches and reads");
+    assert!(used >= 30, "{used} statements serve batches and reads");
     assert_eq!(planned_again, 0);
 }
 
@@ -86,7 +117,7 @@ async fn a_plan_of_empty_tables_looks_rows_up_by_their_whole_keys() {
     let prepared = "SELECT name, statement, cardinality(parameter_types) FROM pg_prepared_statements
         WHERE statement LIKE '%unnest%' AND parameter_types <> '{}'";
     let prepared = rows(&connection, prepared.into()).await;
-    assert!(prepared.len() >= 10, "{} statements", prepared.len());
+    assert!(prepared.len() >= 25, "{} statements", prepared.len());
     for row in &prepared {
         let (name, statement, parameters): (&str, &str, i32) = (row.get(0), row.get(1), row.get(2));
         let nulls = vec!["NULL"; usize::try_from(parameters).unwrap()].join(", ");
