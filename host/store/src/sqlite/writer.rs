@@ -363,9 +363,11 @@ impl Batch<'_> {
 
     /// A message that is not merged.
     pub(super) fn recent_message(&self, tenant: &TenantId, id: MessageId) -> Option<&Arc<Message>> {
-        // Nearly each message is a new one, which the filter knows with one look.
-        let recent = || self.known_ids.may_have(id).then(|| self.recent.message(tenant, id));
-        self.pending.message(tenant, id).or_else(|| recent().flatten())
+        match self.pending.message(tenant, id) {
+            // Nearly each message is a new one: the filter spares its look-ups, here and in the index.
+            None if self.known_ids.may_have(id) => self.recent.message(tenant, id),
+            pending => pending,
+        }
     }
 
     /// The room's row. The caller advances `last_seq`.
