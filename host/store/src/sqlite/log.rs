@@ -2,47 +2,64 @@
 
 use std::time::{Duration, Instant};
 
+use super::open::BUSY_TIMEOUT;
 use super::revise::removes_text;
 use super::writer::WriterThread;
 use crate::WriteSet;
 
-/// How long the log may have text that was removed from messages, while there are commits. Emptying it takes a sync of the
-/// database.
+/// How long the log may have text that was removed from messages, while there are commits and no reader needs the log.
+/// Emptying it takes a sync of the database.
 const LOG_KEEPS_REMOVED: Duration = if cfg!(test) {
     Duration::ZERO
 } else {
     Duration::from_secs(30)
 };
 
+/// How long emptying the log waits for readers. Commits wait meanwhile. Under short reads one after the other it took at
+/// most 44 ms; a backup needs the log for as long as it copies.
+const WAIT_FOR_READERS: Duration = Duration::from_millis(100);
+/// After how long the log is tried again that a reader needed.
+const TRIED_AGAIN_AFTER: Duration = if cfg!(test) {
+    Duration::ZERO
+} else {
+    Duration::from_secs(5)
+};
+
 impl WriterThread {
     /// Notes that text was removed, which the log still has.
     pub(super) fn text_removed(&mut self) {
-        self.removed.get_or_insert_with(Instant::now);
+        self.empty_log_at
+            .get_or_insert_with(|| Instant::now() + LOG_KEEPS_REMOVED);
     }
 
     /// Empties the log if it has text that was removed. Returns `false` when a reader needs the log.
     pub(super) fn empty_log_of_removed(&mut self) -> rusqlite::Result<bool> {
-        if self.removed.is_none() {
+        if self.empty_log_at.is_none() {
             return Ok(true);
         }
+        self.db.busy_timeout(WAIT_FOR_READERS)?;
         let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, bool>(0).map(|busy| !busy)
-        })?;
+        });
+        self.db.busy_timeout(BUSY_TIMEOUT)?;
+        let emptied = emptied?;
         if emptied {
-            self.removed = None;
+            self.empty_log_at = None;
         }
         Ok(emptied)
     }
 
     /// Empties the log some time after text was removed from messages, which it still has.
     pub(super) fn empty_log(&mut self, write_sets: &[WriteSet]) {
-        if self.removed.is_some_and(|since| since.elapsed() >= LOG_KEEPS_REMOVED) {
-            // A reader may need the log, or the disk may be full: the next commit tries again.
-            let _ = self.empty_log_of_removed();
+        if self.empty_log_at.is_some_and(|at| at <= Instant::now()) {
+            // A reader may need the log, or the disk may be full.
+            if !self.empty_log_of_removed().unwrap_or(false) {
+                self.empty_log_at = Some(Instant::now() + TRIED_AGAIN_AFTER);
+            }
         }
         let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);
         if writes.any(|write| removes_text(write)) {
-            self.removed.get_or_insert_with(Instant::now);
+            self.text_removed();
         }
     }
 }

@@ -21,7 +21,7 @@ mod embedded {
 /// SQLite's `application_id` of Parlance's databases: `Parl`.
 const APPLICATION_ID: i32 = 0x5061_726c;
 /// How long a connection waits for a lock on the database that another program holds, such as a shell.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of 4 KiB in the write-ahead log after which the writer checkpoints it. The next batch waits for the checkpoint,
 /// so this bounds the wait that a tenant with large values can cause.
 const CHECKPOINT_PAGES: i32 = 2_000;

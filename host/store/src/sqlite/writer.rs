@@ -61,8 +61,8 @@ pub(super) struct WriterThread {
     known_ids: Arc<KnownIds>,
     pub(super) merger: Merger,
     swept: Option<Instant>,
-    /// Since when the log may have text that was removed from messages.
-    pub(super) removed: Option<Instant>,
+    /// When the log is to be emptied, which may have text that was removed from messages.
+    pub(super) empty_log_at: Option<Instant>,
     /// Fields are dropped in this order, so the lock is held until the connection is closed.
     _lock: Arc<Lock>,
 }
@@ -78,7 +78,7 @@ impl WriterThread {
             known_ids,
             merger: Merger::default(),
             swept: None,
-            removed: None,
+            empty_log_at: None,
             _lock: lock,
         }
     }

@@ -64,3 +64,24 @@ async fn removed_text_is_in_no_file() {
     let found: Vec<u128> = (1..=120).filter(|n| files_have(&path, &secret(*n))).collect();
     assert_eq!(found, (2..=120).step_by(2).collect::<Vec<_>>());
 }
+
+/// A backup reads for as long as it copies. Commits go on, and the log is emptied after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_do_not_wait_for_a_reader_that_needs_the_log() {
+    let (_dir, path) = home();
+    let store = open(&path).unwrap();
+    store.commit(vec![append(1, "secret")]).await.unwrap();
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM rooms").unwrap();
+    let began = std::time::Instant::now();
+    store.commit(vec![revise(1, Change::Delete)]).await.unwrap();
+    for n in 2..=5 {
+        // The log is tried to be emptied with each commit here.
+        store.commit(vec![append(n, "later")]).await.unwrap();
+    }
+    assert!(began.elapsed() < open::BUSY_TIMEOUT, "{:?}", began.elapsed());
+    assert!(files_have(&path, "secret"));
+    reader.execute_batch("COMMIT").unwrap();
+    store.commit(vec![append(6, "later")]).await.unwrap();
+    assert!(!files_have(&path, "secret"));
+}
