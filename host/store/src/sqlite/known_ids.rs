@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Result, params};
 
 use parlance_types::id::MessageId;
 
@@ -16,8 +16,9 @@ const BITS_PER_ID: u64 = 32;
 const WORDS_MIN: u64 = 1 << 19;
 /// The largest size: 64 MiB. With more than some 50 million ids it answers for fewer of those that are new.
 const WORDS_MAX: u64 = 1 << 23;
-/// Ids that are read between two looks at whether the store is being closed.
-const IDS_PER_LOOK: usize = 4096;
+/// Ids that are read in one go. Meanwhile no checkpoint can begin the write-ahead log anew, and a store that is closed
+/// waits.
+const IDS_PER_READ: u32 = 4096;
 
 /// The filter. The writer adds to it, whoever looks a message up asks it.
 pub(super) struct KnownIds {
@@ -75,17 +76,24 @@ impl KnownIds {
 
     /// Returns whether all were read.
     fn read_all(&self, db: &Connection) -> Result<bool> {
-        let mut statement = db.prepare("SELECT id FROM message_ids")?;
-        let mut rows = statement.query([])?;
-        let mut count = 0;
-        while let Some(row) = rows.next()? {
-            self.insert(MessageId::from_bytes(row.get(0)?));
-            count += 1;
-            if count % IDS_PER_LOOK == 0 && self.stops.load(Ordering::Relaxed) {
-                return Ok(false);
+        let mut statement = db.prepare(
+            "SELECT tenant_id, id FROM message_ids WHERE (tenant_id, id) > (?1, ?2) ORDER BY tenant_id, id LIMIT ?3",
+        )?;
+        // Before the first one: the number of a row is at least 1.
+        let mut last = (0_i64, [0_u8; 16]);
+        while !self.stops.load(Ordering::Relaxed) {
+            let mut count = 0;
+            let mut rows = statement.query(params![last.0, last.1, IDS_PER_READ])?;
+            while let Some(row) = rows.next()? {
+                last = (row.get(0)?, row.get(1)?);
+                self.insert(MessageId::from_bytes(last.1));
+                count += 1;
+            }
+            if count < IDS_PER_READ {
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// Ends [`KnownIds::read`].
