@@ -1,6 +1,8 @@
 //! Changes of messages that are posted. Each has a number in its room, `rev`: 1, 2, 3 … without gaps. A message keeps its
 //! place and its `seq`.
 
+use std::collections::HashMap;
+
 use parlance_types::id::{MessageId, RoomId, UserId};
 
 /// The most users that [`Marks`] names.
@@ -112,27 +114,41 @@ impl Revision {
             .map(|marks| marks.kind.len() + marks.value.len() + users(marks))
             .sum()
     }
+}
 
+/// Collects the marks of a message by kind and value, in the time that it takes to read them: a message may have a
+/// thousand of different values.
+#[derive(Default)]
+pub(super) struct MarksCollector {
+    marks: Vec<Marks>,
+    /// The place in `marks` of each kind and value.
+    places: HashMap<String, HashMap<String, usize>>,
+}
+
+impl MarksCollector {
     /// Adds a mark. Marks come in the order in which they were set.
-    pub(super) fn add_mark(&mut self, kind: &str, value: &str, user: UserId) {
-        let found = self
-            .marks
-            .iter_mut()
-            .find(|marks| marks.kind == kind && marks.value == value);
-        match found {
-            Some(marks) => {
-                marks.count += 1;
-                if marks.users.len() < MARKED_BY_MAX {
-                    marks.users.push(user);
-                }
+    pub(super) fn add(&mut self, kind: &str, value: &str, user: UserId) {
+        let place = self.places.get(kind).and_then(|values| values.get(value));
+        if let Some(marks) = place.and_then(|place| self.marks.get_mut(*place)) {
+            marks.count += 1;
+            if marks.users.len() < MARKED_BY_MAX {
+                marks.users.push(user);
             }
-            None => self.marks.push(Marks {
-                kind: kind.to_owned(),
-                value: value.to_owned(),
-                count: 1,
-                users: vec![user],
-            }),
+            return;
         }
+        let values = self.places.entry(kind.to_owned()).or_default();
+        values.insert(value.to_owned(), self.marks.len());
+        self.marks.push(Marks {
+            kind: kind.to_owned(),
+            value: value.to_owned(),
+            count: 1,
+            users: vec![user],
+        });
+    }
+
+    /// The marks, in the order in which the first of each was set.
+    pub(super) fn finish(self) -> Vec<Marks> {
+        self.marks
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lists and imports what a tenant stores, and forgets users.
 
-use super::revise::Mark;
+use super::revise::{Mark, collected};
 use super::{Tenant, Value};
 use crate::{Imported, KvKey, Message, RoomSpan, SeqSpan, StoredKey, StoredMark, StoredReceipt};
 use parlance_types::id::{RoomId, UserId};
@@ -137,10 +137,7 @@ impl Tenant {
                     user: mark.user,
                 });
                 if let Some(revision) = &mut message.revision {
-                    revision.marks.clear();
-                    for mark in marks.iter() {
-                        revision.add_mark(&mark.kind, &mark.value, mark.user.clone());
-                    }
+                    revision.marks = collected(marks);
                 }
             }
             Imported::Receipt(room, receipt) => {

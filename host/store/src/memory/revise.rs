@@ -1,7 +1,10 @@
 //! Changes of messages.
 
+use std::collections::BTreeSet;
+
 use super::{Tenant, Undo};
-use crate::{Change, QuotaKind, Rejected, Revise, StorageQuota, Written};
+use crate::revision::MarksCollector;
+use crate::{Change, Marks, QuotaKind, Rejected, Revise, StorageQuota, Written};
 use parlance_types::id::UserId;
 
 /// A mark. The order is that of the databases.
@@ -11,6 +14,15 @@ pub(super) struct Mark {
     pub(super) kind: String,
     pub(super) value: String,
     pub(super) user: UserId,
+}
+
+/// The marks by kind and value.
+pub(super) fn collected(marks: &BTreeSet<Mark>) -> Vec<Marks> {
+    let mut collector = MarksCollector::default();
+    for mark in marks {
+        collector.add(&mark.kind, &mark.value, mark.user.clone());
+    }
+    collector.finish()
 }
 
 impl Tenant {
@@ -65,10 +77,7 @@ impl Tenant {
             Change::Mark { .. } => {}
         }
         revision.rev = rev + 1;
-        revision.marks.clear();
-        for mark in &marks {
-            revision.add_mark(&mark.kind, &mark.value, mark.user.clone());
-        }
+        revision.marks = collected(&marks);
         message.revision = Some(revision);
         self.marks.insert(revise.id, marks);
         self.revs.insert(revise.room.clone(), rev + 1);

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::error::PostgresError;
+use crate::revision::MarksCollector;
 use crate::{ClientRef, Message, RequestDigest, Revision};
 use parlance_types::id::{MessageId, RoomId, UserId};
 
@@ -93,21 +94,23 @@ fn revision(row: &Row) -> Result<Option<Box<Revision>>, PostgresError> {
         return Ok(None);
     };
     let time = |column| Ok::<_, PostgresError>(get::<Option<i64>>(row, column)?.map(i64::cast_unsigned));
-    let mut revision = Revision {
+    let mut revision = Box::new(Revision {
         rev: rev.cast_unsigned(),
         edited_at: time(10)?,
         deleted_at: time(11)?,
         marks: Vec::new(),
-    };
+    });
     let kinds = get::<Option<Vec<&[u8]>>>(row, 12)?.unwrap_or_default();
     let values = get::<Option<Vec<&[u8]>>>(row, 13)?.unwrap_or_default();
     let users = get::<Option<Vec<&str>>>(row, 14)?.unwrap_or_default();
     let text = |bytes| std::str::from_utf8(bytes).map_err(|error| PostgresError::Corrupt(error.into()));
+    let mut marks = MarksCollector::default();
     for ((kind, value), user) in kinds.into_iter().zip(values).zip(users) {
         let user = UserId::new(user).map_err(|error| PostgresError::Corrupt(error.into()))?;
-        revision.add_mark(text(kind)?, text(value)?, user);
+        marks.add(text(kind)?, text(value)?, user);
     }
-    Ok(Some(Box::new(revision)))
+    revision.marks = marks.finish();
+    Ok(Some(revision))
 }
 
 /// A message from the columns of [`message_columns`].

@@ -79,26 +79,21 @@ struct Merge {
 pub(super) struct Merger {
     /// In the order of `n`.
     waiting: Vec<RecentRow>,
+    /// About how many bytes of memory they take, also those that were changed or deleted meanwhile.
+    waiting_bytes: usize,
     merge: Option<Merge>,
 }
 
 impl Merger {
     /// Adds messages that have been committed, in their order.
-    pub(super) fn add(&mut self, rows: impl IntoIterator<Item = RecentRow>) {
+    pub(super) fn add(&mut self, rows: Vec<RecentRow>) {
+        self.waiting_bytes += rows.iter().map(|row| weight(&row.message)).sum::<usize>();
         self.waiting.extend(rows);
     }
 
-    /// The number of a recent message's row.
-    pub(super) fn row_number(&self, room_row: i64, seq: i64) -> Option<i64> {
-        let under_way = self.merge.iter().flat_map(|merge| &merge.rows);
-        let mut rows = self.waiting.iter().rev().chain(under_way);
-        let row = rows.find(|row| row.room_row == room_row && row.message.seq.cast_signed() == seq);
-        row.map(|row| row.n)
-    }
-
-    /// Whether enough messages wait, of this many bytes with those of the merge under way, for a merge to begin.
-    pub(super) fn is_due(&self, bytes: usize) -> bool {
-        self.can_begin() && (self.waiting.len() >= MERGE_MESSAGES || bytes >= MERGE_BYTES)
+    /// Whether a merge can begin, and enough messages wait for it.
+    pub(super) fn is_due(&self) -> bool {
+        self.can_begin() && (self.waiting.len() >= MERGE_MESSAGES || self.waiting_bytes >= MERGE_BYTES)
     }
 
     /// Whether a merge could begin.
@@ -109,6 +104,7 @@ impl Merger {
     /// Begins a merge. To be called after [`RecentMessages::merge_begins`](super::recent::RecentMessages::merge_begins).
     pub(super) fn begin(&mut self) {
         let mut rows = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
         // With the keys beside each other: those in the messages are all over the memory.
         rows.sort_by_cached_key(|row| (row.room_row, row.message.seq));
         self.merge = Some(Merge {
@@ -205,8 +201,14 @@ impl Merger {
     }
 }
 
-/// Merges the message of one row. The row stays, without the text, until a merge deletes it: its number must not be given
-/// to another message before.
+/// About how many bytes of memory a message takes.
+fn weight(message: &Message) -> usize {
+    const OVERHEAD: usize = 512;
+    OVERHEAD + message.bytes()
+}
+
+/// Merges the message of one row. The row stays, without what people wrote and who they are, until a merge deletes it: its
+/// number must not be given to another message before.
 pub(super) fn merge_one(db: &Connection, n: i64) -> Result<()> {
     db.prepare_cached(concat!(insert_recent!(), " WHERE n = ?1"))?
         .execute([n])?;
@@ -215,8 +217,12 @@ pub(super) fn merge_one(db: &Connection, n: i64) -> Result<()> {
          SELECT tenant_id, id, room_id, seq FROM recent_messages WHERE n = ?1",
     )?
     .execute([n])?;
-    db.prepare_cached("UPDATE recent_messages SET content = '', metadata = NULL WHERE n = ?1")?
-        .execute([n])?;
+    db.prepare_cached(
+        "UPDATE recent_messages SET sender = '', content = '', metadata = NULL, username = NULL, client_id = NULL,
+             request = NULL
+         WHERE n = ?1",
+    )?
+    .execute([n])?;
     Ok(())
 }
 

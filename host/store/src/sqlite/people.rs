@@ -1,14 +1,12 @@
 //! Lists and imports what a tenant stores, and forgets users.
 
-use std::sync::Arc;
-
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Result, Transaction, TransactionBehavior, params};
 
 use super::reader;
 use super::writer::WriterThread;
 use crate::quota::message_bytes;
 use crate::{Imported, KvKey, Message, Place, SeqSpan, StorageQuota, StoredKey, StoredMark, StoredReceipt, Usage};
-use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
+use parlance_types::id::{RoomId, TenantId, UserId};
 
 /// A number as SQLite has it. Its integers hold every `seq`.
 fn clamp(number: u64) -> i64 {
@@ -139,41 +137,14 @@ pub(super) fn forget_user(
     let receipts = transaction
         .prepare_cached("DELETE FROM receipts WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 AND user = ?4")?
         .execute(params![row, after, up_to, user.as_str()])?;
-    // Messages that have changed are merged, and may lie in `recent_messages` too.
-    let mut forget = transaction.prepare_cached(
-        "UPDATE messages SET username = NULL, client_id = NULL, request = NULL
-         WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 AND sender = ?4 AND deleted_at IS NOT NULL
-         AND (username IS NOT NULL OR client_id IS NOT NULL OR request IS NOT NULL)
-         RETURNING seq, id",
-    )?;
-    let forgotten: Vec<(i64, [u8; 16])> = forget
-        .query_map(params![row, after, up_to, user.as_str()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
-        .collect::<Result<_>>()?;
-    drop(forget);
-    for (seq, id) in &forgotten {
-        let is_recent = writer
-            .recent
-            .read()
-            .message(tenant, MessageId::from_bytes(*id))
-            .is_some();
-        if is_recent && let Some(n) = writer.merger.row_number(row, *seq) {
-            transaction
-                .prepare_cached(
-                    "UPDATE recent_messages SET username = NULL, client_id = NULL, request = NULL WHERE n = ?1",
-                )?
-                .execute([n])?;
-        }
-    }
+    // Messages that were deleted are merged, and `recent_messages` has nothing of them.
+    transaction
+        .prepare_cached(
+            "UPDATE messages SET username = NULL, client_id = NULL, request = NULL
+             WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 AND sender = ?4 AND deleted_at IS NOT NULL",
+        )?
+        .execute(params![row, after, up_to, user.as_str()])?;
     transaction.commit()?;
-    for (_, id) in forgotten {
-        let id = MessageId::from_bytes(id);
-        let is_recent = writer.recent.read().message(tenant, id).is_some();
-        if is_recent && let Some(message) = reader::message(&writer.db, tenant, id)? {
-            writer.recent.write().replace(tenant, Arc::new(message));
-        }
-    }
     writer.text_removed();
     Ok(receipts as u64)
 }

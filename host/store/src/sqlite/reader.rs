@@ -8,8 +8,9 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, Tra
 use tokio::sync::{mpsc, oneshot};
 
 use super::open::Lock;
-use super::recent::SharedRecent;
+use super::recent::{Entry, SharedRecent};
 use crate::read_set::PageBuilder;
+use crate::revision::MarksCollector;
 use crate::{
     ChangeRange, Changes, ClientRef, DueKey, DueSpace, End, KvKey, KvPage, KvRange, Message, Page, Place, Range,
     RequestDigest, Revision,
@@ -78,9 +79,8 @@ pub(super) fn history(
     let most = limit.saturating_add(1);
     loop {
         let page = recent.read().page(tenant, room, range, most);
-        let newest: Vec<Message> = page.messages.iter().map(|message| Message::clone(message)).collect();
         let mut messages = Vec::new();
-        if range.from == End::Oldest || newest.len() < most {
+        if range.from == End::Oldest || page.messages.len() < most {
             let before = match (range.before, page.first) {
                 (Some(before), Some(first)) => Some(before.min(first)),
                 (before, first) => before.or(first),
@@ -95,13 +95,29 @@ pub(super) fn history(
                 continue;
             }
         }
-        messages.extend(newest);
+        for entry in page.messages {
+            match entry {
+                Entry::Recent(message) => messages.push(Message::clone(&message)),
+                Entry::Changed { seq, .. } => messages.extend(merged_message(db, tenant, room, seq)?),
+            }
+        }
         let found = Page {
             messages,
             complete: true,
         };
         return Ok(found.truncate(range.from, limit));
     }
+}
+
+/// A message that is merged, by its place. `None` if the room was removed meanwhile.
+fn merged_message(db: &Connection, tenant: &TenantId, room: &RoomId, seq: u64) -> Result<Option<Message>> {
+    let this = Range {
+        after: seq - 1,
+        before: Some(seq + 1),
+        from: End::Oldest,
+        limit: 1,
+    };
+    Ok(merged_history(db, tenant, room, this)?.pop())
 }
 
 /// The messages of the range that are not recent, and one more than its limit.
@@ -165,10 +181,12 @@ fn read_revision(db: &Connection, room: i64, seq: i64, revision: Revision) -> Re
         "SELECT kind, value, user FROM marks WHERE room_id = ?1 AND seq = ?2 ORDER BY marked_at, kind, value, user",
     )?;
     let mut rows = statement.query([room, seq])?;
+    let mut marks = MarksCollector::default();
     while let Some(row) = rows.next()? {
         let user = user_id(row, 2)?;
-        revision.add_mark(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, user);
+        marks.add(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, user);
     }
+    revision.marks = marks.finish();
     Ok(revision)
 }
 

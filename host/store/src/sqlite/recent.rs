@@ -19,8 +19,6 @@ pub(super) type SharedRecent = Arc<RwLock<RecentMessages>>;
 #[derive(Default)]
 pub(super) struct RecentMessages {
     tenants: HashMap<TenantId, TenantMessages>,
-    /// About how many bytes the messages have.
-    bytes: usize,
     /// How many merges have begun. A read that found nothing here, and sees another number afterwards, may have seen
     /// part of a merge.
     merges: u64,
@@ -29,22 +27,59 @@ pub(super) struct RecentMessages {
 #[derive(Default)]
 struct TenantMessages {
     rooms: HashMap<RoomId, RecentRoom>,
-    by_id: HashMap<MessageId, Arc<Message>>,
+    /// Those that were not changed.
+    by_id: HashMap<MessageId, Numbered>,
+}
+
+/// A message and the number of its row.
+struct Numbered {
+    n: i64,
+    message: Arc<Message>,
+}
+
+/// A message in its place in the room.
+#[derive(Clone)]
+pub(super) enum Entry {
+    /// The message.
+    Recent(Arc<Message>),
+    /// It was merged by itself when it was changed, so it is to be read from the database.
+    Changed {
+        /// Its `seq`.
+        seq: u64,
+        /// When it was posted.
+        sent_at: u64,
+    },
+}
+
+impl Entry {
+    fn seq(&self) -> u64 {
+        match self {
+            Self::Recent(message) => message.seq,
+            Self::Changed { seq, .. } => *seq,
+        }
+    }
+
+    fn sent_at(&self) -> u64 {
+        match self {
+            Self::Recent(message) => message.sent_at,
+            Self::Changed { sent_at, .. } => *sent_at,
+        }
+    }
 }
 
 /// The end of a room that is not merged.
 struct RecentRoom {
     /// The messages by ascending `seq`, without gaps, up to the room's last one. There is at least one.
-    messages: VecDeque<Arc<Message>>,
-    /// The `rev` of the room's last change: what has changed of these messages up to it is seen here, which the database
-    /// may be ahead of for a moment.
+    messages: VecDeque<Entry>,
+    /// The `rev` of the room's last change: those of these messages that had changed up to it are known here as changed,
+    /// which the database may be ahead of for a moment.
     rev: u64,
 }
 
 /// The part of a room's history that is not merged.
 pub(super) struct RecentPage {
     /// The messages of the range, by ascending `seq`.
-    pub(super) messages: Vec<Arc<Message>>,
+    pub(super) messages: Vec<Entry>,
     /// The `seq` of the room's first message that is not merged. All earlier ones are.
     pub(super) first: Option<u64>,
     /// [`RecentMessages::merges`] at that time.
@@ -52,21 +87,24 @@ pub(super) struct RecentPage {
 }
 
 impl RecentMessages {
-    /// Adds a room's next message. `rev` is that of the room's last change.
-    pub(super) fn push(&mut self, tenant: &TenantId, message: Arc<Message>, rev: u64) {
-        self.bytes += weight(&message);
+    /// Adds a room's next message. `n` is the number of its row, `rev` that of the room's last change.
+    pub(super) fn push(&mut self, tenant: &TenantId, n: i64, message: Arc<Message>, rev: u64) {
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(tenant.clone(), TenantMessages::default());
         }
         let Some(messages) = self.tenants.get_mut(tenant) else {
             return;
         };
-        messages.by_id.insert(message.id, message.clone());
+        let numbered = Numbered {
+            n,
+            message: message.clone(),
+        };
+        messages.by_id.insert(message.id, numbered);
         if let Some(room) = messages.rooms.get_mut(&message.room) {
-            room.messages.push_back(message);
+            room.messages.push_back(Entry::Recent(message));
         } else {
             let room = message.room.clone();
-            let messages_of_room = VecDeque::from([message]);
+            let messages_of_room = VecDeque::from([Entry::Recent(message)]);
             messages.rooms.insert(
                 room,
                 RecentRoom {
@@ -82,10 +120,7 @@ impl RecentMessages {
         let Some(messages) = self.tenants.get_mut(tenant) else {
             return;
         };
-        let Some(removed) = messages.by_id.remove(&message.id) else {
-            return;
-        };
-        self.bytes = self.bytes.saturating_sub(weight(&removed));
+        messages.by_id.remove(&message.id);
         if let Some(room) = messages.rooms.get_mut(&message.room) {
             match from {
                 End::Newest => room.messages.pop_back(),
@@ -100,24 +135,25 @@ impl RecentMessages {
         }
     }
 
-    /// Replaces a message that has changed.
-    pub(super) fn replace(&mut self, tenant: &TenantId, message: Arc<Message>) {
+    /// Keeps only the place of a message that was changed, and is merged.
+    pub(super) fn message_changed(&mut self, tenant: &TenantId, id: MessageId) {
         let Some(messages) = self.tenants.get_mut(tenant) else {
             return;
         };
-        let (Some(old), Some(room)) = (
-            messages.by_id.get_mut(&message.id),
-            messages.rooms.get_mut(&message.room),
-        ) else {
+        let Some(Numbered { message, .. }) = messages.by_id.remove(&id) else {
             return;
         };
-        let first = room.messages.front().map_or(0, |first| first.seq);
+        let Some(room) = messages.rooms.get_mut(&message.room) else {
+            return;
+        };
+        let first = room.messages.front().map_or(0, Entry::seq);
         let at = usize::try_from(message.seq.saturating_sub(first)).unwrap_or(usize::MAX);
-        if let Some(old) = room.messages.get_mut(at) {
-            *old = message.clone();
+        if let Some(entry) = room.messages.get_mut(at) {
+            *entry = Entry::Changed {
+                seq: message.seq,
+                sent_at: message.sent_at,
+            };
         }
-        self.bytes = self.bytes.saturating_sub(weight(old)).saturating_add(weight(&message));
-        *old = message;
     }
 
     /// Notes a room's last change.
@@ -137,23 +173,25 @@ impl RecentMessages {
         self.merges
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     pub(super) fn has(&self, tenant: &TenantId) -> bool {
         self.tenants.contains_key(tenant)
     }
 
+    /// A message that was not changed.
     pub(super) fn message(&self, tenant: &TenantId, id: MessageId) -> Option<&Arc<Message>> {
-        self.tenants.get(tenant)?.by_id.get(&id)
+        Some(&self.tenants.get(tenant)?.by_id.get(&id)?.message)
+    }
+
+    /// The number of the row of a message that was not changed.
+    pub(super) fn row_number(&self, tenant: &TenantId, id: MessageId) -> Option<i64> {
+        Some(self.tenants.get(tenant)?.by_id.get(&id)?.n)
     }
 
     /// How far the room has come, if its last message is not merged.
     pub(super) fn place(&self, tenant: &TenantId, room: &RoomId) -> Option<Place> {
         let room = self.tenants.get(tenant)?.rooms.get(room)?;
         Some(Place {
-            seq: room.messages.back()?.seq,
+            seq: room.messages.back()?.seq(),
             rev: room.rev,
         })
     }
@@ -161,7 +199,7 @@ impl RecentMessages {
     /// The `seq` of the room's first message that is not merged, and when that was posted.
     pub(super) fn first(&self, tenant: &TenantId, room: &RoomId) -> Option<(u64, u64)> {
         let first = self.tenants.get(tenant)?.rooms.get(room)?.messages.front()?;
-        Some((first.seq, first.sent_at))
+        Some((first.seq(), first.sent_at()))
     }
 
     /// The messages of the range, at most `most`, counted from the end at which the page begins.
@@ -170,9 +208,9 @@ impl RecentMessages {
         // Found by halves: a busy room may have tens of thousands.
         let in_range = room.iter().flat_map(|room| {
             let messages = &room.messages;
-            let begin = messages.partition_point(|message| message.seq <= range.after);
+            let begin = messages.partition_point(|entry| entry.seq() <= range.after);
             let end = range.before.map_or(messages.len(), |before| {
-                messages.partition_point(|message| message.seq < before)
+                messages.partition_point(|entry| entry.seq() < before)
             });
             messages.range(begin..end.max(begin))
         });
@@ -186,14 +224,8 @@ impl RecentMessages {
         };
         RecentPage {
             messages,
-            first: room.and_then(|room| room.messages.front()).map(|message| message.seq),
+            first: room.and_then(|room| room.messages.front()).map(Entry::seq),
             merges: self.merges,
         }
     }
-}
-
-/// About how many bytes of memory a message takes.
-fn weight(message: &Message) -> usize {
-    const OVERHEAD: usize = 512;
-    OVERHEAD + message.bytes()
 }

@@ -1,26 +1,23 @@
 //! Changes messages, within the transaction of a batch.
 //!
 //! A message that is not merged is first: so its text is in one place of the database, and this is the only code that
-//! changes it. In memory it stays among the recent ones, as it is after the transaction.
-
-use std::sync::Arc;
+//! changes it. Among the recent messages in memory only its place stays.
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::merge::{self, RecentRow};
-use super::reader;
+use super::merge;
 use super::writer::{Batch, WriteError};
 use crate::quota::message_bytes;
-use crate::{Change, Message, QuotaKind, Rejected, Revise, Usage, Write, WriteSet, Written};
+use crate::{Change, QuotaKind, Rejected, Revise, Usage, Write, WriteSet, Written};
 use parlance_types::id::{MessageId, RoomId, TenantId};
 
 /// What a transaction has changed.
 #[derive(Default)]
 pub(super) struct Revised {
-    /// Messages that are not merged, with their tenants.
-    recent: Vec<(TenantId, MessageId)>,
+    /// Messages that were recent, with their tenants.
+    pub(super) recent: Vec<(TenantId, MessageId)>,
     /// Rooms, with their tenants and their last `rev`.
-    rooms: Vec<(TenantId, RoomId, u64)>,
+    pub(super) rooms: Vec<(TenantId, RoomId, u64)>,
 }
 
 impl Revised {
@@ -36,14 +33,6 @@ impl Revised {
     }
 }
 
-/// What is to be changed in memory after a transaction.
-pub(super) struct RevisedRecent {
-    /// Messages that are not merged, as they are now, with their tenants.
-    pub(super) recent: Vec<(TenantId, Arc<Message>)>,
-    /// As in [`Revised`].
-    pub(super) rooms: Vec<(TenantId, RoomId, u64)>,
-}
-
 /// Whether a write removes text of a message.
 pub(super) fn removes_text(write: &Write) -> bool {
     matches!(write, Write::Revise(revise) if matches!(revise.change, Change::Edit { .. } | Change::Delete))
@@ -53,7 +42,7 @@ impl Batch<'_> {
     pub(super) fn revise(&mut self, write_set: &WriteSet, revise: &Revise) -> Result<Written, WriteError> {
         let tenant = &write_set.tenant;
         let (room, seq) = self.place(tenant, revise.id)?.ok_or(Rejected::NotFound)?;
-        self.merge_one(tenant, revise, room, seq)?;
+        self.merge_one(tenant, revise.id)?;
         let stored = self
             .db
             .prepare_cached(
@@ -140,17 +129,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Merges one message, if it is not, and notes that it is to be replaced in memory.
-    fn merge_one(&mut self, tenant: &TenantId, revise: &Revise, room: i64, seq: i64) -> Result<(), WriteError> {
-        if self.recent_message(tenant, revise.id).is_none() {
-            return Ok(());
-        }
-        let of_this = |row: &&RecentRow| row.room_row == room && row.message.seq.cast_signed() == seq;
-        let own = self.appended.iter().rev().find(of_this).map(|row| row.n);
-        if let Some(n) = own.or_else(|| self.merger.row_number(room, seq)) {
+    /// Merges one message, if it is not, and notes that only its place stays in memory.
+    fn merge_one(&mut self, tenant: &TenantId, id: MessageId) -> Result<(), WriteError> {
+        let appended = self.pending.row_number(tenant, id);
+        if let Some(n) = appended.or_else(|| self.recent.row_number(tenant, id)) {
             merge::merge_one(self.db, n)?;
+            self.revised.recent.push((tenant.clone(), id));
         }
-        self.revised.recent.push((tenant.clone(), revise.id));
         Ok(())
     }
 
@@ -194,20 +179,5 @@ impl Batch<'_> {
             )?
             .execute(params![room, seq, kind, value, user])?;
         Ok((true, same.saturating_sub(1)))
-    }
-
-    /// What is to be changed in memory.
-    pub(super) fn read_revised(&mut self) -> rusqlite::Result<RevisedRecent> {
-        let Revised { recent, rooms } = std::mem::take(&mut self.revised);
-        let mut messages = Vec::with_capacity(recent.len());
-        for (tenant, id) in recent {
-            if let Some(message) = reader::message(self.db, &tenant, id)? {
-                messages.push((tenant, Arc::new(message)));
-            }
-        }
-        Ok(RevisedRecent {
-            recent: messages,
-            rooms,
-        })
     }
 }

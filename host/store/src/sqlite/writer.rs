@@ -13,7 +13,7 @@ use super::merge::{self, Merger, RecentRow};
 use super::open::Lock;
 use super::reader;
 use super::recent::{RecentMessages, SharedRecent};
-use super::revise::{Revised, RevisedRecent};
+use super::revise::Revised;
 use super::row_cache::{RoomRow, RowCache};
 use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
@@ -113,11 +113,11 @@ impl WriterThread {
         let merged = self.merger.committed(merged);
         let mut recent = self.recent.write();
         for row in &appended {
-            recent.push(&row.tenant, row.message.clone(), row.room_rev);
+            recent.push(&row.tenant, row.n, row.message.clone(), row.room_rev);
             self.known_ids.insert(row.message.id);
         }
-        for (tenant, message) in revised.recent {
-            recent.replace(&tenant, message);
+        for (tenant, id) in revised.recent {
+            recent.message_changed(&tenant, id);
         }
         for (tenant, room, rev) in revised.rooms {
             recent.note_change(&tenant, &room, rev);
@@ -125,10 +125,9 @@ impl WriterThread {
         for row in &merged {
             recent.remove(&row.tenant, &row.message, End::Oldest);
         }
-        let bytes = recent.bytes();
         drop(recent);
         self.merger.add(appended);
-        if self.merger.is_due(bytes) {
+        if self.merger.is_due() {
             self.begin_merge();
         }
         self.empty_log(write_sets);
@@ -158,15 +157,13 @@ impl WriterThread {
             known_ids: &self.known_ids,
             pending: RecentMessages::default(),
             appended: Vec::new(),
-            merger: &self.merger,
             revised: Revised::default(),
         };
         let mut results = Vec::with_capacity(write_sets.len());
         for write_set in write_sets {
             results.push(batch.apply_write_set(write_set)?);
         }
-        let revised = batch.read_revised()?;
-        let appended = batch.appended;
+        let Batch { appended, revised, .. } = batch;
         self.usages.write(&transaction)?;
         let merged = self.merger.slice(&transaction, appended.len())?;
         drop(recent);
@@ -222,7 +219,7 @@ struct Applied {
     results: Vec<WriteSetResult>,
     /// The messages, in order.
     appended: Vec<RecentRow>,
-    revised: RevisedRecent,
+    revised: Revised,
     /// Rows of the slice of the merge under way, for [`Merger::committed`].
     merged: usize,
 }
@@ -234,12 +231,11 @@ pub(super) struct Batch<'a> {
     pub(super) usages: &'a mut UsageCache,
     key_changes: &'a mut KeyChanges,
     /// Messages of earlier transactions that are not merged.
-    recent: &'a RecentMessages,
+    pub(super) recent: &'a RecentMessages,
     known_ids: &'a KnownIds,
     /// The messages that this transaction has appended so far: to be looked up, and in order.
-    pending: RecentMessages,
-    pub(super) appended: Vec<RecentRow>,
-    pub(super) merger: &'a Merger,
+    pub(super) pending: RecentMessages,
+    appended: Vec<RecentRow>,
     pub(super) revised: Revised,
 }
 
@@ -361,8 +357,8 @@ impl Batch<'_> {
         Ok(row)
     }
 
-    /// A message that is not merged.
-    pub(super) fn recent_message(&self, tenant: &TenantId, id: MessageId) -> Option<&Arc<Message>> {
+    /// A message that is not merged, and was not changed by an earlier transaction.
+    fn recent_message(&self, tenant: &TenantId, id: MessageId) -> Option<&Arc<Message>> {
         match self.pending.message(tenant, id) {
             // Nearly each message is a new one: the filter spares its look-ups, here and in the index.
             None if self.known_ids.may_have(id) => self.recent.message(tenant, id),
@@ -443,9 +439,10 @@ impl Batch<'_> {
         let seq = room.last_seq.cast_unsigned();
         let message = Arc::new(draft.message(seq));
         let room_rev = room.last_rev.cast_unsigned();
-        self.pending.push(tenant, message.clone(), room_rev);
+        let n = self.db.last_insert_rowid();
+        self.pending.push(tenant, n, message.clone(), room_rev);
         self.appended.push(RecentRow {
-            n: self.db.last_insert_rowid(),
+            n,
             tenant_row: room.tenant,
             room_row: room.row,
             room_rev,

@@ -368,3 +368,41 @@ async fn a_look_up_of_a_new_id_or_a_recent_one_waits_for_no_reader() {
         task.await.unwrap();
     }
 }
+
+/// What a tenant posts and deletes again counts against no quota, and is in memory until it is merged.
+#[tokio::test]
+async fn deleted_messages_are_merged_by_the_memory_that_they_took() {
+    let (_dir, path) = home();
+    let store = open(&path).unwrap();
+    let commit = async |write| {
+        let write_set = WriteSet {
+            tenant: tenant(0),
+            reads: crate::ReadSet::default(),
+            writes: vec![Arc::new(write)],
+            quota: StorageQuota::UNLIMITED,
+        };
+        assert!(store.commit(vec![write_set]).await.unwrap()[0].is_ok());
+    };
+    for n in 0..3 {
+        let content = "x".repeat(9 * 1024 * 1024);
+        commit(Write::Append(Draft {
+            content,
+            ..draft(&mut Random(n), n)
+        }))
+        .await;
+        commit(Write::Revise(Revise {
+            id: id(n),
+            room: room(0),
+            seq: 1,
+            user: UserId::new("ann").unwrap(),
+            at: 1,
+            change: Change::Delete,
+        }))
+        .await;
+    }
+    // The messages, their ids, the end.
+    for _ in 0..3 {
+        store.commit(Vec::new()).await.unwrap();
+    }
+    assert!(!store.recent.read().has(&tenant(0)));
+}
