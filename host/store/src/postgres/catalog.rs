@@ -28,8 +28,10 @@ const COMPONENT: &str = "SELECT bytes FROM components WHERE tenant = $1 AND sha2
 const DELETE_UNNAMED: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenant = $1) AND NOT EXISTS (
     SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = c.tenant
     AND position(encode(c.sha256, 'hex') in d.document) > 0) RETURNING 1";
-const ENTRIES: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
-    WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY id DESC LIMIT $3";
+const ENTRIES: &str =
+    "SELECT id, at_ms, actor, tenant, action, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
+const ENTRIES_OF: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
+    WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
 
 const PRUNE: &str =
     "DELETE FROM audit WHERE at_ms < $1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2) RETURNING 1";
@@ -203,7 +205,11 @@ impl Catalog for PostgresStore {
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError> {
         let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-        let rows = self.pool.query(ENTRIES, &[&before, &tenant, &i64::from(limit)]).await?;
+        let limit = i64::from(limit);
+        let rows = match tenant {
+            Some(tenant) => self.pool.query(ENTRIES_OF, &[&tenant, &before, &limit]).await?,
+            None => self.pool.query(ENTRIES, &[&before, &limit]).await?,
+        };
         Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
     }
 

@@ -1,8 +1,10 @@
 //! The pool of connections, their settings, and pipelines of statements.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, RecyclingMethod, Runtime,
+};
 use futures_util::future::{join_all, maybe_done, try_join_all};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
@@ -14,6 +16,11 @@ use super::error::{PostgresError, Recovery};
 /// How much longer the client waits for a statement than the server may take, so that the server's own error arrives
 /// first.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// After how long a connection forgets its plans. A plan that was made while a table was empty, and analyzed as such, may
+/// read whole indexes, and the server would keep it until the table is analyzed again.
+const PLANS_KEPT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+const FORGET_PLANS: &str = "DISCARD PLANS";
 
 /// A statement of a pipeline.
 pub(super) enum Statement<'a> {
@@ -43,9 +50,19 @@ impl ConnectionPool {
             recycling_method: RecyclingMethod::Fast,
         };
         let set_up = session_settings(&settings);
-        let hook = Hook::async_fn(move |connection: &mut deadpool_postgres::ClientWrapper, _| {
+        let hook = Hook::async_fn(move |connection: &mut ClientWrapper, _| {
             let set_up = set_up.clone();
             Box::pin(async move { connection.batch_execute(&set_up).await.map_err(HookError::Backend) })
+        });
+        let forget_plans = Hook::async_fn(|connection: &mut ClientWrapper, used: &Metrics| {
+            let forgets = forgets_plans(used, Instant::now());
+            Box::pin(async move {
+                if forgets {
+                    let forgotten = connection.batch_execute(FORGET_PLANS).await;
+                    forgotten.map_err(HookError::Backend)?;
+                }
+                Ok(())
+            })
         });
         let pool = Pool::builder(Manager::from_config(config, tls, manager))
             .max_size(settings.connections)
@@ -53,6 +70,7 @@ impl ConnectionPool {
             .create_timeout(Some(settings.connect_time))
             .runtime(Runtime::Tokio1)
             .post_create(hook)
+            .post_recycle(forget_plans)
             .build()
             .map_err(|_| PostgresError::TimedOut)?;
         Ok(Self {
@@ -116,15 +134,25 @@ impl ConnectionPool {
     }
 }
 
+/// Whether a connection's plans are too old `now`, before it is lent: whether a multiple of [`PLANS_KEPT`] has passed
+/// since it was lent the last time.
+fn forgets_plans(used: &Metrics, now: Instant) -> bool {
+    let periods = |at: Instant| at.saturating_duration_since(used.created).as_secs() / PLANS_KEPT.as_secs();
+    periods(now) > used.recycled.map_or(0, periods)
+}
+
 /// The settings that each connection begins with.
 ///
 /// - No sequential scans, hash or merge joins: an index serves every statement of the store. A plan made while a table is
 ///   still empty would read all of the table, and would stay in use when the table is large.
-/// - One plan for each prepared statement, made without its parameters: the index is the right one whatever they are, and
-///   also when the tables were empty then, for which some joins need `LATERAL` and `OFFSET 0` (`tests/plans.rs`). The
-///   server would otherwise plan most statements of a batch again each time, which takes it longer than to run them.
+/// - One plan for each prepared statement, made without its parameters and kept for [`PLANS_KEPT`]: the index is the right
+///   one whatever they are, and also when the tables were empty then, for which some joins need `LATERAL` and `OFFSET 0`
+///   (`tests/plans.rs`). The server would otherwise plan most statements of a batch again each time, which takes it longer
+///   than to run them.
 /// - No JIT compiler: a statement that reads a small table as a whole counts as very expensive where sequential scans are
 ///   off, and the server would compile it each time.
+/// - No parallel workers: a plan without parameters takes what is due for a third of all timers, and would start two
+///   processes for each look, which took 14 ms instead of 0.06.
 /// - A timeout for idle transactions: a node that hangs in a transaction must not hold its locks for longer than
 ///   `statement_time`.
 /// - `synchronous_commit`, where the server's default is off: a commit must survive the loss of power.
@@ -134,6 +162,7 @@ fn session_settings(settings: &PostgresSettings) -> String {
         "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms};
          SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
          SET plan_cache_mode = force_generic_plan; SET jit = off;
+         SET max_parallel_workers_per_gather = 0;
          SET default_transaction_isolation = 'read committed';
          SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
     )
