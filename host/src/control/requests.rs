@@ -110,7 +110,7 @@ impl Control {
                     .store
                     .kv_scan(tenant.id(), &range, limit, PAGE_BYTES, now)
                     .await?;
-                let KvPage { entries, next } = page;
+                let KvPage { entries, next, .. } = page;
                 ends.extend(next);
                 found.extend(
                     entries

@@ -105,6 +105,8 @@ pub struct KvPage {
     /// The first key that this page does not speak of; `None` when it reaches to the end of the range. A page may end
     /// without an entry, since a store looks at so many keys for it and no more, and expired ones count.
     pub next: Option<String>,
+    /// How many keys the store looked at for it, expired ones too.
+    pub rows: u32,
 }
 
 /// Keys that a store looks at for a page of `limit` entries.
@@ -141,6 +143,7 @@ impl PageBuilder {
             return false;
         }
         self.rows_left -= 1;
+        self.page.rows += 1;
         self.last = Some(key.to_owned());
         if let Some(value) = value {
             self.bytes_left = self.bytes_left.saturating_sub(value.len() as u64);

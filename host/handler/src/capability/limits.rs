@@ -58,7 +58,8 @@ settings! {
         /// How often an event runs again when a key that it had read was changed before its writes were committed. After
         /// that it fails with `conflict`.
         reruns: u32 = 5, Count(0, 100);
-        /// Bytes of the keys' values that an event reads and its commit reads again.
+        /// Bytes of the keys' values that an event reads and its commit reads again. In a range each key counts as 128 more,
+        /// also one that has expired.
         checked: usize = 8 * MIB, Size(64 * KIB, GIB);
         /// Effects: messages, writes, emits and the like.
         effects: usize = 256, Count(1, 10_000);

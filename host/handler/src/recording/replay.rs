@@ -346,6 +346,8 @@ impl Reader for Answers {
         };
         let page = value(answer).await?;
         Ok(KvPage {
+            // Recordings do not have the expired ones.
+            rows: u32::try_from(page.entries.len()).unwrap_or(u32::MAX),
             entries: page.entries.into_iter().map(|(key, value)| (key, value.0)).collect(),
             next: page.next,
         })
