@@ -272,8 +272,10 @@ impl Recording {
             let is_on = self.is_on();
             let found: Vec<_> = {
                 let ring = self.ring.lock();
-                let newer = ring.lines.iter().filter(|line| line.number >= from);
-                newer.take(BATCH).cloned().collect()
+                // Their numbers have no gaps.
+                let first = ring.lines.front().map_or(0, |line| line.number);
+                let older = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+                ring.lines.iter().skip(older).take(BATCH).cloned().collect()
             };
             if !found.is_empty() || !follow || !is_on {
                 return found;
