@@ -51,7 +51,7 @@ impl InstanceSlots {
             return Ok(slot);
         }
         let _waiting = WaitGuard::count(&self.waiting);
-        self.evict_oldest();
+        self.evict_oldest(has_reserved_slot);
         let free = self.free.clone().acquire_owned();
         if !has_reserved_slot {
             return free.await;
@@ -77,7 +77,11 @@ impl InstanceSlots {
     /// Whether an instance with this slot may stay idle although it is not warm. A reserved slot must be free again for
     /// the tenants that it is reserved for.
     pub(super) fn may_stay_idle(&self, slot: &OwnedSemaphorePermit) -> bool {
-        !Arc::ptr_eq(slot.semaphore(), &self.reserved) && self.has_room_for_idle()
+        !self.is_reserved(slot) && self.has_room_for_idle()
+    }
+
+    fn is_reserved(&self, slot: &OwnedSemaphorePermit) -> bool {
+        Arc::ptr_eq(slot.semaphore(), &self.reserved)
     }
 
     /// Registers a pool whose idle instances give way to waiting events.
@@ -93,7 +97,7 @@ impl InstanceSlots {
     /// To be called after an instance became idle: it gives way if an event waits for a slot, which has not seen it.
     pub(super) fn give_way(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.evict_oldest();
+            self.evict_oldest(false);
         }
     }
 
@@ -101,15 +105,17 @@ impl InstanceSlots {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Drops the instance that has been idle longest. If an event takes that one meanwhile, drops the next.
-    fn evict_oldest(&self) {
+    /// Drops the instance that has been idle longest, of those whose slot helps: a reserved one only helps who may take it.
+    /// If an event takes that instance meanwhile, drops the next.
+    fn evict_oldest(&self, may_take_reserved: bool) {
+        let helps = |slot: &OwnedSemaphorePermit| may_take_reserved || !self.is_reserved(slot);
         let mut pools: Vec<_> = self
             .pools_in_use()
             .into_iter()
-            .filter_map(|pool| Some((pool.oldest()?, pool)))
+            .filter_map(|pool| Some((pool.oldest(helps)?, pool)))
             .collect();
         pools.sort_by_key(|(since, _)| *since);
-        let _ = pools.iter().any(|(_, pool)| pool.drop_oldest());
+        let _ = pools.iter().any(|(_, pool)| pool.drop_oldest(helps));
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::engine::EngineLimits;
 use super::guest::PooledGuest;
@@ -62,15 +63,17 @@ impl WarmPool {
         None
     }
 
-    /// Since when the longest idle instance is idle.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.idle.lock().first().map(|idle| idle.since)
+    /// Since when the longest idle instance is idle, of those with a slot that helps.
+    pub(super) fn oldest(&self, helps: impl Fn(&OwnedSemaphorePermit) -> bool) -> Option<Instant> {
+        let idle = self.idle.lock();
+        idle.iter().find(|idle| helps(&idle.pooled.slot)).map(|idle| idle.since)
     }
 
-    /// Drops the longest idle instance, if there is one.
-    pub(super) fn drop_oldest(&self) -> bool {
+    /// Drops the longest idle instance with a slot that helps, if there is one.
+    pub(super) fn drop_oldest(&self, helps: impl Fn(&OwnedSemaphorePermit) -> bool) -> bool {
         let mut all = self.idle.lock();
-        let oldest = (!all.is_empty()).then(|| all.remove(0));
+        let place = all.iter().position(|idle| helps(&idle.pooled.slot));
+        let oldest = place.map(|place| all.remove(place));
         drop(all);
         oldest.is_some()
     }
