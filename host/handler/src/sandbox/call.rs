@@ -136,8 +136,8 @@ impl Handler {
             // The ticker bounds the guest's processor time; the timeout also bounds its waiting.
             tokio::time::timeout(limits.wall_time, timer.time(run)).await
         };
-        // A trap costs processor time too, mostly for its backtrace and for freeing memory, so that is charged as well.
-        let teardown = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
+        // What follows is charged as well: the backtrace of a trap, the check of the reply, putting back, freeing memory.
+        let ending = timer.start();
         let handled = match ended {
             Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data(), &self.compiled)),
             Err(_) => Err(Trap {
@@ -181,20 +181,22 @@ impl Handler {
             Ok(reply) => check_reply(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
+        drop(ending);
         // A rejection is a regular reply. After any other failure the instance may be in any state, so it is dropped.
         // Putting back saves less than a warm instance does, so such instances wait only while slots are plenty.
         let is_kept = handled.is_ok()
-            && (is_warm || (self.sandbox.slots.may_stay_idle(&pooled.slot) && pooled.guest.put_back().await));
+            && (is_warm
+                || (self.sandbox.slots.may_stay_idle(&pooled.slot) && timer.time(pin!(pooled.guest.put_back())).await));
         let (reusable, slot) = match &self.idle {
             Some(pool) if is_kept => (Some((pool, pooled)), None),
             _ => {
                 usage.retired = is_warm.then_some(RetireReason::Failed);
                 let PooledGuest { guest, slot } = pooled;
+                let _freeing = timer.start();
                 drop(guest);
                 (None, Some(slot))
             }
         };
-        drop(teardown);
         usage.cpu = timer.total();
         self.stats.profile.observe(usage.cpu.saturating_sub(observed));
         // The rest, here and in the caller, takes locks that the server's foreground threads need.
