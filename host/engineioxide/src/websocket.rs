@@ -49,6 +49,15 @@ pub(crate) struct WebSocket<S> {
     read_size: usize,
 }
 
+/// Removes what has been written from the front, once it is as much as one write. A client that reads each pong late, and
+/// pings on, keeps the rest from ever becoming empty, so that the buffer would grow for as long as it does.
+fn drop_written(output: &mut Vec<u8>, written: &mut usize) {
+    if *written >= WRITE_MAX {
+        output.drain(..*written);
+        *written = 0;
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     pub(crate) fn new(stream: S, config: &EngineIoConfig, deflate: Option<Deflate>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
@@ -122,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                             session.close(CloseKind::Aborted, DisconnectReason::TransportError);
                             return;
                         }
+                        drop_written(&mut self.output, &mut self.written);
                         frame::write_pong(&mut self.output, &bytes);
                     }
                     Ok(Some(Message::Pong)) => {}
@@ -254,5 +264,23 @@ fn encode(outbox: &Outbox, output: &mut Vec<u8>, deflate: Option<Deflate>) {
             Some(OutPacket::Ping) => frame::write_text(output, b'2', [&[]; 2], None),
             None => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pongs_of_which_a_rest_always_waits_take_bounded_memory() {
+        let (mut output, mut written) = (Vec::new(), 0);
+        for _ in 0..100_000 {
+            drop_written(&mut output, &mut written);
+            frame::write_pong(&mut output, &[7; 125]);
+            // The client has read all but the last bytes.
+            written = output.len() - 10;
+        }
+        assert!(output.capacity() < 4 * WRITE_MAX, "{}", output.capacity());
+        assert_eq!(output.get(written..), Some(&[7; 10][..]));
     }
 }
