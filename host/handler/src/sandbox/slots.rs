@@ -22,6 +22,8 @@ pub(super) struct InstanceSlots {
     total: usize,
     /// How many events wait for a slot.
     waiting: AtomicUsize,
+    /// How many of them may take a reserved one.
+    waiting_for_any: AtomicUsize,
     /// The pool of each handler whose instances are used again.
     pools: Mutex<Vec<Weak<WarmPool>>>,
 }
@@ -34,6 +36,7 @@ impl InstanceSlots {
             reserved: Arc::new(Semaphore::new(reserved)),
             total: instances,
             waiting: AtomicUsize::new(0),
+            waiting_for_any: AtomicUsize::new(0),
             pools: Mutex::default(),
         })
     }
@@ -51,6 +54,7 @@ impl InstanceSlots {
             return Ok(slot);
         }
         let _waiting = WaitGuard::count(&self.waiting);
+        let _waiting_for_any = has_reserved_slot.then(|| WaitGuard::count(&self.waiting_for_any));
         self.evict_oldest(has_reserved_slot);
         let free = self.free.clone().acquire_owned();
         if !has_reserved_slot {
@@ -97,7 +101,7 @@ impl InstanceSlots {
     /// To be called after an instance became idle: it gives way if an event waits for a slot, which has not seen it.
     pub(super) fn give_way(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.evict_oldest(false);
+            self.evict_oldest(self.waiting_for_any.load(Ordering::SeqCst) > 0);
         }
     }
 
@@ -139,7 +143,37 @@ impl Drop for WaitGuard<'_> {
 mod tests {
     use futures_util::FutureExt as _;
 
+    use super::super::guest::{Guest, PooledGuest};
+    use super::super::tests::small_sandbox;
+    use super::super::{EngineLimits, GuestLimits};
     use super::*;
+
+    #[tokio::test]
+    async fn an_idle_instance_gives_way_to_an_event_that_may_take_its_slot() {
+        let (sandbox, limits) = (small_sandbox(), GuestLimits::default());
+        // Three, and a reserved one.
+        let slots = InstanceSlots::new(4);
+        let pool = WarmPool::open(&slots);
+        let becomes_idle = |slot| {
+            let guest = Guest::new(sandbox.store(&limits));
+            assert_eq!(
+                pool.put_back(PooledGuest { guest, slot }, &EngineLimits::default()),
+                None
+            );
+        };
+        let acquire = |has_reserved_slot| slots.acquire(has_reserved_slot).now_or_never().map(Result::unwrap);
+        let busy: Vec<_> = (0..2).map(|_| acquire(false).unwrap()).collect();
+        let (free, reserved) = (acquire(false).unwrap(), acquire(true).unwrap());
+        becomes_idle(reserved);
+        becomes_idle(free);
+        let free = acquire(false).expect("the longest idle one has a slot that does not help");
+        let reserved = acquire(true).expect("that one helps this event");
+        let mut waits = std::pin::pin!(slots.acquire(true));
+        assert!(waits.as_mut().now_or_never().is_none(), "all are busy");
+        becomes_idle(reserved);
+        assert!(waits.now_or_never().is_some(), "it has given way");
+        drop((busy, free));
+    }
 
     #[tokio::test]
     async fn some_slots_are_reserved_for_tenants_with_few_events() {
