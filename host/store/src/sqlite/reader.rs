@@ -96,6 +96,9 @@ pub(super) fn history(
             }
         }
         for entry in page.messages {
+            if range.from == End::Oldest && messages.len() >= most {
+                break;
+            }
             match entry {
                 Entry::Recent(message) => messages.push(Message::clone(&message)),
                 Entry::Changed { seq, .. } => messages.extend(merged_message(db, tenant, room, seq)?),
