@@ -141,7 +141,8 @@ pub(super) fn forget_user(
     transaction
         .prepare_cached(
             "UPDATE messages SET username = NULL, client_id = NULL, request = NULL
-             WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 AND sender = ?4 AND deleted_at IS NOT NULL",
+             WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 AND sender = ?4 AND deleted_at IS NOT NULL
+             AND (username IS NOT NULL OR client_id IS NOT NULL OR request IS NOT NULL)",
         )?
         .execute(params![row, after, up_to, user.as_str()])?;
     transaction.commit()?;
