@@ -119,7 +119,7 @@ pub(super) struct PageBuilder {
     page: KvPage,
     limit: usize,
     bytes_left: u64,
-    rows_left: u32,
+    rows_max: u32,
     /// The key that was taken last.
     last: Option<String>,
 }
@@ -130,19 +130,18 @@ impl PageBuilder {
             page: KvPage::default(),
             limit: limit as usize,
             bytes_left: bytes,
-            rows_left: rows_of_page(limit),
+            rows_max: rows_of_page(limit),
             last: None,
         }
     }
 
     /// Takes the next key of the range, with its value if that is live. `false`: the page is full, and does not have it.
     pub(super) fn add(&mut self, key: &str, value: Option<&[u8]>) -> bool {
-        if self.page.entries.len() >= self.limit || self.bytes_left == 0 || self.rows_left == 0 {
+        if self.page.entries.len() >= self.limit || self.bytes_left == 0 || self.page.rows >= self.rows_max {
             // Not this key itself: another one may come before it.
             self.page.next = Some(self.last.as_deref().map_or_else(|| key.to_owned(), next_key));
             return false;
         }
-        self.rows_left -= 1;
         self.page.rows += 1;
         self.last = Some(key.to_owned());
         if let Some(value) = value {

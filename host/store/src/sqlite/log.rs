@@ -51,11 +51,10 @@ impl WriterThread {
 
     /// Empties the log some time after text was removed from messages, which it still has.
     pub(super) fn empty_log(&mut self, write_sets: &[WriteSet]) {
-        if self.empty_log_at.is_some_and(|at| at <= Instant::now()) {
-            // A reader may need the log, or the disk may be full.
-            if !self.empty_log_of_removed().unwrap_or(false) {
-                self.empty_log_at = Some(Instant::now() + TRIED_AGAIN_AFTER);
-            }
+        let is_due = self.empty_log_at.is_some_and(|at| at <= Instant::now());
+        // A reader may need the log, or the disk may be full.
+        if is_due && !self.empty_log_of_removed().unwrap_or(false) {
+            self.empty_log_at = Some(Instant::now() + TRIED_AGAIN_AFTER);
         }
         let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);
         if writes.any(|write| removes_text(write)) {

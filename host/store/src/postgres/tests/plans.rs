@@ -4,15 +4,20 @@ use super::*;
 use crate::postgres::pool::{Connection, Statement};
 use crate::{Change, ChangeRange, KvRange, RangeRead, ReadSet, Revise, ValueDigest};
 
-/// A store with one connection, which has made writes and reads of each kind, the first ones of empty tables.
-async fn used() -> PostgresStore {
+/// A store with one connection, so that each statement meets the plans of those before.
+async fn with_one_connection() -> PostgresStore {
     let settings = PostgresSettings {
         connections: 1,
         ..PostgresSettings::default()
     };
-    let store = PostgresStore::open(&Server::shared().database(), settings)
+    PostgresStore::open(&Server::shared().database(), settings)
         .await
-        .unwrap();
+        .unwrap()
+}
+
+/// A store that has made writes and reads of each kind, the first ones of empty tables.
+async fn used() -> PostgresStore {
+    let store = with_one_connection().await;
     let (ann, lobby) = (UserId::new("ann").unwrap(), room("lobby"));
     let none = KvRange::with_prefix("h".into(), "none");
     let mut reads = ReadSet::default();
@@ -131,13 +136,7 @@ async fn a_plan_of_empty_tables_looks_rows_up_by_their_whole_keys() {
 /// A table that was analyzed while it was empty has no rows for a plan, however large it is by then.
 #[tokio::test]
 async fn a_plan_of_a_table_that_was_analyzed_empty_does_not_stay() {
-    let settings = PostgresSettings {
-        connections: 1,
-        ..PostgresSettings::default()
-    };
-    let store = PostgresStore::open(&Server::shared().database(), settings)
-        .await
-        .unwrap();
+    let store = with_one_connection().await;
     let connection = store.pool.connection().await.unwrap();
     rows(&connection, "ANALYZE".into()).await;
     drop(connection);
