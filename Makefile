@@ -22,7 +22,7 @@ help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: setup-guests setup-page ## build and start the server in development mode, with the chat page
-	@echo "Building the server. The first build takes nine to fifteen minutes on two cores: it compiles a compiler and a cryptographic library too."
+	@echo "Building the server. The first build takes ten to twenty minutes on two cores: it compiles a compiler and a cryptographic library too."
 	cargo build --release --package parlance $(LOCKED)
 	exec $(TARGET_DIR)/release/parlance dev
 
