@@ -167,9 +167,9 @@ impl HubHandle {
     }
 
     /// Counts an answer with this [weight](Outgoing::weight) that was sent without the hub. Packets after it wait
-    /// accordingly.
+    /// accordingly, but no longer than a second.
     pub fn charge(&self, weight: u64) {
-        self.shared.outbound.spend(weight, Instant::now());
+        self.shared.outbound.charge(weight, Instant::now());
     }
 
     /// Counts an event that was answered without the hub. `received` is when its packet came.

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 /// The burst that may go out at once, as the time that it takes at the tenant's rate. Other tenants may have to wait
 /// for it that long.
 const BURST: Duration = Duration::from_millis(10);
+/// How far answers whose sender does not wait can put off what the tenant sends next.
+const CHARGED_AHEAD: Duration = Duration::from_secs(1);
 
 /// The limiter of one tenant's bytes to clients. The hub and the tasks of the tenant's connections share it, so that
 /// all that they send is held to one rate.
@@ -39,6 +41,17 @@ impl OutboundLimiter {
 
     /// Counts bytes that go out. Returns the time until which their sender must pause, or `None` if it may continue.
     pub(super) fn spend(&self, bytes: u64, now: Instant) -> Option<Instant> {
+        self.count(bytes, now, None)
+    }
+
+    /// Counts bytes that go out and whose sender does not pause. Others pause for them, but no longer than
+    /// [`CHARGED_AHEAD`].
+    pub(super) fn charge(&self, bytes: u64, now: Instant) {
+        self.count(bytes, now, now.checked_add(CHARGED_AHEAD));
+    }
+
+    /// Counts bytes. They do not move `sent_by` beyond `latest`.
+    fn count(&self, bytes: u64, now: Instant, latest: Option<Instant>) -> Option<Instant> {
         if bytes == 0 {
             return None;
         }
@@ -55,7 +68,11 @@ impl OutboundLimiter {
             u64::try_from(since).unwrap_or(u64::MAX)
         };
         let earliest = now.checked_sub(BURST).map_or(0, nanos);
-        let later = |sent_by: u64| sent_by.max(earliest).saturating_add(takes);
+        let latest = latest.map_or(u64::MAX, nanos);
+        let later = |sent_by: u64| {
+            let later = sent_by.max(earliest).saturating_add(takes);
+            later.min(latest).max(sent_by)
+        };
         // The closure always returns a value, so this cannot fail.
         let before = self
             .sent_by
@@ -103,6 +120,25 @@ mod tests {
         );
         assert_eq!(outbound.take_uncharged(), 1140);
         assert_eq!(outbound.take_uncharged(), 0);
+    }
+
+    #[test]
+    fn answers_whose_sender_does_not_wait_put_the_others_off_for_a_second_at_most() {
+        let outbound = OutboundLimiter::default();
+        outbound.set_rate(1000);
+        let now = outbound.began + Duration::from_secs(100);
+        let wait = |bytes| outbound.spend(bytes, now).map(|until| until - now);
+        outbound.charge(110, now);
+        assert_eq!(wait(100), Some(Duration::from_millis(200)));
+        outbound.charge(1 << 40, now);
+        assert_eq!(wait(500), Some(Duration::from_millis(1500)));
+        outbound.charge(1, now);
+        assert_eq!(
+            wait(500),
+            Some(Duration::from_millis(2000)),
+            "nor do they bring it forward"
+        );
+        assert_eq!(outbound.take_uncharged(), 1211 + (1 << 40), "all of it is charged");
     }
 
     #[test]

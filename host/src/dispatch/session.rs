@@ -6,6 +6,7 @@
 mod admission;
 mod changes;
 mod notice;
+mod rates;
 mod without_client;
 
 use std::collections::VecDeque;
@@ -22,7 +23,7 @@ use super::packet::ClientPacket;
 use super::session_event::SessionEvent;
 use super::typing::Typing;
 use crate::logs::LogHub;
-use crate::tenant::{ConnectionPermit, Tenant, TenantSettings, TokenBucket};
+use crate::tenant::{ConnectionPermit, Tenant};
 use admission::Admission;
 use parlance_handler::capability::{ATTACHMENTS_MAX, RandomSource};
 use parlance_hub::commit::Committer;
@@ -30,6 +31,7 @@ use parlance_hub::{Connection, Responder, token_expiring};
 use parlance_scheduler::Quantum;
 use parlance_store::OutageLog;
 use parlance_types::error::{Code, EventError};
+use rates::ConnectionRates;
 pub(super) use without_client::queued_bytes_full;
 
 /// The time after which a client whose queue was full may try again: a guess, for nobody knows how long its events take.
@@ -87,29 +89,13 @@ pub struct Session {
     notified_expiry: AtomicU64,
     /// Set when the node drains: the session takes no more events, and its transport is aborted once it is idle.
     refuses_events: AtomicBool,
+    /// Set when the client is cut off, since it went on sending events that were refused. Nothing of it is answered.
+    is_cut_off: AtomicBool,
     /// Released when the session's last event, the `disconnect`, has ended. So the queued events of a client that has
     /// gone still count as a connection, and a client gains nothing by connecting again and again.
     permit: Mutex<Option<ConnectionPermit>>,
     /// What the handler of new connections has decided, until the connection is open.
     admission: Admission,
-}
-
-/// The connection's rate limits, with the settings that they were made from.
-struct ConnectionRates {
-    settings: Arc<TenantSettings>,
-    events: TokenBucket,
-    bytes: TokenBucket,
-}
-
-impl ConnectionRates {
-    fn of(settings: Arc<TenantSettings>) -> Self {
-        let limits = &settings.limits.call.client;
-        Self {
-            events: TokenBucket::new(limits.events_per_second, limits.event_burst),
-            bytes: TokenBucket::new(limits.bytes_per_second, limits.byte_burst),
-            settings,
-        }
-    }
 }
 
 impl Session {
@@ -166,6 +152,7 @@ impl Session {
             typing_timer_runs: AtomicBool::new(false),
             notified_expiry: AtomicU64::new(0),
             refuses_events: AtomicBool::new(false),
+            is_cut_off: AtomicBool::new(false),
             permit: Mutex::new(permit),
             admission: Admission::default(),
         });
@@ -186,7 +173,7 @@ impl Session {
         let settings = self.tenant.settings();
         let limits = &settings.limits.call.client;
         let mut queue = self.queue.lock();
-        if queue.closed {
+        if queue.closed || self.is_cut_off.load(Ordering::Relaxed) {
             return;
         }
         let length = packet.len();
@@ -224,40 +211,13 @@ impl Session {
         };
         if let Some(error) = refusal {
             drop(queue);
-            if error.retry_after.is_some() {
-                self.tenant.count_refused();
-            }
-            let name = std::str::from_utf8(&packet.text)
-                .map(super::event::name)
-                .unwrap_or_default()
-                .to_owned();
-            let responder = Responder::new(packet.ack, name);
-            self.tenant.hub.refuse(&self.connection, &responder, &error);
+            self.refuse(&packet, &error);
             return;
         }
         self.tenant.count_admitted();
         queue.bytes = bytes;
         queue.events.push_back(SessionEvent::Packet(packet));
         self.spawn_if_idle(&mut queue);
-    }
-
-    /// Checks whether the connection's rates and the tenant's budgets admit one more event, and charges them.
-    fn admit(&self, settings: &Arc<TenantSettings>, bytes: usize) -> Result<(), EventError> {
-        let mut rates = self.rates.load();
-        if !Arc::ptr_eq(&rates.settings, settings) {
-            self.rates.store(Arc::new(ConnectionRates::of(settings.clone())));
-            rates = self.rates.load();
-        }
-        let limited = |what: &'static str, wait| EventError::limited(Code::RateLimited, what, wait);
-        rates
-            .events
-            .take(1)
-            .map_err(|wait| limited("too many events from this connection; slow down", wait))?;
-        rates
-            .bytes
-            .take(bytes)
-            .map_err(|wait| limited("too many bytes from this connection; slow down", wait))?;
-        self.tenant.admit()
     }
 
     /// Ends the session when its client has gone. The events that it sent before are still handled, then the
