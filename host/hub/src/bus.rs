@@ -12,6 +12,7 @@
 //! The hub then reads missing messages from the store, and the bus sends it the presence records of all nodes again.
 
 mod fleet_bus;
+mod inbox;
 mod local;
 #[cfg(feature = "redis")]
 mod redis;
@@ -26,6 +27,7 @@ pub use self::redis::fuzz;
 #[cfg(feature = "redis")]
 pub use self::redis::{Adapter, BusError, Metrics, RedisBus, RedisSettings, RedisUrls};
 pub use fleet_bus::{BusStatus, FleetBus, Responses};
+pub use inbox::{INBOX_MAX, Inbox, InboxSender, inbox};
 pub use local::LocalBus;
 
 use parlance_handler::capability::{Packet, Question};
@@ -44,7 +46,7 @@ pub trait Bus: Send + Sync {
 
     /// Delivers messages of other nodes for this tenant to `inbox` from now on. What does not fit is lost; the hub is
     /// told so by another [`Inbound::Connected`] as soon as the inbox has room.
-    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
+    fn subscribe(&self, tenant: &TenantId, inbox: InboxSender);
 
     /// Ends the subscription of a hub that has closed its inbox, and withdraws this node's presence records of the
     /// tenant. Returns `false`, and does nothing, when the inbox is open: another hub of the tenant has subscribed since.

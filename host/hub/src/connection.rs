@@ -16,7 +16,7 @@ use parlance_types::auth::Identity;
 use parlance_types::id::{ConnectionId, RoomId, TenantId};
 
 /// What a packet counts besides its bytes.
-const PACKET_BYTES: usize = 512;
+pub(crate) const PACKET_BYTES: usize = 512;
 
 /// A packet for a client.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::bus::Inbound;
+use super::bus::{self, INBOX_MAX, Inbound, Inbox};
 use super::connection::Connection;
 use super::handle::{Command, Fleet, Shared};
 use super::hub::{Hub, Input, Now, Output};
@@ -27,8 +27,6 @@ pub(crate) use outputs::read_changes;
 use parlance_scheduler::{Contention, Quantum};
 use parlance_types::id::TenantId;
 
-/// The most messages of the bus that wait for the hub. Further ones are lost, and the hub catches up.
-const INBOX_MAX: usize = 4096;
 /// The most results of reads that wait for the hub.
 const RESULTS_MAX: usize = 64;
 /// The pause before a hub starts again after a failure. It doubles with each failure, up to the maximum.
@@ -68,7 +66,7 @@ enum Wake {
 /// What can wake the task. The sources take turns, so that none waits for long behind another.
 struct Sources<'a> {
     commands: &'a mut mpsc::UnboundedReceiver<Command>,
-    inbox: mpsc::Receiver<Inbound>,
+    inbox: Inbox,
     results: mpsc::Receiver<Input>,
     timer: Pin<&'a mut Sleep>,
     /// The source whose turn is next.
@@ -129,7 +127,7 @@ pub(super) async fn run(
     let (mut server_connection, mut pause) = (None, FIRST_PAUSE);
     loop {
         let (result_sender, results) = mpsc::channel(RESULTS_MAX);
-        let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
+        let (inbox_sender, inbox) = bus::inbox(INBOX_MAX);
         let mut driver = Driver {
             tenant: tenant.clone(),
             hub: Hub::new(fleet.is_single_node(), fleet.pace.clone(), now()),
@@ -177,7 +175,7 @@ impl Driver {
     async fn feed(
         &mut self,
         commands: &mut mpsc::UnboundedReceiver<Command>,
-        inbox: mpsc::Receiver<Inbound>,
+        inbox: Inbox,
         results: mpsc::Receiver<Input>,
     ) {
         let mut sources = Sources {

@@ -114,7 +114,7 @@ impl Metrics {
             )?,
             sent: registry.counter_by_tenant(
                 "parlance_tenant_outbound_bytes_total",
-                "Bytes to clients as quota.outbound_bytes_per_second counts them, by tenant",
+                "Bytes to clients and other nodes as quota.outbound_bytes_per_second counts them, by tenant",
             )?,
             cpu: registry.float_counter_by_tenant(
                 "parlance_tenant_guest_cpu_seconds_total",

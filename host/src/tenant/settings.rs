@@ -35,7 +35,8 @@ settings! {
         log_bytes_per_second: usize = 64 * KIB, Size(KIB, GIB);
         /// Bytes that its events write to the store in a second; each write counts as 512 bytes more.
         write_bytes_per_second: usize = 4 * MIB, Size(KIB, GIB);
-        /// Bytes that go out to its clients in a second, each client's counted, and 512 bytes more for each packet.
+        /// Bytes that go out to its clients in a second, each client's counted, and 512 bytes more for each packet; what
+        /// goes to the other nodes counts as one client's.
         outbound_bytes_per_second: usize = 32 * MIB, Size(KIB, GIB);
         /// HTTP requests that its handlers send in a second, on average; twice as many may come at once.
         http_requests_per_second: usize = 100, Count(1, 1_000_000);

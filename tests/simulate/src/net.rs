@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parlance_hub::bus::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad};
+use parlance_hub::bus::{Broadcast, Bus, Inbound, InboxSender, Invalidation, Load, NodeId, RemoteLoad};
 use parlance_types::id::{TenantId, UserId};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::log::Log;
@@ -32,7 +32,7 @@ struct Peer {
     connected: bool,
     /// When it last sent a heartbeat.
     last_heartbeat: Instant,
-    inboxes: BTreeMap<String, mpsc::Sender<Inbound>>,
+    inboxes: BTreeMap<String, InboxSender>,
     own: Records,
     /// The records that others can read, and the number of the last change.
     published: Records,
@@ -273,7 +273,7 @@ impl SimulatedBus {
                 if is_reachable(peer)
                     && is_next
                     && let Some(inbox) = peer.inboxes.get(&tenant)
-                    && inbox.try_send(Inbound::PresenceChanged { node, user, record }).is_ok()
+                    && inbox.try_send(Inbound::PresenceChanged { node, user, record })
                 {
                     peer.applied.insert(me, Some(version));
                 }
@@ -291,7 +291,7 @@ impl Bus for SimulatedBus {
         &self.id
     }
 
-    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+    fn subscribe(&self, tenant: &TenantId, inbox: InboxSender) {
         let mut state = self.net.state.lock();
         let mine = &mut state.peers[self.me];
         mine.inboxes.insert(tenant.as_str().to_owned(), inbox);
@@ -304,7 +304,7 @@ impl Bus for SimulatedBus {
         let mut state = self.net.state.lock();
         let mine = &mut state.peers[self.me];
         let tenant = tenant.as_str();
-        if !mine.inboxes.get(tenant).is_some_and(mpsc::Sender::is_closed) {
+        if !mine.inboxes.get(tenant).is_some_and(InboxSender::is_closed) {
             return false;
         }
         mine.inboxes.remove(tenant);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
-use super::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad};
+use super::{Broadcast, Bus, InboxSender, Invalidation, Load, NodeId, RemoteLoad};
 use parlance_types::id::{TenantId, UserId};
 
 /// A bus that drops everything and never delivers anything.
@@ -32,7 +32,7 @@ impl Bus for LocalBus {
         true
     }
 
-    fn subscribe(&self, _: &TenantId, _: mpsc::Sender<Inbound>) {}
+    fn subscribe(&self, _: &TenantId, _: InboxSender) {}
 
     fn unsubscribe(&self, _: &TenantId) -> bool {
         true

@@ -28,8 +28,8 @@ mod subscriptions;
 mod tests;
 
 use super::{
-    AfterEvent, Broadcast, BroadcastTarget, Bus, BusStatus, ClientSelector, FleetBus, Inbound, Invalidation, Load,
-    NodeId, RemoteLoad, RemoteSocket, Responses, TargetRoom, USER_ROOM,
+    AfterEvent, Broadcast, BroadcastTarget, Bus, BusStatus, ClientSelector, FleetBus, Inbound, InboxSender,
+    Invalidation, Load, NodeId, RemoteLoad, RemoteSocket, Responses, TargetRoom, USER_ROOM,
 };
 
 pub use adapter::Adapter;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use super::*;
-use crate::bus::{Broadcast, BroadcastTarget, ClientSelector, Invalidation, Load, NodeId, RemoteLoad};
+use crate::bus::{Broadcast, BroadcastTarget, ClientSelector, InboxSender, Invalidation, Load, NodeId, RemoteLoad};
 use crate::tests::{Inbox, delivery};
 use crate::{ClientSink, SendFailed};
 use parlance_handler::capability::{Audience, Effect, Packet};
@@ -24,7 +24,7 @@ impl Bus for FaultyBus {
     fn node(&self) -> &NodeId {
         self.0.node()
     }
-    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+    fn subscribe(&self, tenant: &TenantId, inbox: InboxSender) {
         self.0.subscribe(tenant, inbox);
     }
     fn unsubscribe(&self, tenant: &TenantId) -> bool {

@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::remote_presence::PresenceRecord;
 use super::rooms::{Gap, Series};
 use super::{Hub, Output};
+use crate::connection::PACKET_BYTES;
 use crate::wire;
 use parlance_store::{ChangeRange, End, Message, Place, Range};
 use parlance_types::id::{RoomId, UserId};
@@ -130,7 +132,8 @@ impl Hub {
         }
     }
 
-    /// Publishes the presence records of users that have changed.
+    /// Publishes the presence records of users that have changed. The tenant is charged for each as for a packet to one
+    /// client.
     fn publish_presence(&mut self) {
         self.publish_presence_at = None;
         for user in std::mem::take(&mut self.changed_users) {
@@ -143,6 +146,8 @@ impl Hub {
                 rooms: self.users.rooms_of(&user).cloned().collect(),
             });
             let record = record.map(|record| record.encode());
+            let bytes = user.as_str().len() + record.as_ref().map_or(0, Bytes::len);
+            self.rooms.count_sent((PACKET_BYTES + bytes) as u64);
             self.out.push(Output::PublishPresence(user, record));
         }
     }

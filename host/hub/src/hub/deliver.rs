@@ -257,8 +257,8 @@ impl Hub {
         self.send_and_act(&user, connections, &outgoing, &then);
     }
 
-    /// Publishes a packet for `room` to the other nodes, if there may be any. `order` sets its order relative to
-    /// messages.
+    /// Publishes a packet for `room` to the other nodes, if there may be any. The tenant is charged for it as for a packet
+    /// to one client. `order` sets its order relative to messages.
     fn publish(&mut self, room: impl FnOnce() -> TargetRoom, outgoing: &Outgoing, order: impl FnOnce(&mut Broadcast)) {
         let (packet, question) = match outgoing {
             _ if self.single_node => return,
@@ -269,6 +269,7 @@ impl Hub {
         let mut broadcast = Broadcast::event(packet.clone(), BroadcastTarget::Rooms(vec![room()]), Vec::new());
         broadcast.question = question;
         order(&mut broadcast);
+        self.rooms.count_sent(outgoing.weight());
         self.out.push(Output::Publish(Box::new(broadcast)));
     }
 }

@@ -76,7 +76,7 @@ fn respond<T: Send + 'static>(
     let (shared, namespace) = (shared.clone(), namespace.to_owned());
     tokio::spawn(async move {
         if let Ok(Ok(reply)) = tokio::time::timeout(shared.settings.request_timeout, wait).await {
-            shared.send(shared.codec.response(&namespace, &to, &response(reply)));
+            shared.send(&namespace, shared.codec.response(&namespace, &to, &response(reply)));
         }
         drop(permit);
     });
@@ -109,7 +109,7 @@ fn deliver_with_ack(
     tokio::spawn(async move {
         let responding = async {
             let Ok(clients) = counted.await else { return };
-            let send = |response| shared.send(shared.codec.response(&namespace, &to, &response));
+            let send = |response| shared.send(&namespace, shared.codec.response(&namespace, &to, &response));
             send(Response::Clients(clients));
             while let Some(answer) = acknowledged.recv().await {
                 send(Response::Acknowledged(answer));

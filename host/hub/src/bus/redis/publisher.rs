@@ -71,7 +71,7 @@ impl Shared {
         let mut publications = Vec::new();
         for item in items {
             match item {
-                QueueItem::Publication(publication) => {
+                QueueItem::Publication(_, publication) => {
                     publications.push(publication);
                     messages += 1;
                 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use super::settings::RedisSettings;
 use super::sharded_channels::RoomChannels;
 use super::status::{Counts, count};
 use super::subscriptions::Subscriptions;
-use super::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad, reconnect};
+use super::{Broadcast, Bus, Inbound, InboxSender, Invalidation, Load, NodeId, RemoteLoad, reconnect};
 use crate::msgpack::CodecError;
 use parlance_types::id::{TenantId, UserId};
 
@@ -98,11 +98,11 @@ impl Shared {
         queued
     }
 
-    /// Queues an encoded message, or drops and counts it. Returns whether it was queued; `false` too for one without
-    /// recipients.
-    pub(super) fn send(&self, written: Result<Option<Publication>, CodecError>) -> bool {
+    /// Queues an encoded message of this namespace, or drops and counts it. Returns whether it was queued; `false` too for
+    /// one without recipients.
+    pub(super) fn send(&self, namespace: &str, written: Result<Option<Publication>, CodecError>) -> bool {
         match written {
-            Ok(Some(publication)) => self.push(QueueItem::Publication(publication)),
+            Ok(Some(publication)) => self.push(QueueItem::Publication(namespace.to_owned(), publication)),
             Ok(None) => false,
             Err(_) => {
                 count(&self.counts.dropped);
@@ -210,7 +210,7 @@ impl Bus for RedisBus {
             == 0
     }
 
-    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+    fn subscribe(&self, tenant: &TenantId, inbox: InboxSender) {
         self.shared.subscriptions.add(tenant.namespace(), inbox);
         self.shared.reconcile.notify_one();
     }
@@ -257,7 +257,7 @@ impl Bus for RedisBus {
         if let Err(error) = &written {
             tracing::warn!(tenant = tenant.as_str(), "an event did not go to other nodes: {error}");
         }
-        self.shared.send(written);
+        self.shared.send(&tenant.namespace(), written);
     }
 
     fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {

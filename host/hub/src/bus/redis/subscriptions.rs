@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
-use super::Inbound;
 use super::status::{Counts, count};
+use super::{Inbound, InboxSender};
 
 struct Subscription {
-    inbox: mpsc::Sender<Inbound>,
+    inbox: InboxSender,
     /// The hub got [`Inbound::Connected`]; from then on it gets what comes from Redis.
     connected: bool,
     /// A message did not fit into the inbox. The hub gets nothing more until it got [`Inbound::Connected`] again.
@@ -24,7 +22,7 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    pub(super) fn add(&self, namespace: String, inbox: mpsc::Sender<Inbound>) {
+    pub(super) fn add(&self, namespace: String, inbox: InboxSender) {
         let subscription = Subscription {
             inbox,
             connected: false,
@@ -56,7 +54,7 @@ impl Subscriptions {
     pub(super) fn is_full(&self, namespace: &str) -> bool {
         let hubs = self.hubs.lock();
         hubs.get(namespace)
-            .is_some_and(|hub| hub.connected && hub.lost && hub.inbox.capacity() == 0)
+            .is_some_and(|hub| hub.connected && hub.lost && hub.inbox.is_full())
     }
 
     /// Delivers a message from Redis to a hub that is connected. Returns `true` when the hub had lost messages and was
@@ -117,7 +115,7 @@ impl Subscriptions {
 impl Subscription {
     /// Tells the hub that messages were lost, if some were and the inbox has room. Returns whether it did.
     fn report_loss(&mut self) -> bool {
-        if self.lost && self.inbox.try_send(Inbound::Connected).is_ok() {
+        if self.lost && !self.inbox.is_full() && self.inbox.try_send(Inbound::Connected) {
             self.lost = false;
             return true;
         }
@@ -129,7 +127,7 @@ impl Subscription {
             count(&counts.overflowed);
             return;
         }
-        if let Err(TrySendError::Full(_)) = self.inbox.try_send(inbound) {
+        if !self.inbox.try_send(inbound) && !self.inbox.is_closed() {
             count(&counts.overflowed);
             self.lost = true;
         }
@@ -138,7 +136,14 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::bus::{Inbox, inbox};
+
+    fn next(inbox: &mut Inbox) -> Option<Inbound> {
+        inbox.recv().now_or_never().flatten()
+    }
 
     fn node_left() -> Inbound {
         Inbound::NodeLeft {
@@ -149,22 +154,22 @@ mod tests {
     #[test]
     fn a_hub_whose_inbox_was_full_is_told_that_it_lost_something() {
         let (hubs, counts) = (Subscriptions::default(), Counts::new());
-        let (sender, mut inbox) = mpsc::channel(2);
+        let (sender, mut inbox) = inbox(2);
         hubs.add("/".to_owned(), sender);
         hubs.deliver("/", node_left(), &counts);
-        assert!(inbox.try_recv().is_err(), "not connected yet");
+        assert!(next(&mut inbox).is_none(), "not connected yet");
         assert!(hubs.set_connected("/", &counts));
         hubs.deliver("/", node_left(), &counts);
         hubs.deliver("/", node_left(), &counts);
         assert!(hubs.report_losses().is_empty(), "no room yet");
         assert!(hubs.is_full("/"));
-        assert!(matches!(inbox.try_recv(), Ok(Inbound::Connected)));
-        assert!(matches!(inbox.try_recv(), Ok(Inbound::NodeLeft { .. })));
-        assert!(inbox.try_recv().is_err(), "the second did not fit");
+        assert!(matches!(next(&mut inbox), Some(Inbound::Connected)));
+        assert!(matches!(next(&mut inbox), Some(Inbound::NodeLeft { .. })));
+        assert!(next(&mut inbox).is_none(), "the second did not fit");
         assert!(!hubs.is_full("/"), "the next message tells the hub of the loss");
         assert!(hubs.deliver("/", node_left(), &counts));
-        assert!(matches!(inbox.try_recv(), Ok(Inbound::Connected)));
-        assert!(matches!(inbox.try_recv(), Ok(Inbound::NodeLeft { .. })));
+        assert!(matches!(next(&mut inbox), Some(Inbound::Connected)));
+        assert!(matches!(next(&mut inbox), Some(Inbound::NodeLeft { .. })));
         assert_eq!(counts.read(0).overflowed, 1);
     }
 }

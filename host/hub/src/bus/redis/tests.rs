@@ -11,9 +11,9 @@ mod sharded;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::*;
+use crate::bus::{Inbox, inbox};
 use parlance_handler::capability::Packet;
 use parlance_types::id::{RoomId, TenantId, UserId};
 use server::Server;
@@ -59,7 +59,7 @@ fn event(text: &str, to: BroadcastTarget) -> Broadcast {
 struct Node {
     bus: RedisBus,
     tenant: TenantId,
-    inbox: mpsc::Receiver<Inbound>,
+    inbox: Inbox,
 }
 
 impl Node {
@@ -78,7 +78,7 @@ impl Node {
     fn with(settings: RedisSettings, name: &str) -> Self {
         let bus = RedisBus::start(settings).unwrap();
         let tenant = tenant(name);
-        let (sender, inbox) = mpsc::channel(1024);
+        let (sender, inbox) = inbox(1024);
         bus.subscribe(&tenant, sender);
         Self { bus, tenant, inbox }
     }

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use super::{SimEvent, World, tenant};
 use crate::bus::TargetRoom;
-use crate::connection::Connection;
+use crate::connection::{Connection, PACKET_BYTES};
 use crate::delivery::{Delivery, Undone};
 use crate::driver::read_changes;
 use crate::hub::{CatchUpPace, Hub, Input, Output};
@@ -129,7 +130,11 @@ impl World {
         let Some(hub) = &mut node.hub else { return };
         let input = if hub.is_busy() { None } else { node.inputs.pop_front() };
         let mut outputs = Vec::new();
-        hub.step(now, input, &mut outputs);
+        let charged = hub.step(now, input, &mut outputs);
+        assert!(
+            charged >= outputs.iter().map(published_bytes).sum(),
+            "what goes to other nodes is charged"
+        );
         let goes_on = hub.is_busy() || !node.inputs.is_empty();
         for output in outputs {
             self.carry_out(index, output);
@@ -315,4 +320,14 @@ impl World {
             ..delivery(connection, effects, Vec::new())
         }
     }
+}
+
+/// The bytes of an output that go to other nodes, for which the tenant is charged.
+fn published_bytes(output: &Output) -> u64 {
+    let bytes = match output {
+        Output::Publish(broadcast) => broadcast.packet.bytes(),
+        Output::PublishPresence(user, record) => user.as_str().len() + record.as_ref().map_or(0, Bytes::len),
+        _ => return 0,
+    };
+    (PACKET_BYTES + bytes) as u64
 }

@@ -104,7 +104,7 @@ async fn a_hub_whose_inbox_was_full_is_told_so() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let bus = RedisBus::start(settings(&server.url())).unwrap();
-    let (sender, inbox) = mpsc::channel(2);
+    let (sender, inbox) = inbox(2);
     bus.subscribe(&one.tenant, sender);
     let mut two = Node {
         bus,

@@ -21,7 +21,7 @@ pub(super) fn socket(id: &str) -> RemoteSocket {
 }
 
 /// Answers requests as a hub would, until it is dropped.
-pub(super) async fn serve(mut inbox: mpsc::Receiver<Inbound>, name: &'static str) {
+pub(super) async fn serve(mut inbox: Inbox, name: &'static str) {
     while let Some(inbound) = inbox.recv().await {
         match inbound {
             Inbound::FetchSockets { clients, reply } => {
