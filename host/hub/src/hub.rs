@@ -11,6 +11,7 @@
 
 mod catch_up;
 mod deliver;
+mod fanout;
 mod kicks;
 mod last_seen;
 mod local_users;

@@ -5,49 +5,18 @@
 //! waits first, so nothing is overtaken.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fanout::{Fanout, Recipients};
 use super::order::{Number, OrderedPacket};
-use crate::connection::{Connection, Outgoing};
+use crate::connection::Outgoing;
 use crate::wire::Appended;
 use parlance_types::id::RoomId;
 
 /// For how long text that is added to a message waits for more.
 const JOIN_APPENDED: Duration = Duration::from_millis(40);
-
-/// The connections that get a packet.
-pub(super) enum Recipients {
-    /// All members of a room, or all but one.
-    Room(RoomId, Option<Arc<Connection>>),
-    /// These members of rooms, if they are still members when their turn comes.
-    Members(Vec<(RoomId, Arc<Connection>)>),
-    /// These connections, whatever rooms they are in.
-    Connections(Vec<Arc<Connection>>),
-}
-
-/// A packet, its recipients, and how far sending has come.
-pub(super) struct Fanout {
-    pub(super) to: Recipients,
-    /// How many recipients have got it.
-    pub(super) done: usize,
-    /// The number of a message or a change; `None` for another packet.
-    pub(super) number: Option<Number>,
-    pub(super) outgoing: Outgoing,
-}
-
-impl Fanout {
-    pub(super) fn new(to: Recipients, number: Option<Number>, outgoing: &Outgoing) -> Self {
-        Self {
-            to,
-            done: 0,
-            number,
-            outgoing: outgoing.clone(),
-        }
-    }
-}
 
 /// The packets that wait to be sent.
 pub(super) struct Outbox {

@@ -7,15 +7,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
 use tokio::time::Instant;
 
 use super::Output;
+use super::fanout::{Fanout, Recipients};
 use super::order::{Number, OrderedPacket, RoomOrder};
-use super::outbox::{Fanout, Outbox, Recipients};
+use super::outbox::Outbox;
 use crate::connection::{Connection, Outgoing};
 use parlance_store::Place;
 use parlance_types::id::RoomId;
@@ -39,7 +40,7 @@ struct HeldPackets {
 
 impl Member {
     /// Sends a packet or holds it back.
-    fn send(&mut self, number: Option<Number>, outgoing: &Outgoing, out: &mut Vec<Output>) {
+    pub(super) fn send(&mut self, number: Option<Number>, outgoing: &Outgoing, out: &mut Vec<Output>) {
         match &mut self.held {
             Some(held) if held.packets.len() < HELD_MAX && held.bytes < HELD_BYTES => {
                 held.bytes = held.bytes.saturating_add(outgoing.len());
@@ -60,8 +61,8 @@ const HELD_MAX: usize = 4096;
 const HELD_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Default)]
-struct Room {
-    members: Vec<Member>,
+pub(super) struct Room {
+    pub(super) members: Vec<Member>,
     /// The index in `members` of each connection, by its address, so that joining and leaving cost the same in a room
     /// of any size.
     positions: HashMap<usize, usize>,
@@ -235,45 +236,10 @@ impl Rooms {
         while let Some(fanout) = self.outbox.front_mut() {
             let each = fanout.outgoing.weight().max(1);
             let most = usize::try_from((left / each).max(1)).unwrap_or(usize::MAX);
-            let (before, number, outgoing) = (fanout.done, fanout.number, &fanout.outgoing);
-            let until = before.saturating_add(most);
-            let count = match &fanout.to {
-                Recipients::Room(room, except) => {
-                    let members = self.rooms.get_mut(room).map(|room| room.members.as_mut_slice());
-                    let members = members.unwrap_or_default();
-                    let count = members.len();
-                    for member in members.get_mut(before..until.min(count)).unwrap_or_default() {
-                        if except
-                            .as_ref()
-                            .is_none_or(|except| !Arc::ptr_eq(except, &member.connection))
-                        {
-                            member.send(number, outgoing, out);
-                        }
-                    }
-                    count
-                }
-                Recipients::Members(members) => {
-                    for (room, connection) in members.get(before..until.min(members.len())).unwrap_or_default() {
-                        if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member(connection)) {
-                            member.send(number, outgoing, out);
-                        }
-                    }
-                    members.len()
-                }
-                Recipients::Connections(connections) => {
-                    for connection in connections
-                        .get(before..until.min(connections.len()))
-                        .unwrap_or_default()
-                    {
-                        out.push(Output::Send(connection.clone(), outgoing.clone()));
-                    }
-                    connections.len()
-                }
-            };
-            fanout.done = until.min(count);
-            let sent = each.saturating_mul(fanout.done.saturating_sub(before) as u64);
+            let part = fanout.send_part(most, &mut self.rooms, out);
+            let sent = each.saturating_mul(part.sent as u64);
             self.sent += sent;
-            if fanout.done < count {
+            if !part.is_last {
                 return;
             }
             self.outbox.pop_front();
@@ -451,20 +417,9 @@ impl Rooms {
 
     /// Puts a packet into the outbox for every connection that is in any of the rooms but in none of `known`. Each gets
     /// it once.
-    pub(super) fn send_to_members(&mut self, rooms: &IndexSet<RoomId>, known: &IndexSet<RoomId>, outgoing: &Outgoing) {
-        let mut told: HashSet<*const Connection> = HashSet::new();
-        let mut to = Vec::new();
-        for id in rooms {
-            let Some(Room { members, .. }) = self.rooms.get(id) else {
-                continue;
-            };
-            for Member { connection, .. } in members {
-                if !connection.is_in_any(known) && told.insert(Arc::as_ptr(connection)) {
-                    to.push((id.clone(), connection.clone()));
-                }
-            }
-        }
-        self.outbox.push(Fanout::new(Recipients::Members(to), None, outgoing));
+    pub(super) fn send_to_members(&mut self, rooms: IndexSet<RoomId>, known: IndexSet<RoomId>, outgoing: &Outgoing) {
+        let to = Recipients::members(rooms, known);
+        self.outbox.push(Fanout::new(to, None, outgoing));
     }
 
     /// The number of rooms with members on this node.

@@ -95,11 +95,11 @@ impl Hub {
             let since = after.status.map_or(now_ms, |(_, since)| since);
             let outgoing = wire::presence(user, name, after.status(), since);
             let rooms = before.rooms.union(&after.rooms).cloned().collect();
-            self.rooms.send_to_members(&rooms, &IndexSet::new(), &outgoing);
+            self.rooms.send_to_members(rooms, IndexSet::new(), &outgoing);
         } else if let Some((status, since)) = after.status {
             // Members who share another room with the user know the status already.
             let outgoing = wire::presence(user, name, status, since);
-            self.rooms.send_to_members(&joined, &before.rooms, &outgoing);
+            self.rooms.send_to_members(joined, before.rooms.clone(), &outgoing);
         }
         // A user who is not visible counts as being in no room.
         for room in after.visible_rooms().filter(|room| !before.is_visible_in(room)) {
@@ -217,7 +217,7 @@ impl Hub {
         if let Some((status, since)) = status {
             let outgoing = wire::presence(user, identity.name(), status, since);
             self.rooms
-                .send_to_members(&IndexSet::from([room.clone()]), &known, &outgoing);
+                .send_to_members(IndexSet::from([room.clone()]), known, &outgoing);
             let outgoing = wire::user_joined(room, user, identity.name());
             self.rooms.send_to_room(room, Some(connection), &outgoing);
         }

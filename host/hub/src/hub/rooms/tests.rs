@@ -17,6 +17,52 @@ struct Client {
 }
 
 #[test]
+fn members_of_several_rooms_get_a_packet_once_in_parts_of_any_size() {
+    let ids: Vec<RoomId> = ["a", "b", "c", "d"].map(|id| RoomId::new(id).unwrap()).into();
+    for seed in 0..2000_u64 {
+        let mut random = random(seed);
+        let mut random = move |below: usize| usize::try_from(random(below as u64)).unwrap();
+        let (mut rooms, mut out) = (Rooms::new(Instant::now()), Vec::new());
+        let mut some = || -> IndexSet<RoomId> { ids.iter().filter(|_| random(2) == 0).cloned().collect() };
+        let (to, known) = (some(), some());
+        let mut clients = Vec::new();
+        // More of them than one part looks at, in some cases.
+        for n in 0..[3, 30, 700][usize::try_from(seed % 3).unwrap()] {
+            let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
+            let inbox = Inbox::default();
+            let connection = Arc::new(Connection::new(
+                ConnectionId::from_bits(n),
+                identity,
+                Box::new(inbox.clone()),
+            ));
+            let is_in = some();
+            for room in &is_in {
+                rooms.join(room, &connection, false);
+            }
+            clients.push((is_in, inbox));
+        }
+        let one = packet(1);
+        rooms.send_to_members(to.clone(), known.clone(), &one);
+        while rooms.has_outgoing() {
+            rooms.send_part(seed % 4 * one.weight(), &mut out);
+            assert!(out.len() <= usize::try_from(seed % 4).unwrap().max(1), "seed {seed}");
+            send_all(&mut out);
+        }
+        let mut told = 0;
+        for (is_in, inbox) in clients {
+            let is_meant = !is_in.is_disjoint(&to) && is_in.is_disjoint(&known);
+            assert_eq!(inbox.texts().len(), usize::from(is_meant), "seed {seed}");
+            told += u64::from(is_meant);
+        }
+        assert_eq!(
+            rooms.take_sent(),
+            told * one.weight(),
+            "only those who got it are paid for"
+        );
+    }
+}
+
+#[test]
 fn a_joining_client_misses_nothing_after_its_answer_in_any_order_of_events() {
     const MESSAGES: u64 = 20;
     let room = RoomId::new("room").unwrap();
