@@ -4,7 +4,7 @@
 //! window.
 
 use std::cell::RefCell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use http::{HeaderMap, header};
@@ -32,41 +32,70 @@ const BUFFER_STEP: usize = 4 * 1024;
 const INFLATED_PER_SECOND: usize = 2 * 1024 * 1024;
 /// The inflated bytes that a connection may send at once.
 const INFLATED_AT_ONCE: usize = 4 * 1024 * 1024;
+/// How long inflating a connection's messages may take in a second: six times what [`INFLATED_PER_SECOND`] takes. Empty
+/// blocks inflate to nothing and take some 600 ns a byte, an end of a stream in the midst of a message some 2 µs.
+const INFLATING_PER_SECOND: Duration = Duration::from_millis(50);
+/// How long it may take at once. A busy machine may have the thread wait meanwhile.
+const INFLATING_AT_ONCE: Duration = Duration::from_millis(250);
+/// The bytes of a message that are inflated before the time is looked at.
+const CHUNK: usize = 4 * 1024;
 
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// Limits the inflated bytes of one connection.
+/// Limits what inflating the messages of one connection may cost.
 #[derive(Debug)]
 pub(crate) struct InflateBudget {
-    left: usize,
+    left: Inflating,
     since: Instant,
+}
+
+/// What inflating costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inflating {
+    /// Inflated bytes.
+    pub(crate) bytes: usize,
+    /// Time.
+    pub(crate) time: Duration,
 }
 
 impl InflateBudget {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            left: INFLATED_AT_ONCE,
+            left: Inflating {
+                bytes: INFLATED_AT_ONCE,
+                time: INFLATING_AT_ONCE,
+            },
             since: now,
         }
     }
 
-    /// The bytes that a message may inflate to now.
-    pub(crate) fn left(&mut self, now: Instant) -> usize {
-        let millis = usize::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(usize::MAX);
-        let more = millis.saturating_mul(INFLATED_PER_SECOND / 1000);
-        if more > 0 {
-            self.left = self.left.saturating_add(more).min(INFLATED_AT_ONCE);
+    /// What a message may cost now.
+    pub(crate) fn left(&mut self, now: Instant) -> Inflating {
+        let since = now.saturating_duration_since(self.since);
+        let millis = usize::try_from(since.as_millis()).unwrap_or(usize::MAX);
+        if millis > 0 {
+            let bytes = millis.saturating_mul(INFLATED_PER_SECOND / 1000);
+            let time = since
+                .min(Duration::from_secs(60))
+                .mul_f64(INFLATING_PER_SECOND.as_secs_f64());
+            self.left = Inflating {
+                bytes: self.left.bytes.saturating_add(bytes).min(INFLATED_AT_ONCE),
+                time: self.left.time.saturating_add(time).min(INFLATING_AT_ONCE),
+            };
             self.since = now;
         }
         self.left
     }
 
-    /// Counts inflated bytes.
-    pub(crate) fn spend(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(bytes);
+    /// Counts what a message has cost.
+    pub(crate) fn spend(&mut self, cost: Inflating) {
+        self.left = Inflating {
+            bytes: self.left.bytes.saturating_sub(cost.bytes),
+            time: self.left.time.saturating_sub(cost.time),
+        };
     }
 }
 
@@ -134,8 +163,8 @@ pub(crate) fn compress(parts: [&[u8]; 3]) -> Option<Vec<u8>> {
     })
 }
 
-/// Inflates a message of at most `max` bytes.
-pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
+/// Inflates a message of at most `max` bytes, until `deadline`.
+pub(crate) fn decompress(payload: &[u8], max: usize, deadline: Instant) -> Result<Vec<u8>, FrameError> {
     DECOMPRESS.with_borrow_mut(|state| {
         state.reset(false);
         let mut out = Vec::with_capacity(
@@ -145,7 +174,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
                 .clamp(64, BUFFER_STEP)
                 .min(max.saturating_add(1)),
         );
-        for mut input in [payload, &TAIL] {
+        for mut input in payload.chunks(CHUNK).chain([&TAIL[..]]) {
             loop {
                 let before = state.total_in();
                 let status = state
@@ -153,7 +182,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
                     .map_err(|_| FrameError::Protocol)?;
                 let taken = usize::try_from(state.total_in() - before).unwrap_or(usize::MAX);
                 input = input.get(taken..).unwrap_or_default();
-                if out.len() > max {
+                if out.len() > max || Instant::now() > deadline {
                     return Err(FrameError::TooLarge);
                 }
                 // Another block may follow a final one (section 7.2.1). It starts with an empty window.
@@ -182,6 +211,11 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
 mod tests {
     use super::*;
 
+    /// Inflates without a limit of time.
+    fn inflate(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
+        decompress(payload, max, Instant::now() + Duration::from_secs(3600))
+    }
+
     #[test]
     fn compressed_messages_inflate_to_the_originals() {
         for length in [1, 10, 1000, 70_000, 1_000_000] {
@@ -195,9 +229,9 @@ mod tests {
                 continue;
             };
             assert!(compressed.len() < length / 2, "{length}: {}", compressed.len());
-            let back = decompress(&compressed, length + 1).unwrap();
+            let back = inflate(&compressed, length + 1).unwrap();
             assert_eq!(back, [b"4", text.as_bytes()].concat());
-            assert_eq!(decompress(&compressed, length), Err(FrameError::TooLarge));
+            assert_eq!(inflate(&compressed, length), Err(FrameError::TooLarge));
         }
     }
 
@@ -216,17 +250,36 @@ mod tests {
     }
 
     #[test]
-    fn the_inflated_bytes_of_a_connection_are_limited() {
+    fn what_inflating_costs_is_limited_for_each_connection() {
         let begun = Instant::now();
         let mut budget = InflateBudget::new(begun);
-        budget.spend(INFLATED_AT_ONCE);
-        assert_eq!(budget.left(begun), 0);
-        let later = begun + std::time::Duration::from_millis(500);
-        assert!(budget.left(later).abs_diff(INFLATED_PER_SECOND / 2) < 2000);
-        assert_eq!(
-            budget.left(later + std::time::Duration::from_secs(3600)),
-            INFLATED_AT_ONCE
-        );
+        let all = budget.left(begun);
+        budget.spend(all);
+        let nothing = Inflating {
+            bytes: 0,
+            time: Duration::ZERO,
+        };
+        assert_eq!(budget.left(begun), nothing);
+        let half = budget.left(begun + Duration::from_millis(500));
+        assert!(half.bytes.abs_diff(INFLATED_PER_SECOND / 2) < 2000);
+        assert_eq!(half.time, INFLATING_PER_SECOND / 2);
+        assert_eq!(budget.left(begun + Duration::from_secs(3600)), all);
+    }
+
+    #[test]
+    fn a_message_that_takes_long_and_inflates_to_nothing_is_refused() {
+        for (what, block) in [
+            ("ends of streams", &[0x03, 0x00][..]),
+            ("empty blocks", &[0x02, 0x00, 0x00, 0x00, 0xFF, 0xFF]),
+        ] {
+            let payload = block.repeat(500_000);
+            let deadline = Instant::now() + Duration::from_millis(5);
+            assert_eq!(
+                decompress(&payload, 1 << 20, deadline),
+                Err(FrameError::TooLarge),
+                "{what}"
+            );
+        }
     }
 
     #[test]
@@ -234,31 +287,27 @@ mod tests {
         let zeros = vec![0; 50_000_000];
         let bomb = compress([&[], &[], &zeros]).unwrap();
         assert!(bomb.len() < 300_000);
-        assert_eq!(decompress(&bomb, 1 << 20), Err(FrameError::TooLarge));
+        assert_eq!(inflate(&bomb, 1 << 20), Err(FrameError::TooLarge));
     }
 
     #[test]
     fn the_examples_of_the_rfc() {
         // Section 7.2.3.1 and 7.2.3.3 (no compression), 7.2.3.4 (a last block).
         assert_eq!(
-            decompress(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00], 5).unwrap(),
+            inflate(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00], 5).unwrap(),
             b"Hello"
         );
         assert_eq!(
-            decompress(&[0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00], 5).unwrap(),
+            inflate(&[0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00], 5).unwrap(),
             b"Hello"
         );
         assert_eq!(
-            decompress(&[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00], 5).unwrap(),
+            inflate(&[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00], 5).unwrap(),
             b"Hello"
         );
-        assert_eq!(
-            decompress(&[0x00], 5).unwrap(),
-            b"",
-            "an empty message, section 7.2.3.6"
-        );
+        assert_eq!(inflate(&[0x00], 5).unwrap(), b"", "an empty message, section 7.2.3.6");
         for broken in [&[0xFF; 20][..], &[0x07], &[0x06, 0x00]] {
-            assert_eq!(decompress(broken, 100), Err(FrameError::Protocol), "{broken:?}");
+            assert_eq!(inflate(broken, 100), Err(FrameError::Protocol), "{broken:?}");
         }
     }
 

@@ -157,9 +157,13 @@ impl Decoder {
             if let Some(PartialMessage { text, compressed }) = self.partial.take_if(|_| last) {
                 let mut payload = std::mem::take(&mut self.payload);
                 if let Some(budget) = self.inflate_budget.as_mut().filter(|_| compressed) {
-                    let most = sizes.message.min(budget.left(Instant::now()));
-                    payload = deflate::decompress(&payload, most)?;
-                    budget.spend(payload.len());
+                    let begun = Instant::now();
+                    let left = budget.left(begun);
+                    payload = deflate::decompress(&payload, sizes.message.min(left.bytes), begun + left.time)?;
+                    budget.spend(deflate::Inflating {
+                        bytes: payload.len(),
+                        time: begun.elapsed(),
+                    });
                 }
                 return Ok(Some(if text {
                     Message::Text(String::from_utf8(payload).map_err(|_| FrameError::NotUtf8)?)
