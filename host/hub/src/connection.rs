@@ -332,9 +332,9 @@ impl Connection {
         self.rooms.load().iter().any(|id| id.as_str() == room)
     }
 
-    /// Whether the connection is in any room that is `wanted`.
-    pub(super) fn is_in_any(&self, wanted: impl Fn(&RoomId) -> bool) -> bool {
-        self.rooms.load().iter().any(wanted)
+    /// Whether the connection is in any of the rooms.
+    pub(super) fn is_in_any(&self, rooms: &indexmap::IndexSet<RoomId>) -> bool {
+        !rooms.is_empty() && self.rooms.load().iter().any(|id| rooms.contains(id))
     }
 
     /// The number of rooms that the connection is in.

@@ -1,5 +1,6 @@
 //! A packet on its way to several connections, sent in parts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
@@ -10,20 +11,24 @@ use super::rooms::{Member, Room};
 use crate::connection::{Connection, Outgoing};
 use parlance_types::id::RoomId;
 
-/// The most members of rooms that a part of a [`Recipients::Members`] looks at. Most of them may not be concerned.
-const LOOKED_AT_MAX: usize = 512;
+/// The most that a part of a [`Recipients::Members`] looks at, in members and in rooms that they are in. Most of the
+/// members may not be concerned.
+const LOOKED_AT_MAX: usize = 256;
+/// How many members are looked at before that is compared.
+const MEMBERS_AT_ONCE: usize = 16;
 
 /// The connections that get a packet.
 pub(super) enum Recipients {
     /// All members of a room, or all but one.
     Room(RoomId, Option<Arc<Connection>>),
-    /// The members of these rooms that are in none of `known`. Each gets the packet in the first of the rooms that it is
-    /// in.
+    /// The members of these rooms that are in none of `known`. Each gets the packet once.
     Members {
         rooms: IndexSet<RoomId>,
         known: IndexSet<RoomId>,
         /// The index of the room that is next.
         next: usize,
+        /// The members of earlier rooms, by their connections' addresses, if there are several rooms.
+        seen: HashSet<usize>,
     },
     /// These connections, whatever rooms they are in.
     Connections(Vec<Arc<Connection>>),
@@ -32,7 +37,12 @@ pub(super) enum Recipients {
 impl Recipients {
     /// The members of these rooms that are in none of `known`.
     pub(super) fn members(rooms: IndexSet<RoomId>, known: IndexSet<RoomId>) -> Self {
-        Self::Members { rooms, known, next: 0 }
+        Self::Members {
+            rooms,
+            known,
+            next: 0,
+            seen: HashSet::new(),
+        }
     }
 }
 
@@ -48,7 +58,7 @@ pub(super) struct Fanout {
 
 /// What a part of a fan-out has done.
 pub(super) struct Part {
-    /// To how many connections it sent the packet, or held it back for them.
+    /// How many connections were concerned. Some of them may have the message already, or it is held back for them.
     pub(super) sent: usize,
     /// Whether all recipients have got the packet.
     pub(super) is_last: bool,
@@ -91,20 +101,26 @@ impl Fanout {
                 rooms: all,
                 known,
                 next,
+                seen,
             } => {
                 let (mut sent, mut looked_at) = (0, 0);
                 while let Some(room) = all.get_index(*next)
                     && sent < most
                     && looked_at < LOOKED_AT_MAX
                 {
-                    let at_most = (most - sent).min(LOOKED_AT_MAX - looked_at);
+                    let at_most = (most - sent).min(MEMBERS_AT_ONCE);
                     let (members, is_last) = some_members(rooms, room, *done, at_most);
                     looked_at += members.len().max(1);
                     *done += members.len();
                     for member in members {
-                        let is_earlier = |room: &RoomId| all.get_index_of(room).is_some_and(|index| index < *next);
-                        let has_it = |room: &RoomId| known.contains(room) || is_earlier(room);
-                        if !member.connection.is_in_any(has_it) {
+                        let connection = &member.connection;
+                        if all.len() > 1 && !seen.insert(Arc::as_ptr(connection).addr()) {
+                            continue;
+                        }
+                        if !known.is_empty() {
+                            looked_at += connection.room_count();
+                        }
+                        if !connection.is_in_any(known) {
                             member.send(*number, outgoing, out);
                             sent += 1;
                         }

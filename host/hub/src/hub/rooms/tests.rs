@@ -57,7 +57,7 @@ fn members_of_several_rooms_get_a_packet_once_in_parts_of_any_size() {
         assert_eq!(
             rooms.take_sent(),
             told * one.weight(),
-            "only those who got it are paid for"
+            "no more than was sent is paid for"
         );
     }
 }
