@@ -45,7 +45,7 @@ pub trait Bus: Send + Sync {
     }
 
     /// Delivers messages of other nodes for this tenant to `inbox` from now on. What does not fit is lost; the hub is
-    /// told so by another [`Inbound::Connected`] as soon as the inbox has room.
+    /// told so by another [`Inbound::Connected`] as soon as half of the inbox is free.
     fn subscribe(&self, tenant: &TenantId, inbox: InboxSender);
 
     /// Ends the subscription of a hub that has closed its inbox, and withdraws this node's presence records of the

@@ -206,6 +206,8 @@ pub(super) struct Hub {
     remote: RemotePresence,
     /// Users whose presence records must be published, and when.
     changed_users: IndexSet<UserId>,
+    /// Those whose records are being published, some at a time.
+    publishing: indexmap::set::IntoIter<UserId>,
     publish_presence_at: Option<Instant>,
     catch_up: CatchUp,
     /// The unfinished part of the last input.
@@ -249,6 +251,7 @@ impl Hub {
             last_seen: LastSeenUsers::default(),
             remote: RemotePresence::default(),
             changed_users: IndexSet::new(),
+            publishing: IndexSet::new().into_iter(),
             publish_presence_at: None,
             work: None,
             wake_at: None,

@@ -29,6 +29,8 @@ const PAGE: u32 = 100;
 const READS_MAX: usize = 4;
 /// Changes of a user within this time are published as one.
 const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
+/// The most users whose changes are published at once, before other inputs have their turn.
+const PRESENCE_AT_ONCE: usize = 64;
 
 /// Scheduled checks, open reads, and pages that are not sent yet.
 pub(super) struct CatchUp {
@@ -135,8 +137,13 @@ impl Hub {
     /// Publishes the presence records of users that have changed. The tenant is charged for each as for a packet to one
     /// client.
     fn publish_presence(&mut self) {
-        self.publish_presence_at = None;
-        for user in std::mem::take(&mut self.changed_users) {
+        if self.publishing.len() == 0 {
+            self.publishing = std::mem::take(&mut self.changed_users).into_iter();
+        }
+        let users: Vec<UserId> = self.publishing.by_ref().take(PRESENCE_AT_ONCE).collect();
+        let are_more = self.publishing.len() > 0 || !self.changed_users.is_empty();
+        self.publish_presence_at = are_more.then_some(self.now.instant);
+        for user in users {
             let record = self.users.summary(&user).map(|summary| PresenceRecord {
                 connections: summary.connections,
                 newest: summary.newest,

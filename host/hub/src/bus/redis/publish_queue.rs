@@ -1,8 +1,9 @@
 //! The bounded queue of what this node still has to write to Redis.
 //!
-//! All tenants share it. A sender may have as much in it as is free beside that, in items and in bytes, so one that
-//! floods leaves half of the queue to the others, and the next one a third: nobody finds it full who sends little. The
-//! rule is the dynamic threshold of shared switch buffers (Choudhury and Hahne, 1998).
+//! All tenants share it. One may have as much in it as is left free beside that, in items and in bytes: the first that
+//! floods leaves half of the queue to the others, and each further one at least half of what was free. The rule is the
+//! dynamic threshold of shared switch buffers (Choudhury and Hahne, 1998). The server's own invalidations have as much
+//! again for themselves.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,13 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::adapter::Publication;
-use super::node_message::PresenceChange;
 
 /// What an item counts besides its bytes, about.
 const OVERHEAD: usize = 64;
-
-/// The sender of invalidations, the server itself; all others are the namespaces of tenants.
-const SERVER: &str = "";
 
 /// One thing to write to Redis.
 #[derive(Debug)]
@@ -26,8 +23,6 @@ pub(super) enum QueueItem {
     Publication(String, Publication),
     /// The payload of an invalidation.
     Invalidation(Bytes),
-    /// A change of this node's presence records.
-    Presence(PresenceChange),
 }
 
 impl QueueItem {
@@ -38,22 +33,15 @@ impl QueueItem {
                     namespace.len() + channel.len() + payload.len()
                 }
                 Self::Invalidation(payload) => payload.len(),
-                Self::Presence(change) => {
-                    change.namespace.len() + change.user.as_str().len() + change.record.as_ref().map_or(0, Bytes::len)
-                }
             }
     }
 
-    fn sender(&self) -> &str {
+    /// The tenant's namespace; `None` for what the server itself sends.
+    fn tenant(&self) -> Option<&str> {
         match self {
-            Self::Publication(namespace, _) => namespace,
-            Self::Invalidation(_) => SERVER,
-            Self::Presence(change) => &change.namespace,
+            Self::Publication(namespace, _) => Some(namespace),
+            Self::Invalidation(_) => None,
         }
-    }
-
-    fn is_presence(&self) -> bool {
-        matches!(self, Self::Presence(_))
     }
 }
 
@@ -79,40 +67,57 @@ impl Amount {
 #[derive(Default)]
 struct Queued {
     items: VecDeque<QueueItem>,
-    all: Amount,
-    /// What each sender has in the queue. A sender without items has no entry.
-    by_sender: HashMap<String, Amount>,
+    /// What all tenants have in the queue together.
+    of_tenants: Amount,
+    /// What each tenant has in the queue. A tenant without items has no entry.
+    by_tenant: HashMap<String, Amount>,
+    /// What the server itself has in the queue.
+    of_server: Amount,
     /// Whether items are accepted. Without a connection to Redis they are refused.
     open: bool,
 }
 
 impl Queued {
-    /// Whether an item fits: beside it, its sender may have as much as was free before.
+    /// Whether an item fits: with it, its tenant has no more than was free.
     fn fits(&self, item: &QueueItem, max: Amount) -> bool {
-        let own = self.by_sender.get(item.sender()).copied().unwrap_or_default();
+        let (own, others) = match item.tenant() {
+            Some(tenant) => (self.by_tenant.get(tenant).copied().unwrap_or_default(), self.of_tenants),
+            None => (self.of_server, Amount::default()),
+        };
         let fits =
             |own: usize, more: usize, all: usize, max: usize| own.saturating_add(more).saturating_add(all) <= max;
-        fits(own.items, 1, self.all.items, max.items) && fits(own.bytes, item.bytes(), self.all.bytes, max.bytes)
+        fits(own.items, 1, others.items, max.items) && fits(own.bytes, item.bytes(), others.bytes, max.bytes)
     }
 
     fn push(&mut self, item: QueueItem) {
-        self.all.add(&item);
-        match self.by_sender.get_mut(item.sender()) {
-            Some(own) => own.add(&item),
-            None => self.by_sender.entry(item.sender().to_owned()).or_default().add(&item),
+        match item.tenant() {
+            None => self.of_server.add(&item),
+            Some(tenant) => {
+                self.of_tenants.add(&item);
+                match self.by_tenant.get_mut(tenant) {
+                    Some(own) => own.add(&item),
+                    None => self.by_tenant.entry(tenant.to_owned()).or_default().add(&item),
+                }
+            }
         }
         self.items.push_back(item);
     }
 
-    /// Counts an item that has left the queue no more.
-    fn forget(&mut self, item: &QueueItem) {
-        self.all.remove(item);
-        if let Some(own) = self.by_sender.get_mut(item.sender()) {
-            own.remove(item);
-            if own.items == 0 {
-                self.by_sender.remove(item.sender());
+    fn pop(&mut self) -> Option<QueueItem> {
+        let item = self.items.pop_front()?;
+        match item.tenant() {
+            None => self.of_server.remove(&item),
+            Some(tenant) => {
+                self.of_tenants.remove(&item);
+                if let Some(own) = self.by_tenant.get_mut(tenant) {
+                    own.remove(&item);
+                    if own.items == 0 {
+                        self.by_tenant.remove(tenant);
+                    }
+                }
             }
         }
+        Some(item)
     }
 }
 
@@ -136,7 +141,7 @@ impl PublishQueue {
         }
     }
 
-    /// Adds an item. Returns `false` when the queue is full for its sender, or closed.
+    /// Adds an item. Returns `false` when the queue is full for its tenant, or closed.
     pub(super) fn push(&self, item: QueueItem) -> bool {
         {
             let mut queued = self.queued.lock();
@@ -168,10 +173,9 @@ impl PublishQueue {
         while taken.len() < items
             && let Some(next) = queued.items.front().map(QueueItem::bytes)
             && (taken.is_empty() || sum + next <= bytes)
-            && let Some(item) = queued.items.pop_front()
+            && let Some(item) = queued.pop()
         {
             sum += next;
-            queued.forget(&item);
             taken.push(item);
         }
         taken
@@ -182,23 +186,9 @@ impl PublishQueue {
         self.queued.lock().open = true;
     }
 
-    /// Accepts no more items and drops those that are queued. Returns how many messages were dropped; changes of
-    /// presence do not count, since they are written anew with the next connection.
+    /// Accepts no more items and drops those that are queued. Returns how many messages were dropped.
     pub(super) fn close(&self) -> usize {
-        let dropped = std::mem::take(&mut *self.queued.lock()).items;
-        dropped.iter().filter(|item| !item.is_presence()).count()
-    }
-
-    /// Drops the queued changes of presence, before all presence records are written anew.
-    pub(super) fn drop_presence_changes(&self) {
-        let mut queued = self.queued.lock();
-        for item in std::mem::take(&mut queued.items) {
-            if item.is_presence() {
-                queued.forget(&item);
-            } else {
-                queued.items.push_back(item);
-            }
-        }
+        std::mem::take(&mut *self.queued.lock()).items.len()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -208,8 +198,6 @@ impl PublishQueue {
 
 #[cfg(test)]
 mod tests {
-    use parlance_types::id::UserId;
-
     use super::*;
 
     fn item(bytes: usize) -> QueueItem {
@@ -224,14 +212,6 @@ mod tests {
         QueueItem::Publication(namespace.to_owned(), publication)
     }
 
-    fn presence(namespace: &str) -> QueueItem {
-        QueueItem::Presence(PresenceChange {
-            namespace: namespace.to_owned(),
-            user: UserId::new("ada").unwrap(),
-            record: None,
-        })
-    }
-
     fn opened(max_items: usize, max_bytes: usize) -> PublishQueue {
         let queue = PublishQueue::new(max_items, max_bytes);
         queue.open();
@@ -244,10 +224,10 @@ mod tests {
         assert!(!queue.push(of("/a", OVERHEAD + 2)));
         queue.open();
         assert!(!queue.push(of("/a", 10 * OVERHEAD + 1)));
-        assert!(queue.push(of("/a", 9 * OVERHEAD)));
-        assert!(!queue.push(item(1)), "too many bytes");
-        assert!(queue.push(item(0)));
-        assert!(!queue.push(of("/b", OVERHEAD + 2)), "too many items");
+        assert!(queue.push(of("/a", 8 * OVERHEAD)));
+        assert!(!queue.push(of("/b", 3 * OVERHEAD)), "too many bytes");
+        assert!(queue.push(of("/b", 2 * OVERHEAD)));
+        assert!(!queue.push(of("/c", OVERHEAD + 2)), "too many items");
         assert_eq!(queue.take_now(10, 1).len(), 1, "at least one");
         assert_eq!(queue.take_now(10, usize::MAX).len(), 1);
         assert!(queue.push(item(1)));
@@ -257,35 +237,35 @@ mod tests {
     }
 
     #[test]
-    fn who_floods_leaves_room_for_the_others_and_for_the_server() {
+    fn a_tenant_that_floods_leaves_room_for_the_others_and_for_the_server() {
         let accepted = |queue: &PublishQueue, namespace: &str, bytes: usize| {
             (0..1000).take_while(|_| queue.push(of(namespace, bytes))).count()
         };
         let by_items = opened(60, usize::MAX);
         assert_eq!(accepted(&by_items, "/a", 100), 30);
         assert_eq!(accepted(&by_items, "/b", 100), 15);
-        assert!(by_items.push(item(10)), "an invalidation");
         let by_bytes = opened(usize::MAX, 60_000);
         assert_eq!(accepted(&by_bytes, "/a", 1000), 30);
         assert_eq!(accepted(&by_bytes, "/b", 1000), 15);
-        assert!(by_bytes.push(item(10)), "an invalidation");
+        for tenant in 0..60 {
+            accepted(&by_items, &format!("/{tenant}"), 100);
+        }
+        assert_eq!(by_items.len(), 60, "many fill all of it");
+        let invalidations = (0..1000).take_while(|_| by_items.push(item(10))).count();
+        assert_eq!(invalidations, 60);
         assert_eq!(by_bytes.take_now(30, usize::MAX).len(), 30);
-        assert_eq!(accepted(&by_bytes, "/a", 1000), 22, "what was taken counts no more");
+        assert_eq!(accepted(&by_bytes, "/a", 1000), 23, "what was taken counts no more");
     }
 
     #[test]
     fn nothing_stays_counted_of_what_has_left() {
         let queue = opened(100, 100_000);
         for _ in 0..5 {
-            assert!(queue.push(of("/a", 100)) && queue.push(presence("/a")) && queue.push(presence("/b")));
+            assert!(queue.push(of("/a", 100)) && queue.push(item(10)));
         }
-        queue.drop_presence_changes();
-        assert_eq!(queue.len(), 5);
-        let by_sender = |queue: &PublishQueue| queue.queued.lock().by_sender.clone();
-        let left = Amount { items: 5, bytes: 500 };
-        assert_eq!(by_sender(&queue), HashMap::from([("/a".to_owned(), left)]));
-        assert_eq!(queue.take_now(100, usize::MAX).len(), 5);
-        assert_eq!(by_sender(&queue), HashMap::new());
-        assert_eq!(queue.queued.lock().all, Amount::default());
+        assert_eq!(queue.take_now(100, usize::MAX).len(), 10);
+        let queued = queue.queued.lock();
+        assert_eq!(queued.by_tenant, HashMap::new());
+        assert_eq!([queued.of_tenants, queued.of_server], [Amount::default(); 2]);
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::adapter::{Adapter, Publication};
 use super::connections::CommandConnection;
-use super::node_message::{self, NodeMessage, PresenceChange};
+use super::node_message::{self, NodeMessage};
 use super::publish_queue::QueueItem;
 use super::redis_bus::Shared;
 use super::status::add;
@@ -22,7 +22,7 @@ pub(super) const META_FIELD: &[u8] = b"";
 const BATCH_ITEMS: usize = 1024;
 /// The most bytes that are written at once, unless a single message has more.
 const BATCH_BYTES: usize = 1 << 20;
-/// The most presence records that are written at once when all are.
+/// The most presence records that are written at once.
 const RECORDS_AT_ONCE: usize = 1000;
 
 fn field(namespace: &str, user: &str) -> Vec<u8> {
@@ -58,6 +58,7 @@ impl Shared {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 items = self.queue.take(BATCH_ITEMS, BATCH_BYTES) => self.write_batch(&mut commands, items).await?,
+                () = self.presence_changed.notified() => self.write_batch(&mut commands, Vec::new()).await?,
                 _ = tick.tick() => self.write_heartbeat(&mut commands).await?,
                 () = self.heartbeat_wanted.notified() => self.write_heartbeat(&mut commands).await?,
             }
@@ -65,10 +66,29 @@ impl Shared {
         self.write_rest_and_leave(&mut commands).await
     }
 
+    /// Writes these items, and some changes of presence.
     async fn write_batch(&self, commands: &mut CommandConnection, items: Vec<QueueItem>) -> RedisResult<()> {
         let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
-        let (mut changes, mut messages): (Vec<PresenceChange>, usize) = (Vec::new(), 0);
-        let mut publications = Vec::new();
+        let (changes, are_more) = {
+            let mut presence = self.presence.lock();
+            let changes = presence.take_changes(RECORDS_AT_ONCE, BATCH_BYTES);
+            (changes, presence.has_changes())
+        };
+        if are_more {
+            self.presence_changed.notify_one();
+        }
+        // Its change may have been written with an earlier batch.
+        if items.is_empty() && changes.is_empty() {
+            return Ok(());
+        }
+        for change in &changes {
+            let field = field(&change.namespace, change.user.as_str());
+            match &change.record {
+                Some(record) => keys.hset(self.own_key(), field, record.as_ref()).ignore(),
+                None => keys.hdel(self.own_key(), field).ignore(),
+            };
+        }
+        let (mut messages, mut publications) = (0, Vec::new());
         for item in items {
             match item {
                 QueueItem::Publication(_, publication) => {
@@ -80,14 +100,6 @@ impl Shared {
                         .publish(self.codec.channels.invalidations(), payload.as_ref())
                         .ignore();
                     messages += 1;
-                }
-                QueueItem::Presence(change) => {
-                    let field = field(&change.namespace, change.user.as_str());
-                    match &change.record {
-                        Some(record) => keys.hset(self.own_key(), field, record.as_ref()).ignore(),
-                        None => keys.hdel(self.own_key(), field).ignore(),
-                    };
-                    changes.push(change);
                 }
             }
         }
@@ -140,9 +152,7 @@ impl Shared {
     pub(super) async fn write_presence(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let fields: Vec<(Vec<u8>, bytes::Bytes)> = {
             let mut presence = self.presence.lock();
-            presence.dirty = false;
-            // Queued changes are part of the records, and older than changes that did not fit into the queue.
-            self.queue.drop_presence_changes();
+            presence.forget_changes();
             let users = presence.by_namespace.iter().flat_map(|(namespace, users)| {
                 let field = |user: &parlance_types::id::UserId| field(namespace, user.as_str());
                 users.iter().map(move |(user, record)| (field(user), record.clone()))
@@ -151,7 +161,7 @@ impl Shared {
         };
         let written = self.write_fields(commands, &fields).await;
         if written.is_err() {
-            self.presence.lock().dirty = true;
+            self.presence.lock().mark_dirty();
         }
         written
     }

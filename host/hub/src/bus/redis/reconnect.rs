@@ -98,8 +98,8 @@ fn handle_loss(shared: &Shared, error: &RedisError) {
     *shared.commands.lock() = None;
     shared.rooms.lock().set_disconnected();
     add(&shared.counts.dropped, shared.queue.close());
-    // Queued changes of presence are lost, so all records are written with the next connection.
-    shared.presence.lock().dirty = true;
+    // Changes of presence may be lost, so all records are written with the next connection.
+    shared.presence.lock().mark_dirty();
     if shared.counts.disconnected(error.to_string()) {
         shared.subscriptions.set_all_disconnected(&shared.counts);
     }

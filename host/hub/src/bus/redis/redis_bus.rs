@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use indexmap::IndexSet;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::JoinHandle;
@@ -49,11 +50,73 @@ pub enum BusError {
 }
 
 /// This node's presence records.
-#[derive(Default)]
 pub(super) struct PublishedPresence {
     pub(super) by_namespace: HashMap<String, HashMap<UserId, Bytes>>,
-    /// Redis has something else, and the change is not queued: all records must be written anew.
+    /// Namespaces and users whose records Redis does not have as they are now, in the order in which they changed.
+    changed: IndexSet<(String, UserId)>,
+    /// Those of them that are written next. They are not in the set any more, since taking some from its front would move
+    /// all others.
+    next: indexmap::set::IntoIter<(String, UserId)>,
+    /// Redis may have anything, as without a connection: all records must be written anew. Then no change is noted.
     pub(super) dirty: bool,
+}
+
+impl Default for PublishedPresence {
+    fn default() -> Self {
+        Self {
+            by_namespace: HashMap::new(),
+            changed: IndexSet::new(),
+            next: IndexSet::new().into_iter(),
+            dirty: true,
+        }
+    }
+}
+
+impl PublishedPresence {
+    fn mark_changed(&mut self, namespace: String, user: UserId) {
+        if !self.dirty {
+            self.changed.insert((namespace, user));
+        }
+    }
+
+    /// Has all records written anew.
+    pub(super) fn mark_dirty(&mut self) {
+        self.forget_changes();
+        self.dirty = true;
+    }
+
+    /// Forgets the changes, since all records are written.
+    pub(super) fn forget_changes(&mut self) {
+        self.changed = IndexSet::new();
+        self.next = IndexSet::new().into_iter();
+        self.dirty = false;
+    }
+
+    /// Whether there are changes to write.
+    pub(super) fn has_changes(&self) -> bool {
+        self.next.len() > 0 || !self.changed.is_empty()
+    }
+
+    /// Takes the first changes: at most `records` of them, until they have this many bytes together.
+    pub(super) fn take_changes(&mut self, records: usize, bytes: usize) -> Vec<PresenceChange> {
+        if self.next.len() == 0 {
+            self.next = std::mem::take(&mut self.changed).into_iter();
+        }
+        let (mut taken, mut sum) = (Vec::new(), 0);
+        while taken.len() < records
+            && sum < bytes
+            && let Some((namespace, user)) = self.next.next()
+        {
+            let record = self.by_namespace.get(&namespace).and_then(|users| users.get(&user));
+            sum += record.map_or(0, Bytes::len);
+            taken.push(PresenceChange {
+                record: record.cloned(),
+                namespace,
+                user,
+            });
+        }
+        taken
+    }
 }
 
 /// The state that the bus shares with the task that owns the connections.
@@ -65,6 +128,8 @@ pub(super) struct Shared {
     pub(super) queue: PublishQueue,
     pub(super) subscriptions: Subscriptions,
     pub(super) presence: Mutex<PublishedPresence>,
+    /// Wakes the publisher when presence records have changed.
+    pub(super) presence_changed: Notify,
     /// The number of the last published change of this node's presence.
     pub(super) changes: AtomicU64,
     pub(super) invalidations: broadcast::Sender<Invalidation>,
@@ -154,6 +219,7 @@ impl RedisBus {
             queue: PublishQueue::new(settings.queue_messages, settings.queue_bytes),
             subscriptions: Subscriptions::default(),
             presence: Mutex::default(),
+            presence_changed: Notify::new(),
             changes: AtomicU64::new(0),
             invalidations: broadcast::channel(INVALIDATIONS_LAG_MAX).0,
             commands: Mutex::new(None),
@@ -223,10 +289,11 @@ impl Bus for RedisBus {
         self.shared.rooms.lock().remove_namespace(&namespace);
         self.shared.rooms_changed.notify_one();
         let mut presence = self.shared.presence.lock();
-        if presence.by_namespace.remove(&namespace).is_some() {
-            presence.dirty = true;
+        for user in presence.by_namespace.remove(&namespace).unwrap_or_default().into_keys() {
+            presence.mark_changed(namespace.clone(), user);
         }
         drop(presence);
+        self.shared.presence_changed.notify_one();
         self.set_load(tenant, Load::default());
         self.shared.reconcile.notify_one();
         self.shared.heartbeat_wanted.notify_one();
@@ -263,10 +330,10 @@ impl Bus for RedisBus {
     fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {
         let namespace = tenant.namespace();
         let mut presence = self.shared.presence.lock();
-        match &record {
+        match record {
             Some(record) => {
                 let users = presence.by_namespace.entry(namespace.clone()).or_default();
-                users.insert(user.clone(), record.clone());
+                users.insert(user.clone(), record);
             }
             None => {
                 if let Some(users) = presence.by_namespace.get_mut(&namespace) {
@@ -274,15 +341,9 @@ impl Bus for RedisBus {
                 }
             }
         }
-        let change = QueueItem::Presence(PresenceChange {
-            namespace,
-            user: user.clone(),
-            record,
-        });
-        // The lock is held, so all records cannot be written between the change and its queueing.
-        if !self.shared.queue.push(change) {
-            presence.dirty = true;
-        }
+        presence.mark_changed(namespace, user.clone());
+        drop(presence);
+        self.shared.presence_changed.notify_one();
     }
 
     fn set_load(&self, tenant: &TenantId, load: Load) {

@@ -31,10 +31,10 @@ settings! {
         heartbeat: Duration = secs(2), Time(millis(100), secs(60));
         /// How long it counts as alive without having said so; its users are offline after that.
         lease: Duration = secs(8), Time(millis(500), secs(600));
-        /// Messages that wait to be published, of all tenants: one may have as many as is free beside them. Further ones
+        /// Messages that wait to be published; one tenant has at most half of what the others leave free. Further ones
         /// are dropped, and other nodes fetch what they miss.
         queue_messages: usize = 10_000, Count(16, 1_000_000);
-        /// Bytes of the messages that wait to be published.
+        /// Bytes of the messages that wait to be published, half of them for one tenant likewise.
         queue_bytes: usize = 32 * MIB, Size(MIB, GIB);
         /// Bytes of the largest message that is sent or read.
         message_bytes: usize = 8 * MIB, Size(64 * KIB, 256 * MIB);

@@ -50,11 +50,11 @@ impl Subscriptions {
         self.hubs.lock().get(namespace).is_some_and(|hub| hub.connected)
     }
 
-    /// Whether a hub has lost a message and its inbox still has no room.
+    /// Whether a hub has lost a message and cannot be told so yet, since its inbox has not enough room.
     pub(super) fn is_full(&self, namespace: &str) -> bool {
         let hubs = self.hubs.lock();
         hubs.get(namespace)
-            .is_some_and(|hub| hub.connected && hub.lost && hub.inbox.is_full())
+            .is_some_and(|hub| hub.connected && hub.lost && !hub.inbox.is_half_free())
     }
 
     /// Delivers a message from Redis to a hub that is connected. Returns `true` when the hub had lost messages and was
@@ -76,14 +76,14 @@ impl Subscriptions {
         }
     }
 
-    /// Marks that messages for the hub were lost before they got here. The hub is told as soon as its inbox has room.
+    /// Marks that messages for the hub were lost before they got here. The hub is told as soon as half of its inbox is free.
     pub(super) fn mark_lost(&self, namespace: &str) {
         if let Some(hub) = self.hubs.lock().get_mut(namespace) {
             hub.lost = true;
         }
     }
 
-    /// Tells the hubs that lost messages and have room again. Returns their namespaces.
+    /// Tells the hubs that lost messages, and half of whose inbox is free again. Returns their namespaces.
     pub(super) fn report_losses(&self) -> Vec<String> {
         let mut hubs = self.hubs.lock();
         let lost = hubs.iter_mut().filter(|(_, hub)| hub.connected && hub.lost);
@@ -106,16 +106,19 @@ impl Subscriptions {
     /// Tells all hubs that the connection to Redis is lost.
     pub(super) fn set_all_disconnected(&self, counts: &Counts) {
         for hub in self.hubs.lock().values_mut().filter(|hub| hub.connected) {
-            hub.send(Inbound::Disconnected, counts);
+            // Also to a hub that has lost messages: it then looks for them in the store more often.
+            if !hub.inbox.try_send(Inbound::Disconnected) {
+                count(&counts.overflowed);
+            }
             hub.connected = false;
         }
     }
 }
 
 impl Subscription {
-    /// Tells the hub that messages were lost, if some were and the inbox has room. Returns whether it did.
+    /// Tells the hub that messages were lost, if some were and half of the inbox is free. Returns whether it did.
     fn report_loss(&mut self) -> bool {
-        if self.lost && !self.inbox.is_full() && self.inbox.try_send(Inbound::Connected) {
+        if self.lost && self.inbox.is_half_free() && self.inbox.try_send(Inbound::Connected) {
             self.lost = false;
             return true;
         }
