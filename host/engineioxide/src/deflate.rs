@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use http::{HeaderMap, header};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::frame::FrameError;
 
@@ -32,11 +33,14 @@ const BUFFER_STEP: usize = 4 * 1024;
 const INFLATED_PER_SECOND: usize = 2 * 1024 * 1024;
 /// The inflated bytes that a connection may send at once.
 const INFLATED_AT_ONCE: usize = 4 * 1024 * 1024;
-/// How long inflating a connection's messages may take in a second: six times what [`INFLATED_PER_SECOND`] takes. Empty
-/// blocks inflate to nothing and take some 600 ns a byte, an end of a stream in the midst of a message some 2 µs.
+/// The processor time that inflating a connection's messages may take in a second: six times what
+/// [`INFLATED_PER_SECOND`] takes. Empty blocks inflate to nothing and take some 600 ns a byte, ends of streams in the midst
+/// of a message 2 µs a byte.
 const INFLATING_PER_SECOND: Duration = Duration::from_millis(50);
-/// How long it may take at once. A busy machine may have the thread wait meanwhile.
-const INFLATING_AT_ONCE: Duration = Duration::from_millis(250);
+/// The processor time that it may take at once.
+const INFLATING_AT_ONCE: Duration = Duration::from_millis(50);
+/// The processor time that it may take right after the connection has begun, since it has shown no token yet.
+const INFLATING_AT_FIRST: Duration = Duration::from_millis(5);
 /// The bytes of a message that are inflated before the time is looked at.
 const CHUNK: usize = 4 * 1024;
 
@@ -48,32 +52,42 @@ thread_local! {
 /// Limits what inflating the messages of one connection may cost.
 #[derive(Debug)]
 pub(crate) struct InflateBudget {
-    left: Inflating,
+    left: InflateCost,
     since: Instant,
+    /// Whether the client has shown a token.
+    is_admitted: bool,
 }
 
-/// What inflating costs.
+/// What inflating costs a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Inflating {
+pub(crate) struct InflateCost {
     /// Inflated bytes.
     pub(crate) bytes: usize,
-    /// Time.
+    /// Processor time.
     pub(crate) time: Duration,
 }
 
 impl InflateBudget {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            left: Inflating {
+            left: InflateCost {
                 bytes: INFLATED_AT_ONCE,
-                time: INFLATING_AT_ONCE,
+                time: INFLATING_AT_FIRST,
             },
             since: now,
+            is_admitted: false,
+        }
+    }
+
+    /// Notes that the client has shown a token: it gets the rest of what inflating may cost at once.
+    pub(crate) fn admit(&mut self) {
+        if !std::mem::replace(&mut self.is_admitted, true) {
+            self.left.time += INFLATING_AT_ONCE.saturating_sub(INFLATING_AT_FIRST);
         }
     }
 
     /// What a message may cost now.
-    pub(crate) fn left(&mut self, now: Instant) -> Inflating {
+    pub(crate) fn left(&mut self, now: Instant) -> InflateCost {
         let since = now.saturating_duration_since(self.since);
         let millis = usize::try_from(since.as_millis()).unwrap_or(usize::MAX);
         if millis > 0 {
@@ -81,7 +95,7 @@ impl InflateBudget {
             let time = since
                 .min(Duration::from_secs(60))
                 .mul_f64(INFLATING_PER_SECOND.as_secs_f64());
-            self.left = Inflating {
+            self.left = InflateCost {
                 bytes: self.left.bytes.saturating_add(bytes).min(INFLATED_AT_ONCE),
                 time: self.left.time.saturating_add(time).min(INFLATING_AT_ONCE),
             };
@@ -91,8 +105,8 @@ impl InflateBudget {
     }
 
     /// Counts what a message has cost.
-    pub(crate) fn spend(&mut self, cost: Inflating) {
-        self.left = Inflating {
+    pub(crate) fn spend(&mut self, cost: InflateCost) {
+        self.left = InflateCost {
             bytes: self.left.bytes.saturating_sub(cost.bytes),
             time: self.left.time.saturating_sub(cost.time),
         };
@@ -163,8 +177,13 @@ pub(crate) fn compress(parts: [&[u8]; 3]) -> Option<Vec<u8>> {
     })
 }
 
-/// Inflates a message of at most `max` bytes, until `deadline`.
-pub(crate) fn decompress(payload: &[u8], max: usize, deadline: Instant) -> Result<Vec<u8>, FrameError> {
+/// Inflates a message that may cost this much. Returns what it has cost.
+///
+/// The time is that of the thread, so that it does not count when a busy machine runs others meanwhile. Reading it is a
+/// system call, here as in each write of a WebSocket.
+pub(crate) fn decompress(payload: &[u8], max: InflateCost) -> Result<(Vec<u8>, InflateCost), FrameError> {
+    let begun = thread_time();
+    let used = || thread_time().saturating_sub(begun);
     DECOMPRESS.with_borrow_mut(|state| {
         state.reset(false);
         let mut out = Vec::with_capacity(
@@ -172,7 +191,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize, deadline: Instant) -> Resul
                 .len()
                 .saturating_mul(2)
                 .clamp(64, BUFFER_STEP)
-                .min(max.saturating_add(1)),
+                .min(max.bytes.saturating_add(1)),
         );
         for mut input in payload.chunks(CHUNK).chain([&TAIL[..]]) {
             loop {
@@ -182,7 +201,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize, deadline: Instant) -> Resul
                     .map_err(|_| FrameError::Protocol)?;
                 let taken = usize::try_from(state.total_in() - before).unwrap_or(usize::MAX);
                 input = input.get(taken..).unwrap_or_default();
-                if out.len() > max || Instant::now() > deadline {
+                if out.len() > max.bytes {
                     return Err(FrameError::TooLarge);
                 }
                 // Another block may follow a final one (section 7.2.1). It starts with an empty window.
@@ -194,16 +213,26 @@ pub(crate) fn decompress(payload: &[u8], max: usize, deadline: Instant) -> Resul
                     continue;
                 }
                 if out.len() == out.capacity() {
-                    out.reserve(BUFFER_STEP.min(max.saturating_add(1).saturating_sub(out.len()).max(1)));
+                    out.reserve(BUFFER_STEP.min(max.bytes.saturating_add(1).saturating_sub(out.len()).max(1)));
                 } else if input.is_empty() {
                     break;
                 } else if taken == 0 {
                     return Err(FrameError::Protocol);
                 }
             }
+            if used() > max.time {
+                return Err(FrameError::TooCostly);
+            }
         }
-        Ok(out)
+        let bytes = out.len();
+        Ok((out, InflateCost { bytes, time: used() }))
     })
+}
+
+/// The processor time of the calling thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -211,9 +240,13 @@ pub(crate) fn decompress(payload: &[u8], max: usize, deadline: Instant) -> Resul
 mod tests {
     use super::*;
 
-    /// Inflates without a limit of time.
-    fn inflate(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
-        decompress(payload, max, Instant::now() + Duration::from_secs(3600))
+    const ALL: InflateCost = InflateCost {
+        bytes: usize::MAX,
+        time: Duration::MAX,
+    };
+
+    fn inflate(payload: &[u8], bytes: usize) -> Result<Vec<u8>, FrameError> {
+        decompress(payload, InflateCost { bytes, ..ALL }).map(|(inflated, _)| inflated)
     }
 
     #[test]
@@ -253,17 +286,25 @@ mod tests {
     fn what_inflating_costs_is_limited_for_each_connection() {
         let begun = Instant::now();
         let mut budget = InflateBudget::new(begun);
-        let all = budget.left(begun);
+        let all = InflateCost {
+            bytes: INFLATED_AT_ONCE,
+            time: INFLATING_AT_ONCE,
+        };
+        assert_eq!(budget.left(begun).time, INFLATING_AT_FIRST);
+        budget.admit();
+        budget.admit();
+        assert_eq!(budget.left(begun), all);
+        let later = begun + Duration::from_secs(3600);
+        assert_eq!(budget.left(later), all);
         budget.spend(all);
-        let nothing = Inflating {
+        let nothing = InflateCost {
             bytes: 0,
             time: Duration::ZERO,
         };
-        assert_eq!(budget.left(begun), nothing);
-        let half = budget.left(begun + Duration::from_millis(500));
+        assert_eq!(budget.left(later), nothing);
+        let half = budget.left(later + Duration::from_millis(500));
         assert!(half.bytes.abs_diff(INFLATED_PER_SECOND / 2) < 2000);
         assert_eq!(half.time, INFLATING_PER_SECOND / 2);
-        assert_eq!(budget.left(begun + Duration::from_secs(3600)), all);
     }
 
     #[test]
@@ -273,12 +314,11 @@ mod tests {
             ("empty blocks", &[0x02, 0x00, 0x00, 0x00, 0xFF, 0xFF]),
         ] {
             let payload = block.repeat(500_000);
-            let deadline = Instant::now() + Duration::from_millis(5);
-            assert_eq!(
-                decompress(&payload, 1 << 20, deadline),
-                Err(FrameError::TooLarge),
-                "{what}"
-            );
+            let max = InflateCost {
+                time: INFLATING_AT_ONCE,
+                ..ALL
+            };
+            assert_eq!(decompress(&payload, max), Err(FrameError::TooCostly), "{what}");
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum FrameError {
     Protocol,
     TooLarge,
     NotUtf8,
+    /// Inflating the connection's messages takes too much processor time.
+    TooCostly,
 }
 
 impl FrameError {
@@ -39,6 +41,7 @@ impl FrameError {
         match self {
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
+            Self::TooCostly => 1008,
             Self::TooLarge => 1009,
         }
     }
@@ -86,6 +89,8 @@ struct Frame {
 pub(crate) struct SizeLimits {
     pub(crate) message: usize,
     pub(crate) frame: usize,
+    /// Whether the client has shown a token.
+    pub(crate) is_admitted: bool,
 }
 
 /// A message whose last frame has not been read yet.
@@ -157,13 +162,14 @@ impl Decoder {
             if let Some(PartialMessage { text, compressed }) = self.partial.take_if(|_| last) {
                 let mut payload = std::mem::take(&mut self.payload);
                 if let Some(budget) = self.inflate_budget.as_mut().filter(|_| compressed) {
-                    let begun = Instant::now();
-                    let left = budget.left(begun);
-                    payload = deflate::decompress(&payload, sizes.message.min(left.bytes), begun + left.time)?;
-                    budget.spend(deflate::Inflating {
-                        bytes: payload.len(),
-                        time: begun.elapsed(),
-                    });
+                    if sizes.is_admitted {
+                        budget.admit();
+                    }
+                    let mut left = budget.left(Instant::now());
+                    left.bytes = left.bytes.min(sizes.message);
+                    let (inflated, cost) = deflate::decompress(&payload, left)?;
+                    budget.spend(cost);
+                    payload = inflated;
                 }
                 return Ok(Some(if text {
                     Message::Text(String::from_utf8(payload).map_err(|_| FrameError::NotUtf8)?)
@@ -332,6 +338,7 @@ mod tests {
     const SIZES: SizeLimits = SizeLimits {
         message: 1 << 20,
         frame: 1 << 20,
+        is_admitted: true,
     };
 
     fn masked(opcode: Data, last: bool, payload: &[u8]) -> Vec<u8> {
@@ -454,7 +461,11 @@ mod tests {
 
     #[test]
     fn size_limits_are_exact_to_the_byte() {
-        let sizes = SizeLimits { message: 10, frame: 6 };
+        let sizes = SizeLimits {
+            message: 10,
+            frame: 6,
+            is_admitted: true,
+        };
         let read = |parts: &[(Data, bool, usize)]| {
             let mut decoder = Decoder::default();
             for (opcode, last, length) in parts {

@@ -41,6 +41,7 @@ fn messages(bytes: &[u8], piece: usize, compressed: bool) -> (Vec<Message>, bool
     let sizes = SizeLimits {
         message: MOST,
         frame: MOST,
+        is_admitted: true,
     };
     let mut decoder = Decoder::new(compressed);
     let mut messages = Vec::new();
