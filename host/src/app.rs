@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -27,7 +28,7 @@ use crate::descriptors;
 use crate::dispatch::Services;
 use crate::due::{DueKeys, RetentionPace};
 use crate::logs::LogHub;
-use crate::socket::{Server, ServerLimits};
+use crate::socket::{Server, ServerLimits, Transports};
 use parlance_handler::capability::{EventPattern, SystemRandom};
 use parlance_handler::sandbox::{CacheError, Compiler, Sandbox};
 use parlance_hub::commit::Committer;
@@ -42,6 +43,9 @@ use shutdown::Hangup;
 
 pub use database::{BackupUnsupported, backup, check_path, restore};
 pub use dev::{Builds, Development, PageMinter};
+
+/// How often a stopping server looks whether operators' requests are answered.
+const OPERATORS_POLL: Duration = Duration::from_millis(10);
 
 /// Runs the server until it is told to stop. `development` adds the demo page and tokens for it.
 ///
@@ -180,10 +184,13 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     for tenant in control.served().await {
         let _ = tenant.hub.flush().await;
     }
-    let left = server
-        .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
-        .await;
-    drop((serving, serving_operators));
+    let time = config.server.shutdown_timeout.mul_f32(0.8);
+    let begun = Instant::now();
+    let left = server.shut_down(time, &transports, stop).await;
+    if let Some(operators) = serving_operators {
+        operators.finish(begun + time, &services.logs).await;
+    }
+    drop(serving);
     due_keys.stop().await;
     let deadline = Instant::now() + config.server.shutdown_timeout.mul_f32(0.2);
     control.shut_down(deadline).await;
@@ -207,7 +214,7 @@ fn serve_operators(
     tcp: Option<TcpListener>,
     router: axum::Router,
     config: &Config,
-) -> Result<Option<AbortOnDropHandle<()>>> {
+) -> Result<Option<OperatorsListener>> {
     let Some(tcp) = tcp else {
         return Ok(None);
     };
@@ -218,8 +225,33 @@ fn serve_operators(
         "/metrics, /admin/v1"
     };
     tracing::info!("for operators: http://{address} ({what})");
-    let serving = listen::for_operators(tcp, config).serve(router, std::future::pending());
-    Ok(Some(AbortOnDropHandle::new(tokio::spawn(serving))))
+    let listener = listen::for_operators(tcp, config);
+    let transports = listener.transports();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
+    Ok(Some(OperatorsListener {
+        _serving: AbortOnDropHandle::new(tokio::spawn(listener.serve(router, stopped))),
+        transports,
+        stop,
+    }))
+}
+
+/// The listener of operators and back ends. Dropping it ends serving.
+struct OperatorsListener {
+    _serving: AbortOnDropHandle<()>,
+    transports: Transports,
+    stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl OperatorsListener {
+    /// Takes no more requests, and waits until those that came before are answered, but not for those that follow the log.
+    async fn finish(self, deadline: Instant, logs: &LogHub) {
+        // The listener may have gone.
+        let _ = self.stop.send(());
+        while self.transports.busy_count() > logs.subscriber_count() && Instant::now() < deadline {
+            tokio::time::sleep(OPERATORS_POLL).await;
+        }
+    }
 }
 
 /// How many file descriptors clients may use. Warns when `limits.connections` is larger.

@@ -116,6 +116,13 @@ struct TenantQueue {
 }
 
 impl LogHub {
+    /// How many subscribers there are.
+    #[must_use]
+    pub fn subscriber_count(&self) -> usize {
+        let lists = self.0.lists.load();
+        lists.all.len() + lists.one.values().map(Vec::len).sum::<usize>()
+    }
+
     /// Gives a line to the tenant's subscribers. The line is made only when there is one.
     pub fn publish(&self, tenant: &str, line: impl FnOnce() -> LogLine) {
         let lists = self.0.lists.load();

@@ -52,6 +52,27 @@ const member = async (user, room, options) => {
   return client;
 };
 
+test('SIGTERM while a back end posts: what is stored was answered', async () => {
+  const own = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN }, config: UNLIMITED });
+  const room = freshRoom();
+  const data = dataOf(own, 'default', ADMIN_TOKEN);
+  const results = Array.from({ length: 400 }, (_, n) => data.tryPost(room, { bot: 'bot', content: 'x', clientId: `${n}` })
+    .then(({ status }) => status, () => 'cut'));
+  const first = await Promise.race(results);
+  assert.equal(first, 201);
+  const { code } = await own.stop();
+  assert.equal(code, 0);
+  const statuses = await Promise.all(results);
+  assert.deepEqual(statuses.filter((status) => ![201, 503, 'cut'].includes(status)), []);
+  await own.start();
+  const again = dataOf(own, 'default', ADMIN_TOKEN);
+  for (const [n, status] of statuses.entries()) {
+    // A repetition of what was stored is answered with 200.
+    const { status: repeated } = await again.tryPost(room, { bot: 'bot', content: 'x', clientId: `${n}` });
+    assert.equal(repeated, status === 201 ? 200 : 201, `post ${n}: ${status}, then ${repeated}`);
+  }
+});
+
 test('posts of a bot and on behalf of a user are seen in order, live and after a rejoin, and no handler runs', async () => {
   const room = freshRoom('a room/of acme');
   const [ann, bob] = [await member('ann', room), await member('bob', room)];

@@ -223,20 +223,24 @@ impl Server {
     /// Sends the clients to other nodes, evenly spread over `time` so that they do not all connect again at once.
     /// Returns how many connections are left.
     ///
-    /// In each step some sessions stop taking events. Once such a session is idle, its transport is aborted, and the
-    /// client connects again by itself. New handshakes are refused from the beginning, and `/readyz` reports that the
+    /// In each step some sessions stop taking events. Once such a session is idle, or its client does not read, its
+    /// transport is aborted, and the client connects again by itself. New handshakes are refused from the beginning, and `/readyz` reports that the
     /// node is draining.
     pub async fn drain(&self, time: Duration) -> usize {
         self.services.draining.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + time;
-        let mut finishing: Vec<(Instant, Arc<Session>)> = Vec::new();
+        let mut finishing: Vec<ClosingSession> = Vec::new();
         loop {
             let now = Instant::now();
-            finishing.retain(|(since, session)| {
-                // The last acknowledgement may still be in socketioxide's queue.
-                let ready = now >= *since + FLUSH_TIME && session.is_idle() || now >= *since + CLOSE_TIME;
+            finishing.retain_mut(|closing| {
+                let ready = match closing.progress() {
+                    // The last acknowledgement may still be in socketioxide's queue.
+                    Progress::Done => closing.begun.elapsed() >= FLUSH_TIME,
+                    Progress::Reading => now >= deadline + CLOSE_TIME,
+                    Progress::Stalled => true,
+                };
                 if ready {
-                    session.connection.sink.hang_up();
+                    closing.session.connection.sink.hang_up();
                 }
                 !ready
             });
@@ -252,7 +256,7 @@ impl Server {
                 .into_iter()
                 .filter(|session| session.stop_accepting())
                 .take(share);
-            finishing.extend(chosen.map(|session| (now, session)));
+            finishing.extend(chosen.map(ClosingSession::new));
             if self.sessions.len() == 0 {
                 return 0;
             }
@@ -280,7 +284,7 @@ impl Server {
         let sessions = self.sessions.take_all();
         // Each transport is closed before `io.close()`. That removes the namespaces first, and would then find no
         // socket for a transport that ends later, so the socket and its session would never be dropped.
-        let mut reading: Vec<_> = sessions.iter().map(ClosingSession::new).collect();
+        let mut reading: Vec<_> = sessions.iter().cloned().map(ClosingSession::new).collect();
         let mut aborted = 0;
         while !reading.is_empty() {
             let late = Instant::now() >= deadline;
@@ -313,8 +317,9 @@ impl Server {
 }
 
 /// A session whose transport is closed once its client has read everything.
-struct ClosingSession<'a> {
-    session: &'a Arc<Session>,
+struct ClosingSession {
+    session: Arc<Session>,
+    begun: Instant,
     /// The unread bytes at the last check that saw the client read.
     unread: usize,
     /// When that check was.
@@ -329,12 +334,14 @@ enum Progress {
     Stalled,
 }
 
-impl<'a> ClosingSession<'a> {
-    fn new(session: &'a Arc<Session>) -> Self {
+impl ClosingSession {
+    fn new(session: Arc<Session>) -> Self {
+        let now = Instant::now();
         Self {
             session,
+            begun: now,
             unread: usize::MAX,
-            since: Instant::now(),
+            since: now,
         }
     }
 
