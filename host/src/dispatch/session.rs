@@ -89,7 +89,8 @@ pub struct Session {
     notified_expiry: AtomicU64,
     /// Set when the node drains: the session takes no more events, and its transport is aborted once it is idle.
     refuses_events: AtomicBool,
-    /// Set when the client is cut off, since it went on sending events that were refused. Nothing of it is answered.
+    /// Set when the client is cut off, since it kept sending events that were refused. Its later events are dropped
+    /// without an answer.
     is_cut_off: AtomicBool,
     /// Released when the session's last event, the `disconnect`, has ended. So the queued events of a client that has
     /// gone still count as a connection, and a client gains nothing by connecting again and again.

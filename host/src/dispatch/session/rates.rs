@@ -1,4 +1,4 @@
-//! How many events a session takes of its client, and what it does about more.
+//! Limits the events of one client, and cuts off a client that ignores refusals.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,10 +9,10 @@ use crate::tenant::{TenantSettings, TokenBucket};
 use parlance_hub::Responder;
 use parlance_types::error::{Code, EventError};
 
-/// How many more events of a client may be refused than it may send, in a second and at once, before it is cut off.
-/// The tenant pays for each answer: with the default limits those to one connection take at most a twentieth of
+/// A client is cut off after this many times as many refusals as events are allowed, in a second and at once. The tenant
+/// pays for each answer: with the default limits those to one connection take at most a fiftieth of
 /// `quota.outbound_bytes_per_second`.
-const REFUSALS: usize = 10;
+const REFUSALS: usize = 4;
 
 /// The connection's rate limits, with the settings that they were made from.
 pub(super) struct ConnectionRates {
@@ -55,8 +55,8 @@ impl Session {
         self.tenant.admit()
     }
 
-    /// Answers an event that is refused before it was queued. A client that goes on all the same is told so once more,
-    /// and its transport is closed.
+    /// Answers an event that is refused before it was queued. A client that keeps sending gets one last error, and its
+    /// transport is closed.
     pub(super) fn refuse(&self, packet: &ClientPacket, error: &EventError) {
         if error.retry_after.is_some() {
             self.tenant.count_refused();
@@ -72,8 +72,12 @@ impl Session {
             }
             return;
         }
+        let most = self.tenant.settings().limits.call.client.event_name;
         let name = std::str::from_utf8(&packet.text)
             .map(crate::dispatch::event::name)
+            .ok()
+            // The answer must not grow with what is refused.
+            .filter(|name| name.len() <= most)
             .unwrap_or_default()
             .to_owned();
         let responder = Responder::new(packet.ack, name);
