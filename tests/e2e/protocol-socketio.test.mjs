@@ -72,17 +72,52 @@ test('a session that begins with something else than CONNECT ends', async () => 
   }
 });
 
-test('a session that does not ask for a namespace ends after `limits.connect_timeout`', async () => {
-  const socket = await Socket.begin(impatient);
+/** How long the session still goes on, in milliseconds, while its client sends pongs. */
+async function lifeOf(socket) {
   const begun = performance.now();
   const timer = setInterval(() => socket.text('3'), 100);
   try {
-    await socket.wire.until(() => socket.wire.ended || socket.wire.frames.some((frame) => frame.startsWith('close')), 'the end');
+    await socket.end();
   } finally {
     clearInterval(timer);
   }
-  const took = performance.now() - begun;
-  assert.ok(took > 600, `after ${took} ms, pongs being sent all the time`);
+  return performance.now() - begun;
+}
+
+test('a session that does not ask for a namespace ends after `limits.connect_timeout`', async () => {
+  const took = await lifeOf(await Socket.begin(impatient));
+  assert.ok(took > 600, `after ${took} ms`);
+});
+
+test('a session that has left its last namespace ends after `limits.connect_timeout`, too', async () => {
+  const socket = await Socket.join(impatient);
+  socket.text('41');
+  const took = await lifeOf(socket);
+  assert.ok(took > 600, `after ${took} ms`);
+});
+
+test('a session that leaves out an attachment ends, and one that sends it does not', async () => {
+  const [late, whole] = [await Socket.join(impatient), await Socket.join(impatient)];
+  for (const socket of [late, whole]) socket.text('451-["message",{"_placeholder":true,"num":0}]');
+  whole.send(OPCODE.binary, 'here');
+  const timer = setInterval(() => whole.text('3'), 100);
+  await lifeOf(late);
+  clearInterval(timer);
+  assert.equal((await whole.rest()).at(-1), 'open');
+});
+
+test('a flood of acknowledgements that nobody asked for ends the session, and no other', async () => {
+  const [flooding, some] = [await Socket.join(server), await Socket.join(server)];
+  some.text(...Array(2_000).fill('431[]'));
+  flooding.text(...Array(30_000).fill('431[]'));
+  assert.equal((await flooding.end()).at(-1), 'ended');
+  assert.deepEqual(await some.rest(), ['open']);
+});
+
+test('a CONNECT has no more bytes than before the first one, also of a client in a namespace', async () => {
+  const socket = await Socket.join(server);
+  socket.text(connectTo('/custom', { ...server.customAuth, more: 'x'.repeat(66_000) }));
+  assert.equal((await socket.end()).at(-1), 'ended');
 });
 
 test('DISCONNECT leaves the namespace, and the session stays for another CONNECT', async () => {

@@ -1,7 +1,8 @@
 //! Admits new sessions within limits of their number and rate, in total and per address.
 //!
-//! A session is *unauthenticated* until it is in a namespace: until the server has accepted a Socket.IO CONNECT, for
-//! which it wants a valid token. It costs memory before that, so unauthenticated sessions have stricter limits.
+//! A session is *unauthenticated* while it is in no namespace: until the server has accepted a Socket.IO CONNECT, for
+//! which it wants a valid token, and again when the client has left its last namespace. It costs memory all the same, so
+//! unauthenticated sessions have stricter limits.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -49,13 +50,22 @@ pub struct Limits {
     pub handshakes_per_second_per_address: u32,
     /// Bytes of one message or request body of an unauthenticated session.
     pub unauthenticated_bytes: usize,
+    /// How long a session may stay unauthenticated that has left its last namespace, about. The server ends those that have
+    /// never been in one.
+    pub unauthenticated_time: Duration,
     /// Packets in one request body.
     pub payload_packets: usize,
     /// CONNECTs of an unauthenticated session, and CONNECTs a second of an authenticated one.
     pub connects: u32,
+    /// Packets of a client in a second of which the layers above know nothing: acknowledgements, and events for namespaces
+    /// in which it is not. Each begun [`OTHER_PACKET_BYTES`] of one count as a packet, and so do those of its attachments.
+    pub other_packets: u32,
     /// Bytes of packets that may wait for one client. The queue takes a packet of any size while it has fewer.
     pub queue_bytes: usize,
 }
+
+/// What counts as one packet of [`Limits::other_packets`], in bytes.
+pub(crate) const OTHER_PACKET_BYTES: usize = 1024;
 
 impl Limits {
     /// No limits.
@@ -67,8 +77,10 @@ impl Limits {
         handshakes_per_second: u32::MAX,
         handshakes_per_second_per_address: u32::MAX,
         unauthenticated_bytes: usize::MAX,
+        unauthenticated_time: Duration::MAX,
         payload_packets: usize::MAX,
         connects: u32::MAX,
+        other_packets: u32::MAX,
         queue_bytes: usize::MAX,
     };
 }
@@ -205,7 +217,7 @@ impl Admission {
     fn count(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Refusal> {
         let limits = &self.limits;
         let mut addresses = self.addresses.lock();
-        // Only this function raises the counts, and it holds the lock, so they can only fall meanwhile.
+        // The counts are raised only with the lock held, so they can only fall meanwhile.
         if self.sessions() >= limits.sessions {
             return Err(Refusal::Sessions);
         }
@@ -235,6 +247,23 @@ impl Admission {
         self.sessions.fetch_add(1, Ordering::Relaxed);
         self.unauthenticated.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts an admitted session as unauthenticated again. Returns `false`, and counts nothing, when half of the places
+    /// are taken: new sessions keep the rest, also when all clients of a tenant are disconnected at once.
+    fn count_unauthenticated(&self, address: Option<IpAddr>) -> bool {
+        let mut addresses = self.addresses.lock();
+        if self.unauthenticated() >= self.limits.unauthenticated / 2 {
+            return false;
+        }
+        if let Some(entry) = address.and_then(|address| addresses.by_address.get_mut(&address)) {
+            if entry.unauthenticated >= self.limits.unauthenticated_per_address / 2 {
+                return false;
+            }
+            entry.unauthenticated += 1;
+        }
+        self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     fn release(&self, address: Option<IpAddr>, session: bool, unauthenticated: bool) {
@@ -305,6 +334,13 @@ impl SessionPermit {
             self.admission.release(self.address, false, true);
         }
     }
+
+    /// Counts the session as unauthenticated again. Returns `false` when there are too many, so that it must end.
+    pub(crate) fn unauthenticated(&self) -> bool {
+        let mut unauthenticated = self.unauthenticated.lock();
+        *unauthenticated = *unauthenticated || self.admission.count_unauthenticated(self.address);
+        *unauthenticated
+    }
 }
 
 impl Drop for SessionPermit {
@@ -349,6 +385,31 @@ mod tests {
         let more = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
         assert_eq!(admission.refused(Refusal::Unauthenticated), 1);
         drop((first, second, other, more));
+        assert_eq!((admission.sessions(), admission.unauthenticated()), (0, 0));
+    }
+
+    #[test]
+    fn sessions_that_have_left_their_last_namespace_count_as_unauthenticated_again() {
+        let admission = Admission::new(Limits {
+            unauthenticated: 6,
+            unauthenticated_per_address: 4,
+            ..Limits::NONE
+        });
+        let admit = |address| {
+            let session = admission.admit(from(address), Instant::now()).unwrap();
+            session.authenticated();
+            session
+        };
+        let [first, second, third] = [(); 3].map(|()| admit("192.0.2.1"));
+        let [fourth, fifth] = ["192.0.2.2", "192.0.2.3"].map(admit);
+        assert!(first.unauthenticated() && second.unauthenticated() && first.unauthenticated());
+        assert_eq!(admission.unauthenticated(), 2, "each counts once");
+        assert!(!third.unauthenticated(), "half of the address's places");
+        assert!(fourth.unauthenticated());
+        assert!(!fifth.unauthenticated(), "half of all places");
+        first.authenticated();
+        assert!(fifth.unauthenticated());
+        drop((first, second, third, fourth, fifth));
         assert_eq!((admission.sessions(), admission.unauthenticated()), (0, 0));
     }
 

@@ -26,6 +26,10 @@ use crate::websocket::{NORMAL_CLOSURE, PacketOutcome, WebSocket};
 
 /// The packet type of Socket.IO's DISCONNECT, with which a client leaves a namespace (Socket.IO protocol 5).
 const DISCONNECT: u8 = b'1';
+/// The packet types of events, and of those and acknowledgements that attachments follow.
+const EVENT: u8 = b'2';
+const BINARY_EVENT: u8 = b'5';
+const BINARY_ACK: u8 = b'6';
 
 pub(crate) struct Engine<H: EngineIoHandler> {
     pub(crate) config: EngineIoConfig,
@@ -149,6 +153,7 @@ impl<H: EngineIoHandler> Engine<H> {
         SizeLimits {
             message: self.config.ws_max_message_size.min(most),
             frame: self.config.ws_max_frame_size.min(most),
+            is_admitted: !session.is_unauthenticated(),
         }
     }
 
@@ -188,6 +193,9 @@ impl<H: EngineIoHandler> Engine<H> {
         let Some((kind, rest)) = packet.split_at_checked(1) else {
             return PacketOutcome::Invalid;
         };
+        if !matches!(kind, "4" | "b") && !socket.session.may_send_other(packet.len(), Instant::now()) {
+            return PacketOutcome::Invalid;
+        }
         match kind {
             "4" => {
                 match socket.session.encoding() {
@@ -224,8 +232,20 @@ impl<H: EngineIoHandler> Engine<H> {
         keep: impl FnOnce(&str) -> Str,
     ) -> PacketOutcome {
         let kind = packet.as_bytes().first();
+        let is_known_above = match kind {
+            Some(&CONNECT) => true,
+            Some(&(EVENT | BINARY_EVENT)) => socket.session.is_in_namespace(namespace_of(packet)),
+            _ => false,
+        };
+        if !is_known_above && !socket.session.may_send_other(packet.len(), Instant::now()) {
+            return PacketOutcome::Invalid;
+        }
         if socket.session.is_unauthenticated() || kind == Some(&CONNECT) {
             match kind {
+                // It waits until it is answered, so it is never larger than before the first one.
+                Some(&CONNECT) if packet.len() > socket.session.limits().unauthenticated_bytes => {
+                    return PacketOutcome::Invalid;
+                }
                 Some(&CONNECT) if socket.session.may_connect(Instant::now()) => {}
                 Some(&DISCONNECT) => {}
                 // Node's server also closes the session of a client that sends to a namespace that it is not in.
@@ -237,6 +257,13 @@ impl<H: EngineIoHandler> Engine<H> {
                     return PacketOutcome::Invalid;
                 }
             }
+        }
+        if let Some(&(BINARY_EVENT | BINARY_ACK)) = kind {
+            let count = packet.get(1..).and_then(|rest| rest.split('-').next()?.parse().ok());
+            let now = Instant::now();
+            socket
+                .session
+                .expect_attachments(count.unwrap_or(0), is_known_above, now);
         }
         let packet = keep(packet);
         if kind == Some(&CONNECT) && !socket.session.is_unauthenticated() {
@@ -252,15 +279,22 @@ impl<H: EngineIoHandler> Engine<H> {
     /// wait forever.
     fn retry_connect(&self, socket: &Arc<Socket<H::Data>>, packet: Str) {
         socket.session.connect_unanswered.store(true, Ordering::Release);
+        if !socket.session.begin_connect_retry() {
+            return;
+        }
         let (handler, socket) = (self.handler.clone(), socket.clone());
         tokio::spawn(async move {
             for pause in CONNECT_RETRIES {
                 tokio::time::sleep(pause).await;
                 if socket.session.ended().is_some() || !socket.session.connect_unanswered.load(Ordering::Acquire) {
-                    return;
+                    break;
                 }
-                handler.on_message(packet.clone(), socket.clone());
+                // It would break off a packet whose attachments are still to come.
+                if !socket.session.lacks_attachments(Duration::ZERO, Instant::now()) {
+                    handler.on_message(packet.clone(), socket.clone());
+                }
             }
+            socket.session.end_connect_retry();
         });
     }
 
@@ -279,12 +313,16 @@ impl<H: EngineIoHandler> Engine<H> {
                     return PacketOutcome::Invalid;
                 }
                 for attachment in attachments {
+                    if !session.attachment_came(attachment.len(), Instant::now()) {
+                        return PacketOutcome::Invalid;
+                    }
                     self.handler.on_binary(attachment, socket.clone());
                 }
                 PacketOutcome::Accepted
             }
             // A binary message is an attachment of an event, which needs a namespace.
             _ if session.is_unauthenticated() => PacketOutcome::Invalid,
+            _ if !session.attachment_came(bytes.len(), Instant::now()) => PacketOutcome::Invalid,
             _ => {
                 self.handler.on_binary(bytes, socket.clone());
                 PacketOutcome::Accepted
@@ -392,6 +430,16 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
+/// The namespace of an event, from the text of its packet.
+fn namespace_of(packet: &str) -> &str {
+    // Before it are the packet's type and the number of attachments.
+    let rest = packet.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '-');
+    match rest.split([',', '?']).next() {
+        Some(namespace) if rest.starts_with('/') => namespace,
+        _ => "/",
+    }
+}
+
 /// The pauses before a CONNECT without an answer is passed on again. socketioxide ignores it if the first one is still
 /// being handled.
 const CONNECT_RETRIES: [Duration; 3] = [
@@ -403,7 +451,8 @@ const CONNECT_RETRIES: [Duration; 3] = [
 /// A timer that is later than this shows that the machine stood still, so the client gets the whole time for its pong.
 const TIMER_TOLERANCE: Duration = Duration::from_millis(10);
 
-/// Sends pings, and ends the session when a pong does not come in time (Engine.IO protocol, "Heartbeat").
+/// Sends pings, and ends the session when a pong does not come in time (Engine.IO protocol, "Heartbeat"), or when the
+/// client has left its last namespace and not entered another, or leaves out attachments of a packet.
 async fn heartbeat(session: Arc<Session>, mut since: Instant, interval: Duration, timeout: Duration) {
     loop {
         let due = since + interval;
@@ -425,6 +474,10 @@ async fn heartbeat(session: Arc<Session>, mut since: Instant, interval: Duration
                 return session.close(CloseKind::Aborted, DisconnectReason::HeartbeatTimeout);
             }
             () = session.wait_ended() => return,
+        }
+        let now = Instant::now();
+        if session.has_stayed_outside(now) || session.lacks_attachments(timeout, now) {
+            return session.close_with_final_poll(CloseKind::Server, DisconnectReason::ClosingServer);
         }
         since = Instant::now();
     }

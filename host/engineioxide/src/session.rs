@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use engineioxide_core::{Str, TransportType};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::admission::{Limits, SessionPermit};
+use crate::admission::{Limits, OTHER_PACKET_BYTES, SessionPermit};
 use crate::outbox::{self, OutPacket, Outbox, OutgoingMessage, Text};
 use crate::socket::DisconnectReason;
 use crate::translate::{Encoding, Translate, Translator};
@@ -25,6 +26,9 @@ pub(crate) enum CloseKind {
     /// It was aborted. Nothing more is written.
     Aborted,
 }
+
+/// The most CONNECTs of a session that wait to be passed on again.
+const CONNECT_RETRIES_MAX: usize = 64;
 
 /// The mutable state of a session.
 #[derive(Debug, Default)]
@@ -46,8 +50,27 @@ struct SessionState {
     active_transports: usize,
     /// CONNECTs that the client may still send.
     connects: u32,
-    /// When the current second of an authenticated session's CONNECTs began.
+    /// When the current second of CONNECTs began, for a session that has been in a namespace.
     connects_since: Option<Instant>,
+    /// Packets that are not events, which the client may still send in this second, and when it began.
+    other_packets: Option<(u32, Instant)>,
+    /// The attachments of a packet that are still to come.
+    attachments: Option<Attachments>,
+    /// CONNECTs that wait to be passed on again.
+    connect_retries: usize,
+    /// The namespaces that the client is in, or is about to enter. `None` until it is about to enter one.
+    namespaces: Option<Vec<Str>>,
+    /// When the client left its last namespace, while it is in none.
+    outside_since: Option<Instant>,
+}
+
+/// Attachments that are to follow a packet.
+#[derive(Debug)]
+struct Attachments {
+    missing: usize,
+    since: Instant,
+    /// Whether the layers above count the packet.
+    is_known_above: bool,
 }
 
 type OnClose = Box<dyn Fn(DisconnectReason) + Send + Sync>;
@@ -60,7 +83,7 @@ pub(crate) struct Session {
     pub(crate) changed: Notify,
     /// Notified when a pong has been received.
     pub(crate) pong: Notify,
-    /// Whether the session has not been in a namespace yet. Duplicates the permit's flag, since every packet checks it.
+    /// Whether the session has not been in a namespace yet.
     unauthenticated: AtomicBool,
     /// Whether a CONNECT of a client that was in a namespace before is still unanswered.
     pub(crate) connect_unanswered: AtomicBool,
@@ -152,12 +175,41 @@ impl Session {
         self.unauthenticated.load(Ordering::Relaxed)
     }
 
+    /// Whether the client left its last namespace longer ago than [`Limits::unauthenticated_time`], and has not entered
+    /// another.
+    pub(crate) fn has_stayed_outside(&self, now: Instant) -> bool {
+        let since = self.state.lock().outside_since;
+        since.is_some_and(|since| now.duration_since(since) > self.limits.unauthenticated_time)
+    }
+
+    /// Records that the client has left a namespace. A session that is in none any more counts as unauthenticated, but
+    /// its packets are read as before: some may be on their way. Returns `false` when there are too many of those
+    /// sessions, so that it must end.
+    fn leave_namespace(&self, namespace: &str) -> bool {
+        let mut state = self.state.lock();
+        let namespaces = state.namespaces.get_or_insert_default();
+        if let Some(at) = namespaces.iter().position(|own| own.as_str() == namespace) {
+            namespaces.swap_remove(at);
+        }
+        if !namespaces.is_empty() || state.ended.is_some() || self.is_unauthenticated() {
+            return true;
+        }
+        state.outside_since = Some(Instant::now());
+        self.permit.lock().as_ref().is_none_or(SessionPermit::unauthenticated)
+    }
+
     /// Records that the server has let the session into a namespace.
     pub(crate) fn set_authenticated(&self) {
         self.connect_unanswered.store(false, Ordering::Release);
-        if self.unauthenticated.swap(false, Ordering::Relaxed)
-            && let Some(permit) = &*self.permit.lock()
-        {
+        let mut state = self.state.lock();
+        self.unauthenticated.store(false, Ordering::Relaxed);
+        if state.namespaces.as_ref().is_some_and(Vec::is_empty) {
+            // The client has left again before it was told that it is in.
+            state.outside_since.get_or_insert_with(Instant::now);
+            return;
+        }
+        state.outside_since = None;
+        if let Some(permit) = &*self.permit.lock() {
             permit.authenticated();
         }
     }
@@ -180,6 +232,73 @@ impl Session {
             }
             None => false,
         }
+    }
+
+    /// Counts a packet of this many bytes that is not an event, and returns whether the session may send it.
+    pub(crate) fn may_send_other(&self, bytes: usize, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let (left, since) = state.other_packets.unwrap_or((self.limits.other_packets, now));
+        let (left, since) = match now.duration_since(since) >= Duration::from_secs(1) {
+            true => (self.limits.other_packets, now),
+            false => (left, since),
+        };
+        let cost = u32::try_from(1 + bytes / OTHER_PACKET_BYTES).unwrap_or(u32::MAX);
+        let rest = left.checked_sub(cost);
+        state.other_packets = Some((rest.unwrap_or(0), since));
+        rest.is_some()
+    }
+
+    /// Records that so many attachments are to follow a packet.
+    pub(crate) fn expect_attachments(&self, missing: usize, is_known_above: bool, since: Instant) {
+        self.state.lock().attachments = (missing > 0).then_some(Attachments {
+            missing,
+            since,
+            is_known_above,
+        });
+    }
+
+    /// Records that an attachment has come, and returns whether the session may send it.
+    pub(crate) fn attachment_came(&self, bytes: usize, now: Instant) -> bool {
+        let is_known_above = {
+            let mut state = self.state.lock();
+            // One that nobody expects ends the session in the layer above.
+            let Some(attachments) = &mut state.attachments else {
+                return true;
+            };
+            let is_known_above = attachments.is_known_above;
+            attachments.missing -= 1;
+            if attachments.missing == 0 {
+                state.attachments = None;
+            }
+            is_known_above
+        };
+        is_known_above || self.may_send_other(bytes, now)
+    }
+
+    /// Whether attachments have not come within `time`. What has come of the packet is kept for them.
+    pub(crate) fn lacks_attachments(&self, time: Duration, now: Instant) -> bool {
+        let state = self.state.lock();
+        let since = state.attachments.as_ref().map(|attachments| attachments.since);
+        since.is_some_and(|since| now.duration_since(since) >= time)
+    }
+
+    /// Whether the client is in the namespace, or is about to enter it. Always, if nobody says so.
+    pub(crate) fn is_in_namespace(&self, namespace: &str) -> bool {
+        let state = self.state.lock();
+        let is_this = |own: &Str| own.as_str() == namespace;
+        state.namespaces.as_ref().is_none_or(|all| all.iter().any(is_this))
+    }
+
+    /// Counts a CONNECT that waits to be passed on again, and returns whether it may.
+    pub(crate) fn begin_connect_retry(&self) -> bool {
+        let mut state = self.state.lock();
+        let begins = state.connect_retries < CONNECT_RETRIES_MAX;
+        state.connect_retries += usize::from(begins);
+        begins
+    }
+
+    pub(crate) fn end_connect_retry(&self) {
+        self.state.lock().connect_retries -= 1;
     }
 
     /// How the session has ended, if it has.
@@ -384,6 +503,23 @@ impl SessionHandle {
     /// Ends the transport as a network failure would: nothing more is written, and the client connects again.
     pub fn abort(&self) {
         self.0.close(CloseKind::Aborted, DisconnectReason::TransportClose);
+    }
+
+    /// Records that the client is about to enter a namespace. [`leave_namespace`](Self::leave_namespace) is to follow, also
+    /// if it is refused.
+    pub fn enter_namespace(&self, namespace: Str) {
+        self.0.state.lock().namespaces.get_or_insert_default().push(namespace);
+    }
+
+    /// Records that the client has left a namespace, or was refused.
+    pub fn leave_namespace(&self, namespace: &str) {
+        if !self.0.leave_namespace(namespace)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // In a task of its own, since the caller may hold locks that the end of a session takes.
+            let session = self.clone();
+            runtime.spawn(async move { session.close() });
+        }
     }
 
     /// Ends the session as a server shutdown does: waiting packets are sent, then the transport is closed.

@@ -73,8 +73,17 @@ fn empty(attachments: &[Bytes]) -> Value {
 struct OverflowBuffer {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
-    /// When set, the sink takes no more packets and disconnects the client once the buffer is empty.
-    disconnect_when_sent: bool,
+    /// When set, the sink takes no more packets, and ends the connection so once the buffer is empty.
+    end_when_sent: Option<End>,
+}
+
+/// How a connection ends after what was sent before.
+#[derive(Clone, Copy)]
+enum End {
+    /// The client is told that it is disconnected.
+    Disconnect,
+    /// The transport closes. The client connects again by itself.
+    Close,
 }
 
 enum SinkState {
@@ -103,6 +112,7 @@ pub(super) struct SocketSink(Arc<Shared>);
 
 impl SocketSink {
     pub(super) fn new(sid: Sid, sender: Arc<NamespaceSender>, session: SessionHandle) -> Self {
+        session.enter_namespace(sender.namespace.clone());
         Self(Arc::new(Shared {
             sid,
             sender,
@@ -137,7 +147,7 @@ impl ClientSink for SocketSink {
                     *state = SinkState::Overflowing(OverflowBuffer {
                         waiting: VecDeque::from([outgoing]),
                         bytes,
-                        disconnect_when_sent: false,
+                        end_when_sent: None,
                     });
                     tokio::spawn(self.0.clone().drain_overflow());
                     Ok(())
@@ -147,7 +157,7 @@ impl ClientSink for SocketSink {
                     Err(SendFailed)
                 }
             },
-            SinkState::Overflowing(overflow) if overflow.disconnect_when_sent => Err(SendFailed),
+            SinkState::Overflowing(overflow) if overflow.end_when_sent.is_some() => Err(SendFailed),
             SinkState::Overflowing(overflow) => {
                 overflow.bytes = overflow.bytes.saturating_add(outgoing.len());
                 overflow.waiting.push_back(outgoing);
@@ -156,7 +166,7 @@ impl ClientSink for SocketSink {
                 }
                 // The waiting packets are dropped. The task that drains the buffer already runs and disconnects.
                 *overflow = OverflowBuffer {
-                    disconnect_when_sent: true,
+                    end_when_sent: Some(End::Disconnect),
                     ..OverflowBuffer::default()
                 };
                 self.0.close_slow();
@@ -200,13 +210,15 @@ impl ClientSink for SocketSink {
                 }
             }
             // Packets that were sent before the disconnect go first.
-            SinkState::Overflowing(overflow) => overflow.disconnect_when_sent = true,
+            SinkState::Overflowing(overflow) => {
+                overflow.end_when_sent.get_or_insert(End::Disconnect);
+            }
             SinkState::Flowing => {
                 if self.0.try_disconnect() {
                     *state = SinkState::Closed;
                 } else {
                     *state = SinkState::Overflowing(OverflowBuffer {
-                        disconnect_when_sent: true,
+                        end_when_sent: Some(End::Disconnect),
                         ..OverflowBuffer::default()
                     });
                     tokio::spawn(self.0.clone().drain_overflow());
@@ -220,11 +232,15 @@ impl ClientSink for SocketSink {
     }
 
     fn close_when_sent(&self) {
+        if let SinkState::Overflowing(overflow) = &mut *self.0.state.lock() {
+            overflow.end_when_sent.get_or_insert(End::Close);
+            return;
+        }
         self.0.session.close();
     }
 
     fn mark_gone(&self) {
-        self.0.client_gone.store(true, Ordering::Release);
+        self.0.mark_gone();
     }
 
     fn unread_bytes(&self) -> usize {
@@ -244,7 +260,20 @@ impl ClientSink for SocketSink {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // A client that was refused never was there.
+        self.mark_gone();
+    }
+}
+
 impl Shared {
+    fn mark_gone(&self) {
+        if !self.client_gone.swap(true, Ordering::AcqRel) {
+            self.session.leave_namespace(&self.sender.namespace);
+        }
+    }
+
     /// Whether the client is in the namespace.
     fn is_admitted(&self) -> bool {
         if self.admitted.load(Ordering::Relaxed) {
@@ -309,12 +338,12 @@ impl Shared {
                 return;
             }
             let mut state = self.state.lock();
-            if self.client_gone.load(Ordering::Acquire) {
-                *state = SinkState::Closed;
-            }
             let SinkState::Overflowing(overflow) = &mut *state else {
                 return;
             };
+            if self.client_gone.load(Ordering::Acquire) {
+                overflow.waiting.clear();
+            }
             let mut closed = false;
             while let Some(next) = overflow.waiting.front() {
                 match self.try_send(next) {
@@ -334,13 +363,22 @@ impl Shared {
                 return;
             }
             if overflow.waiting.is_empty() {
-                if !overflow.disconnect_when_sent {
-                    *state = SinkState::Flowing;
-                    return;
-                }
-                if self.try_disconnect() {
-                    *state = SinkState::Closed;
-                    return;
+                match overflow.end_when_sent {
+                    None => {
+                        *state = SinkState::Flowing;
+                        return;
+                    }
+                    Some(End::Close) => {
+                        *state = SinkState::Closed;
+                        drop(state);
+                        self.session.close();
+                        return;
+                    }
+                    Some(End::Disconnect) if self.try_disconnect() => {
+                        *state = SinkState::Closed;
+                        return;
+                    }
+                    Some(End::Disconnect) => {}
                 }
             }
         }
@@ -352,7 +390,7 @@ impl Shared {
         self.close_slow();
         tokio::spawn(self.drain_overflow());
         SinkState::Overflowing(OverflowBuffer {
-            disconnect_when_sent: true,
+            end_when_sent: Some(End::Disconnect),
             ..OverflowBuffer::default()
         })
     }

@@ -45,7 +45,7 @@ impl Metrics {
             sessions: registry.gauge("parlance_sessions", "Open Engine.IO sessions, with or without a token")?,
             unauthenticated: registry.gauge(
                 "parlance_sessions_unauthenticated",
-                "Open Engine.IO sessions that have not shown a token yet",
+                "Open Engine.IO sessions in no namespace, which takes a token",
             )?,
             sessions_refused: registry.counters(
                 "parlance_sessions_refused_total",

@@ -17,6 +17,9 @@ const UNAUTHENTICATED_BYTES: usize = 64 * 1024;
 /// Packets in one request body. The official client sends the packets that it kept while offline in bodies of up to
 /// `maxPayload`.
 const PAYLOAD_PACKETS: usize = 16_384;
+/// Packets of a client in a second that are no events of a tenant, and as many KiB: more acknowledgements than handlers
+/// and servers ask of one client. Reading them takes about a microsecond each, which no tenant pays.
+const OTHER_PACKETS: u32 = 10_000;
 /// Bytes in a socket's own queue. Further packets wait in the sink, which counts them against `limits.outbound_bytes`.
 const QUEUE_BYTES: usize = 128 * 1024;
 
@@ -31,10 +34,12 @@ pub(super) fn admission(limits: &ConnectionLimits) -> Arc<Admission> {
         handshakes_per_second: number(limits.handshakes_per_second),
         handshakes_per_second_per_address: number(limits.handshakes_per_second_per_address),
         unauthenticated_bytes: UNAUTHENTICATED_BYTES,
+        unauthenticated_time: limits.connect_timeout,
         payload_packets: PAYLOAD_PACKETS,
         // socketioxide spawns a task for each CONNECT, so they are bounded here too, but with room for the namespace to
         // answer `rate-limited` first.
         connects: number(limits.connect_burst.saturating_mul(2)),
+        other_packets: OTHER_PACKETS,
         queue_bytes: QUEUE_BYTES,
     })
 }

@@ -40,9 +40,9 @@ settings! {
         /// Connections from one address: an IPv4 address, or 64 bits of an IPv6 one. Many clients may share an address, and
         /// behind a proxy that is not in `server.trusted_proxies` all do, so there is no smaller bound unless one is set.
         connections_per_address: usize = 100_000, Count(1, 10_000_000);
-        /// Connections that have not shown a token yet.
+        /// Connections in no namespace, which takes a token: not yet, or not any more.
         unauthenticated: usize = 2048, Count(1, 1_000_000);
-        /// Connections of one address that have not shown a token yet.
+        /// Connections of one address in no namespace.
         unauthenticated_per_address: usize = 1024, Count(1, 1_000_000);
         /// New connections a second, before they show a token. As many may come at once.
         handshakes_per_second: usize = 10_000, Count(1, 1_000_000);
@@ -55,7 +55,7 @@ settings! {
         /// Bytes of what a client says besides its token when it connects: the rest of `auth`, the query, and the headers
         /// that `server.handshake_headers` names, together.
         handshake: usize = 4 * KIB, Size(0, 64 * KIB);
-        /// How long a connection may take to join a namespace, which takes a token.
+        /// How long a connection may be in no namespace, which takes a token.
         connect_timeout: Duration = secs(10), Time(millis(100), secs(300));
     }
 }
