@@ -287,6 +287,10 @@ test('a message no packet can hold is refused here, at the edge', () => {
   assert.equal(add(box, 'general', 'x'.repeat(room)).state, 'waiting');
   const over = add(box, 'general', 'x'.repeat(room + 1));
   assert.deepEqual([over.state, over.error.code], ['failed', 'too-large']);
+  box.retry(over.clientId);
+  assert.deepEqual([over.state, over.error.code], ['failed', 'too-large'], 'also when it is tried again');
+  const store = storage({ outbox: [{ ...over, state: 'waiting' }] });
+  assert.equal(outbox(store).entries[0].state, 'failed', 'and when an earlier client has stored it');
 });
 
 test('after a reconnect only those confirmed are here', () => {

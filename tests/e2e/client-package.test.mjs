@@ -205,7 +205,7 @@ test('a token is renewed before it ends, on the open connection, and another one
   bob.client.connect();
   const error = await bob.until(({ getSnapshot }) => getSnapshot().error, 'a refusal');
   assert.match(error.message, /^Authentication error/);
-  assert.deepEqual(bob.problems[0], { event: 'token', code: 'unavailable', message: 'the back end is down', retryable: true, roomId: undefined, until: undefined });
+  assert.deepEqual(bob.problems[0], { event: 'token', code: 'unavailable', message: 'the back end is down', retryable: true, retryAfterMs: undefined, roomId: undefined, until: undefined });
   fails = false;
   await bob.live();
   assert.equal(bob.client.getSnapshot().error, null);
@@ -259,6 +259,35 @@ test('a server that asks to wait is obeyed', async () => {
   const waited = await ann.until((client) => client.getRoom(room).outgoing.find(({ error }) => error?.code === 'rate-limited'), 'a refusal for a while');
   assert.ok(waited.error.retryAfterMs > 0 && waited.state === 'waiting');
   await bob.shows(room, texts);
+});
+
+test('a message that a listener writes when the last one has just gone is sent', async () => {
+  const room = freshRoom();
+  const [ann, bob] = [await (await startChat(server, 'ann')).joined(room), await (await startChat(server, 'bob')).joined(room)];
+  const texts = Array.from({ length: 20 }, (_, n) => `text ${n}`);
+  const left = texts.slice(1);
+  ann.client.subscribe(() => {
+    if (left.length > 0 && ann.client.getRoom(room).outgoing.length === 0) ann.client.send(room, left.shift());
+  });
+  ann.client.send(room, texts[0]);
+  await bob.shows(room, texts);
+});
+
+test('a room is left, also while it is being joined and without a connection', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const bob = await connect(server, 'bob');
+  await bob.join(room);
+  const ann = await (await startChat(server, 'ann')).joined(other);
+  ann.client.open(room);
+  ann.client.leave(room);
+  await bob.next('user-left', ({ userId }) => userId === 'ann');
+  const told = [];
+  ann.client.socket.onAnyOutgoing((event, argument) => told.push([event, argument]));
+  ann.client.socket.io.engine.close();
+  await ann.until(({ getSnapshot }) => getSnapshot().state === 'reconnecting', 'the loss of the connection');
+  ann.client.leave(other);
+  await ann.live();
+  assert.deepEqual(told.filter(([event]) => event === 'leave-room' || event === 'join-room'), [['leave-room', other]]);
 });
 
 test('a refused connection says why, and is tried again when the server has said', async () => {

@@ -7,6 +7,7 @@ import { newId } from './id.js';
 import { Lists } from './lists.js';
 import { Outbox, payload } from './outbox.js';
 import { People } from './people.js';
+import { PRESENCE_PAGE, askPresence } from './presence.js';
 import { CHANGES, Room } from './room.js';
 import { RoomSync } from './room-sync.js';
 import { clientSnapshot, roomSnapshot } from './snapshot.js';
@@ -14,8 +15,6 @@ import { jsonStorage } from './storage.js';
 import { Listeners, Tasks } from './tools.js';
 import { TypingEnds, TypingReporter } from './typing.js';
 
-/** Users per `get-presence`. */
-const PRESENCE_PAGE = 100;
 export class ChatClient {
   #rooms = new Map();
   #people;
@@ -32,6 +31,7 @@ export class ChatClient {
   #sync;
   /** By room, the message whose receipt the server has not acknowledged yet. */
   #owedReads = new Map();
+  #leaving = new Set(); // rooms that were left without a connection
   #listeners = new Listeners();
   #roomSnapshots = new Map();
   #snapshot;
@@ -148,6 +148,7 @@ export class ChatClient {
 
   open(roomId) {
     let room = this.#rooms.get(roomId);
+    this.#leaving.delete(roomId);
     const mayJoin = !room || room.state === 'refused' || room.state === 'kicked';
     if (!room) {
       room = new Room(roomId);
@@ -162,15 +163,17 @@ export class ChatClient {
   }
 
   leave(roomId) {
-    const wasJoined = this.#isJoined(roomId);
+    const { state } = this.#rooms.get(roomId) ?? {};
     this.#rooms.delete(roomId);
     this.#owedReads.delete(roomId);
     this.#counts.forget(roomId);
     this.#people.forgetReads(roomId);
     this.#typing.forget(roomId);
     this.#outbox.removePosted((entry) => entry.roomId === roomId);
-    if (wasJoined) {
-      this.#connection.tell('leave-room', roomId);
+    if (state === 'joined' || state === 'joining') {
+      // A join that is under way is answered before this.
+      if (this.#connection.isUp) this.#connection.tell('leave-room', roomId);
+      else this.#leaving.add(roomId);
       // Users who share only this room appear offline from now on, and no event announces that.
       this.#askPresence(this.#people.here().map(({ userId }) => userId));
     }
@@ -307,15 +310,19 @@ export class ChatClient {
     this.#lists.reset();
     this.#people.doubtAll();
     this.#changedAll();
-    const rooms = [...this.#rooms.values()].filter(({ state }) => state !== 'kicked');
-    const present = await Promise.all(rooms.map((room) => this.#join(room)));
-    if (!isCurrent()) return;
-    this.#state = 'live';
     // The server remembers that the user was away, also over a short loss of the connection.
     if (this.#presence !== undefined) this.#connection.tell('set-presence', this.#presence);
+    for (const roomId of this.#leaving) this.#connection.tell('leave-room', roomId);
+    this.#leaving.clear();
+    const unread = this.#askUnread();
+    const rooms = [...this.#rooms.values()].filter(({ state }) => state !== 'kicked');
+    await Promise.all(rooms.map(async (room) => this.#askPresence(await this.#join(room))));
+    if (!isCurrent()) return;
+    this.#state = 'live';
     this.#changedAll();
-    await Promise.all([this.#askPresence(present.flat()), this.#askUnread()]);
-    if (isCurrent()) this.#people.dropDoubted();
+    // Those whom no room has named. They read as offline until a room is joined that they are in.
+    const [isKnown] = await Promise.all([this.#askPresence(this.#people.doubted()), unread]);
+    if (isCurrent() && isKnown) this.#people.dropDoubted();
     this.#changedAll();
   }
 
@@ -392,8 +399,8 @@ export class ChatClient {
     if (room.messages.length === 0 && room.lastSeq > 0) this.#sync.older(room);
   }
 
-  #flush(roomId) {
-    return this.#sends.once(`send ${roomId}`, async () => {
+  async #flush(roomId) {
+    const ran = await this.#sends.once(`send ${roomId}`, async () => {
       for (let entry = this.#outbox.next(roomId); entry && this.#isJoined(roomId); entry = this.#outbox.next(roomId)) {
         this.#outbox.sending(entry);
         this.#changed(roomId);
@@ -408,6 +415,8 @@ export class ChatClient {
         if (wait !== undefined && this.#connection.isUp) await this.#connection.pause(wait);
       }
     });
+    // A listener may have written one when the last had just been sent.
+    if (ran && this.#isJoined(roomId) && this.#outbox.next(roomId)) await this.#flush(roomId);
   }
 
   /** The server has a message. Usually it has come already; if not, it is shown as posted until it comes. */
@@ -434,14 +443,10 @@ export class ChatClient {
     if (answer.error) this.#report('read-message', answer.error, roomId);
   }
 
-  async #askPresence(users) {
-    const ids = [...new Set(users)];
-    for (let i = 0; i < ids.length; i += PRESENCE_PAGE) {
-      const answer = await this.#connection.ask('get-presence', ids.slice(i, i + PRESENCE_PAGE));
-      if (!answer.ok) return answer.lost || this.#report('get-presence', answer.error);
-      for (const state of answer.states ?? []) this.#people.saw(state);
-      this.#changed();
-    }
+  /** @returns {Promise<boolean>} whether all are known now */
+  #askPresence(users) {
+    const took = (states) => this.#changed(states.forEach((state) => this.#people.saw(state)));
+    return askPresence(this.#connection, users, took, (error) => this.#report('get-presence', error));
   }
 
   async #askUnread() {
@@ -477,8 +482,8 @@ export class ChatClient {
     this.#changed(roomId);
   }
 
-  #report(event, { code = 'unknown', message = '', retryable = false, until }, roomId) {
-    this.#listeners.emit('problem', Object.freeze({ event, code, message, retryable, roomId, until }));
+  #report(event, { code = 'unknown', message = '', retryable = false, retryAfterMs, until }, roomId) {
+    this.#listeners.emit('problem', Object.freeze({ event, code, message, retryable, retryAfterMs, roomId, until }));
   }
 
   /** Something of a room has changed; without one, something else. */

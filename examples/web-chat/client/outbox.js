@@ -27,18 +27,13 @@ export class Outbox {
      */
     this.entries = this.#stored().map((entry) =>
       // Whether a message that was in flight has arrived is unknown; sending it again is harmless.
-      entry.state === 'failed' ? entry : { ...entry, state: 'waiting', attempts: 0 },
+      entry.state === 'failed' ? entry : this.#waiting({ ...entry }),
     );
   }
 
   /** Appends a message. */
   add(roomId, content, metadata, now) {
-    const entry = { clientId: this.newId(), roomId, content, metadata, writtenAt: now, state: 'waiting', attempts: 0 };
-    const bytes = new TextEncoder().encode(JSON.stringify(payload(entry))).length;
-    if (bytes > this.largestPacket) {
-      entry.state = 'failed';
-      entry.error = { code: 'too-large', message: 'This message is too long to be sent at all.', retryable: false };
-    }
+    const entry = this.#waiting({ clientId: this.newId(), roomId, content, metadata, writtenAt: now });
     this.entries.push(entry);
     this.#save(entry);
     return entry;
@@ -106,9 +101,18 @@ export class Outbox {
   retry(clientId) {
     const entry = this.get(clientId);
     if (entry?.state !== 'failed') return;
-    entry.state = 'waiting';
-    entry.attempts = 0;
-    this.#save(entry);
+    this.#save(this.#waiting(entry));
+  }
+
+  /** Has a message wait for its turn, or fail if no packet can hold it. */
+  #waiting(entry) {
+    Object.assign(entry, { state: 'waiting', attempts: 0 });
+    const bytes = new TextEncoder().encode(JSON.stringify(payload(entry))).length;
+    if (bytes > this.largestPacket) {
+      entry.state = 'failed';
+      entry.error = { code: 'too-large', message: 'This message is too long to be sent at all.', retryable: false };
+    }
+    return entry;
   }
 
   #stored() {

@@ -44,6 +44,11 @@ export class People {
     this.typing.clear();
   }
 
+  /** @returns {string[]} the users whose presence is known from an earlier connection */
+  doubted() {
+    return [...this.known.values()].filter(({ doubted, status }) => doubted && status !== 'offline').map(({ userId }) => userId);
+  }
+
   /** The presence was read again: users that it did not confirm are offline. */
   dropDoubted() {
     for (const person of this.known.values()) if (person.doubted) person.status = 'offline';

@@ -88,7 +88,7 @@ export class RoomSync {
       if (answer.ok) return;
       if (answer.error) this.report('history', answer.error, room.id);
       if (answer.error && !answer.error.retryable) room.error = Object.freeze(answer.error);
-      else await this.connection.pause(answer.error?.retryAfterMs);
+      else await this.connection.pause(waitFor(answer.error, 0));
     });
     this.changed(room.id);
   }
@@ -97,6 +97,7 @@ export class RoomSync {
   fillGaps(room) {
     const isOpen = () => this.has(room) && room.state === 'joined';
     return this.#tasks.once(`gaps ${room.id}`, async () => {
+      let failures = 0;
       for (let gap = room.gap(); gap && isOpen(); gap = room.gap()) {
         const missing = gap.before - gap.after - 1;
         if (missing > LARGEST_GAP_FILLED) {
@@ -106,8 +107,9 @@ export class RoomSync {
         }
         const asked = { before: gap.before, limit: Math.min(LARGEST_PAGE, missing) };
         const answer = await this.#history(room, asked, (page) => room.fill(gap, page));
+        failures = answer.ok ? 0 : failures + 1;
         if (answer.ok) continue;
-        if (answer.lost || answer.error.retryable) await this.connection.pause(answer.error?.retryAfterMs);
+        if (answer.lost || answer.error.retryable) await this.connection.pause(waitFor(answer.error, failures));
         else return this.report('history', answer.error, room.id);
       }
     });

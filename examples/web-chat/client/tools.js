@@ -47,14 +47,15 @@ export class Tasks {
     return this.#running.has(name);
   }
 
-  /** Runs `task` unless one with this name is running. */
+  /** Runs `task` unless one with this name is running. @returns {Promise<boolean>} whether it has run */
   async once(name, task) {
-    if (this.#running.has(name)) return;
+    if (this.#running.has(name)) return false;
     this.#running.add(name);
     try {
       await task();
     } finally {
       this.#running.delete(name);
     }
+    return true;
   }
 }
