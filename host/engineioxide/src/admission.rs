@@ -58,7 +58,7 @@ pub struct Limits {
     /// CONNECTs of an unauthenticated session, and CONNECTs a second of an authenticated one.
     pub connects: u32,
     /// Packets of a client in a second of which the layers above know nothing: acknowledgements, and events for namespaces
-    /// in which it is not. Each begun [`OTHER_PACKET_BYTES`] of one count as a packet, and so do those of its attachments.
+    /// in which it is not. Each begun KiB of one count as a packet, and so do those of its attachments.
     pub other_packets: u32,
     /// Bytes of packets that may wait for one client. The queue takes a packet of any size while it has fewer.
     pub queue_bytes: usize,

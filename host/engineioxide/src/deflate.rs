@@ -10,7 +10,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use http::{HeaderMap, header};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::frame::FrameError;
+use crate::frame::{FrameError, SizeLimits};
 
 /// Enables permessage-deflate for clients that offer it, as a request extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,11 @@ pub(crate) struct InflateBudget {
 
 /// What inflating costs a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InflateCost {
+struct InflateCost {
     /// Inflated bytes.
-    pub(crate) bytes: usize,
+    bytes: usize,
     /// Processor time.
-    pub(crate) time: Duration,
+    time: Duration,
 }
 
 impl InflateBudget {
@@ -79,15 +79,27 @@ impl InflateBudget {
         }
     }
 
+    /// Inflates a message within the limits.
+    pub(crate) fn inflate(&mut self, payload: &[u8], sizes: SizeLimits, now: Instant) -> Result<Vec<u8>, FrameError> {
+        if sizes.is_admitted {
+            self.admit();
+        }
+        let mut left = self.left(now);
+        left.bytes = left.bytes.min(sizes.message);
+        let (inflated, cost) = decompress(payload, left)?;
+        self.spend(cost);
+        Ok(inflated)
+    }
+
     /// Notes that the client has shown a token: it gets the rest of what inflating may cost at once.
-    pub(crate) fn admit(&mut self) {
+    fn admit(&mut self) {
         if !std::mem::replace(&mut self.is_admitted, true) {
             self.left.time += INFLATING_AT_ONCE.saturating_sub(INFLATING_AT_FIRST);
         }
     }
 
     /// What a message may cost now.
-    pub(crate) fn left(&mut self, now: Instant) -> InflateCost {
+    fn left(&mut self, now: Instant) -> InflateCost {
         let since = now.saturating_duration_since(self.since);
         let millis = usize::try_from(since.as_millis()).unwrap_or(usize::MAX);
         if millis > 0 {
@@ -105,7 +117,7 @@ impl InflateBudget {
     }
 
     /// Counts what a message has cost.
-    pub(crate) fn spend(&mut self, cost: InflateCost) {
+    fn spend(&mut self, cost: InflateCost) {
         self.left = InflateCost {
             bytes: self.left.bytes.saturating_sub(cost.bytes),
             time: self.left.time.saturating_sub(cost.time),
@@ -181,7 +193,7 @@ pub(crate) fn compress(parts: [&[u8]; 3]) -> Option<Vec<u8>> {
 ///
 /// The time is that of the thread, so that it does not count when a busy machine runs others meanwhile. Reading it is a
 /// system call, here as in each write of a WebSocket.
-pub(crate) fn decompress(payload: &[u8], max: InflateCost) -> Result<(Vec<u8>, InflateCost), FrameError> {
+fn decompress(payload: &[u8], max: InflateCost) -> Result<(Vec<u8>, InflateCost), FrameError> {
     let begun = thread_time();
     let used = || thread_time().saturating_sub(begun);
     DECOMPRESS.with_borrow_mut(|state| {

@@ -17,6 +17,7 @@ use crate::config::EngineIoConfig;
 use crate::deflate::Deflate;
 use crate::frame::{Message, SizeLimits};
 use crate::handler::EngineIoHandler;
+use crate::heartbeat::heartbeat;
 use crate::payload::{self, SEPARATOR};
 use crate::request::Secret;
 use crate::session::{CloseKind, Session, SessionHandle, TransportGuard};
@@ -447,41 +448,6 @@ const CONNECT_RETRIES: [Duration; 3] = [
     Duration::from_millis(400),
     Duration::from_secs(2),
 ];
-
-/// A timer that is later than this shows that the machine stood still, so the client gets the whole time for its pong.
-const TIMER_TOLERANCE: Duration = Duration::from_millis(10);
-
-/// Sends pings, and ends the session when a pong does not come in time (Engine.IO protocol, "Heartbeat"), or when the
-/// client has left its last namespace and not entered another, or leaves out attachments of a packet.
-async fn heartbeat(session: Arc<Session>, mut since: Instant, interval: Duration, timeout: Duration) {
-    loop {
-        let due = since + interval;
-        tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
-            () = session.wait_ended() => return,
-        }
-        let asked = if due.elapsed() < TIMER_TOLERANCE {
-            due
-        } else {
-            Instant::now()
-        };
-        let mut pong = std::pin::pin!(session.pong.notified());
-        pong.as_mut().enable();
-        session.outbox.ping();
-        tokio::select! {
-            () = pong => {}
-            () = tokio::time::sleep_until((asked + timeout).into()) => {
-                return session.close(CloseKind::Aborted, DisconnectReason::HeartbeatTimeout);
-            }
-            () = session.wait_ended() => return,
-        }
-        let now = Instant::now();
-        if session.has_stayed_outside(now) || session.lacks_attachments(timeout, now) {
-            return session.close_with_final_poll(CloseKind::Server, DisconnectReason::ClosingServer);
-        }
-        since = Instant::now();
-    }
-}
 
 fn new_secret() -> Option<Secret> {
     let mut bytes = [0; 16];

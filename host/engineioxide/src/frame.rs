@@ -162,14 +162,7 @@ impl Decoder {
             if let Some(PartialMessage { text, compressed }) = self.partial.take_if(|_| last) {
                 let mut payload = std::mem::take(&mut self.payload);
                 if let Some(budget) = self.inflate_budget.as_mut().filter(|_| compressed) {
-                    if sizes.is_admitted {
-                        budget.admit();
-                    }
-                    let mut left = budget.left(Instant::now());
-                    left.bytes = left.bytes.min(sizes.message);
-                    let (inflated, cost) = deflate::decompress(&payload, left)?;
-                    budget.spend(cost);
-                    payload = inflated;
+                    payload = budget.inflate(&payload, sizes, Instant::now())?;
                 }
                 return Ok(Some(if text {
                     Message::Text(String::from_utf8(payload).map_err(|_| FrameError::NotUtf8)?)

@@ -5,6 +5,7 @@ pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod handler;
+mod heartbeat;
 pub mod service;
 pub mod socket;
 

@@ -1,20 +1,22 @@
 //! The state of one session, independent of its transport.
 
+mod incoming;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use engineioxide_core::{Str, TransportType};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::admission::{Limits, OTHER_PACKET_BYTES, SessionPermit};
+use crate::admission::{Limits, SessionPermit};
 use crate::outbox::{self, OutPacket, Outbox, OutgoingMessage, Text};
 use crate::socket::DisconnectReason;
 use crate::translate::{Encoding, Translate, Translator};
+use incoming::Attachments;
 
 /// How a session was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +28,6 @@ pub(crate) enum CloseKind {
     /// It was aborted. Nothing more is written.
     Aborted,
 }
-
-/// The most CONNECTs of a session that wait to be passed on again.
-const CONNECT_RETRIES_MAX: usize = 64;
 
 /// The mutable state of a session.
 #[derive(Debug, Default)]
@@ -64,15 +63,6 @@ struct SessionState {
     outside_since: Option<Instant>,
 }
 
-/// Attachments that are to follow a packet.
-#[derive(Debug)]
-struct Attachments {
-    missing: usize,
-    since: Instant,
-    /// Whether the layers above count the packet.
-    is_known_above: bool,
-}
-
 type OnClose = Box<dyn Fn(DisconnectReason) + Send + Sync>;
 
 pub(crate) struct Session {
@@ -83,6 +73,8 @@ pub(crate) struct Session {
     pub(crate) changed: Notify,
     /// Notified when a pong has been received.
     pub(crate) pong: Notify,
+    /// Notified when the session has left its last namespace and there are too many of those.
+    pub(crate) must_end: Notify,
     /// Whether the session has not been in a namespace yet.
     unauthenticated: AtomicBool,
     /// Whether a CONNECT of a client that was in a namespace before is still unanswered.
@@ -111,6 +103,7 @@ impl Session {
             transport: AtomicU8::new(transport as u8),
             changed: Notify::new(),
             pong: Notify::new(),
+            must_end: Notify::new(),
             unauthenticated: AtomicBool::new(permit.is_some()),
             connect_unanswered: AtomicBool::new(false),
             permit: Mutex::new(permit),
@@ -173,132 +166,6 @@ impl Session {
     /// Whether the session has not been in a namespace yet.
     pub(crate) fn is_unauthenticated(&self) -> bool {
         self.unauthenticated.load(Ordering::Relaxed)
-    }
-
-    /// Whether the client left its last namespace longer ago than [`Limits::unauthenticated_time`], and has not entered
-    /// another.
-    pub(crate) fn has_stayed_outside(&self, now: Instant) -> bool {
-        let since = self.state.lock().outside_since;
-        since.is_some_and(|since| now.duration_since(since) > self.limits.unauthenticated_time)
-    }
-
-    /// Records that the client has left a namespace. A session that is in none any more counts as unauthenticated, but
-    /// its packets are read as before: some may be on their way. Returns `false` when there are too many of those
-    /// sessions, so that it must end.
-    fn leave_namespace(&self, namespace: &str) -> bool {
-        let mut state = self.state.lock();
-        let namespaces = state.namespaces.get_or_insert_default();
-        if let Some(at) = namespaces.iter().position(|own| own.as_str() == namespace) {
-            namespaces.swap_remove(at);
-        }
-        if !namespaces.is_empty() || state.ended.is_some() || self.is_unauthenticated() {
-            return true;
-        }
-        state.outside_since = Some(Instant::now());
-        self.permit.lock().as_ref().is_none_or(SessionPermit::unauthenticated)
-    }
-
-    /// Records that the server has let the session into a namespace.
-    pub(crate) fn set_authenticated(&self) {
-        self.connect_unanswered.store(false, Ordering::Release);
-        let mut state = self.state.lock();
-        self.unauthenticated.store(false, Ordering::Relaxed);
-        if state.namespaces.as_ref().is_some_and(Vec::is_empty) {
-            // The client has left again before it was told that it is in.
-            state.outside_since.get_or_insert_with(Instant::now);
-            return;
-        }
-        state.outside_since = None;
-        if let Some(permit) = &*self.permit.lock() {
-            permit.authenticated();
-        }
-    }
-
-    /// Counts a CONNECT, and returns whether the session may send it: [`Limits::connects`] in total while the session
-    /// is unauthenticated, and as many in each second afterwards.
-    pub(crate) fn may_connect(&self, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        if !self.is_unauthenticated() {
-            let since = *state.connects_since.get_or_insert(now);
-            if now.duration_since(since) >= Duration::from_secs(1) {
-                state.connects_since = Some(now);
-                state.connects = self.limits.connects;
-            }
-        }
-        match state.connects.checked_sub(1) {
-            Some(left) => {
-                state.connects = left;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Counts a packet of this many bytes that is not an event, and returns whether the session may send it.
-    pub(crate) fn may_send_other(&self, bytes: usize, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        let (left, since) = state.other_packets.unwrap_or((self.limits.other_packets, now));
-        let (left, since) = match now.duration_since(since) >= Duration::from_secs(1) {
-            true => (self.limits.other_packets, now),
-            false => (left, since),
-        };
-        let cost = u32::try_from(1 + bytes / OTHER_PACKET_BYTES).unwrap_or(u32::MAX);
-        let rest = left.checked_sub(cost);
-        state.other_packets = Some((rest.unwrap_or(0), since));
-        rest.is_some()
-    }
-
-    /// Records that so many attachments are to follow a packet.
-    pub(crate) fn expect_attachments(&self, missing: usize, is_known_above: bool, since: Instant) {
-        self.state.lock().attachments = (missing > 0).then_some(Attachments {
-            missing,
-            since,
-            is_known_above,
-        });
-    }
-
-    /// Records that an attachment has come, and returns whether the session may send it.
-    pub(crate) fn attachment_came(&self, bytes: usize, now: Instant) -> bool {
-        let is_known_above = {
-            let mut state = self.state.lock();
-            // One that nobody expects ends the session in the layer above.
-            let Some(attachments) = &mut state.attachments else {
-                return true;
-            };
-            let is_known_above = attachments.is_known_above;
-            attachments.missing -= 1;
-            if attachments.missing == 0 {
-                state.attachments = None;
-            }
-            is_known_above
-        };
-        is_known_above || self.may_send_other(bytes, now)
-    }
-
-    /// Whether attachments have not come within `time`. What has come of the packet is kept for them.
-    pub(crate) fn lacks_attachments(&self, time: Duration, now: Instant) -> bool {
-        let state = self.state.lock();
-        let since = state.attachments.as_ref().map(|attachments| attachments.since);
-        since.is_some_and(|since| now.duration_since(since) >= time)
-    }
-
-    /// Whether the client is in the namespace, or is about to enter it. Always, if nobody says so.
-    pub(crate) fn is_in_namespace(&self, namespace: &str) -> bool {
-        let state = self.state.lock();
-        let is_this = |own: &Str| own.as_str() == namespace;
-        state.namespaces.as_ref().is_none_or(|all| all.iter().any(is_this))
-    }
-
-    /// Counts a CONNECT that waits to be passed on again, and returns whether it may.
-    pub(crate) fn begin_connect_retry(&self) -> bool {
-        let mut state = self.state.lock();
-        let begins = state.connect_retries < CONNECT_RETRIES_MAX;
-        state.connect_retries += usize::from(begins);
-        begins
-    }
-
-    pub(crate) fn end_connect_retry(&self) {
-        self.state.lock().connect_retries -= 1;
     }
 
     /// How the session has ended, if it has.
@@ -513,13 +380,7 @@ impl SessionHandle {
 
     /// Records that the client has left a namespace, or was refused.
     pub fn leave_namespace(&self, namespace: &str) {
-        if !self.0.leave_namespace(namespace)
-            && let Ok(runtime) = Handle::try_current()
-        {
-            // In a task of its own, since the caller may hold locks that the end of a session takes.
-            let session = self.clone();
-            runtime.spawn(async move { session.close() });
-        }
+        self.0.leave_namespace(namespace);
     }
 
     /// Ends the session as a server shutdown does: waiting packets are sent, then the transport is closed.

@@ -1,0 +1,152 @@
+//! What a session takes of its client: how many packets of which kinds, and in which namespaces.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use engineioxide_core::Str;
+
+use super::Session;
+use crate::admission::OTHER_PACKET_BYTES;
+
+/// The most CONNECTs of a session that wait to be passed on again.
+const CONNECT_RETRIES_MAX: usize = 64;
+
+/// Attachments that are to follow a packet.
+#[derive(Debug)]
+pub(super) struct Attachments {
+    missing: usize,
+    since: Instant,
+    /// Whether the layers above count the packet.
+    is_known_above: bool,
+}
+
+impl Session {
+    /// Whether the client left its last namespace longer ago than [`Limits::unauthenticated_time`], and has not entered
+    /// another.
+    pub(crate) fn has_stayed_outside(&self, now: Instant) -> bool {
+        let since = self.state.lock().outside_since;
+        since.is_some_and(|since| now.duration_since(since) > self.limits.unauthenticated_time)
+    }
+
+    /// Records that the client has left a namespace. A session that is in none any more counts as unauthenticated, but
+    /// its packets are read as before: some may be on their way. It ends when there are too many of those sessions, by its
+    /// heartbeat, since the caller may hold locks that the end of a session takes.
+    pub(super) fn leave_namespace(&self, namespace: &str) {
+        let mut state = self.state.lock();
+        let namespaces = state.namespaces.get_or_insert_default();
+        if let Some(at) = namespaces.iter().position(|own| own.as_str() == namespace) {
+            namespaces.swap_remove(at);
+        }
+        if !namespaces.is_empty() || state.ended.is_some() || self.is_unauthenticated() {
+            return;
+        }
+        state.outside_since = Some(Instant::now());
+        let permit = self.permit.lock();
+        if permit.as_ref().is_some_and(|permit| !permit.unauthenticated()) {
+            self.must_end.notify_one();
+        }
+    }
+
+    /// Records that the server has let the session into a namespace.
+    pub(crate) fn set_authenticated(&self) {
+        self.connect_unanswered.store(false, Ordering::Release);
+        let mut state = self.state.lock();
+        self.unauthenticated.store(false, Ordering::Relaxed);
+        if state.namespaces.as_ref().is_some_and(Vec::is_empty) {
+            // The client has left again before it was told that it is in.
+            state.outside_since.get_or_insert_with(Instant::now);
+            return;
+        }
+        state.outside_since = None;
+        if let Some(permit) = &*self.permit.lock() {
+            permit.authenticated();
+        }
+    }
+
+    /// Counts a CONNECT, and returns whether the session may send it: [`Limits::connects`] in total while the session
+    /// is unauthenticated, and as many in each second afterwards.
+    pub(crate) fn may_connect(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        if !self.is_unauthenticated() {
+            let since = *state.connects_since.get_or_insert(now);
+            if now.duration_since(since) >= Duration::from_secs(1) {
+                state.connects_since = Some(now);
+                state.connects = self.limits.connects;
+            }
+        }
+        match state.connects.checked_sub(1) {
+            Some(left) => {
+                state.connects = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Counts a packet of this many bytes that is not an event, and returns whether the session may send it.
+    pub(crate) fn may_send_other(&self, bytes: usize, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let (left, since) = state.other_packets.unwrap_or((self.limits.other_packets, now));
+        let (left, since) = match now.duration_since(since) >= Duration::from_secs(1) {
+            true => (self.limits.other_packets, now),
+            false => (left, since),
+        };
+        let cost = u32::try_from(1 + bytes / OTHER_PACKET_BYTES).unwrap_or(u32::MAX);
+        let rest = left.checked_sub(cost);
+        state.other_packets = Some((rest.unwrap_or(0), since));
+        rest.is_some()
+    }
+
+    /// Records that so many attachments are to follow a packet.
+    pub(crate) fn expect_attachments(&self, missing: usize, is_known_above: bool, since: Instant) {
+        self.state.lock().attachments = (missing > 0).then_some(Attachments {
+            missing,
+            since,
+            is_known_above,
+        });
+    }
+
+    /// Records that an attachment has come, and returns whether the session may send it.
+    pub(crate) fn attachment_came(&self, bytes: usize, now: Instant) -> bool {
+        let is_known_above = {
+            let mut state = self.state.lock();
+            // One that nobody expects ends the session in the layer above.
+            let Some(attachments) = &mut state.attachments else {
+                return true;
+            };
+            let is_known_above = attachments.is_known_above;
+            attachments.missing -= 1;
+            if attachments.missing == 0 {
+                state.attachments = None;
+            }
+            is_known_above
+        };
+        is_known_above || self.may_send_other(bytes, now)
+    }
+
+    /// Whether attachments have not come within `time`. What has come of the packet is kept for them.
+    pub(crate) fn lacks_attachments(&self, time: Duration, now: Instant) -> bool {
+        let state = self.state.lock();
+        let since = state.attachments.as_ref().map(|attachments| attachments.since);
+        since.is_some_and(|since| now.duration_since(since) >= time)
+    }
+
+    /// Whether the client is in the namespace, or is about to enter it. Always, if nobody says so.
+    pub(crate) fn is_in_namespace(&self, namespace: &str) -> bool {
+        let state = self.state.lock();
+        let is_this = |own: &Str| own.as_str() == namespace;
+        state.namespaces.as_ref().is_none_or(|all| all.iter().any(is_this))
+    }
+
+    /// Counts a CONNECT that waits to be passed on again, and returns whether it may.
+    pub(crate) fn begin_connect_retry(&self) -> bool {
+        let mut state = self.state.lock();
+        let begins = state.connect_retries < CONNECT_RETRIES_MAX;
+        state.connect_retries += usize::from(begins);
+        begins
+    }
+
+    pub(crate) fn end_connect_retry(&self) {
+        self.state.lock().connect_retries -= 1;
+    }
+}
