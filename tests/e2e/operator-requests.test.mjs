@@ -16,7 +16,8 @@ const server = await startServer({
   config: {
     admin: { tokens: [{ name: 'globex-ci', tenant: 'globex', token_sha256: createHash('sha256').update(TOKEN).digest('hex') }] },
     tenants: { acme: configurationOf('acme', tables), globex: configurationOf('globex', tables),
-      initech: configurationOf('initech', { grants: tables.grants }) },
+      initech: configurationOf('initech', { grants: tables.grants }),
+      hooli: configurationOf('hooli', { ...tables, quota: { requests: 1 } }) },
   },
 });
 const [operator, globex] = [admin(server), admin(server, TOKEN)];
@@ -82,6 +83,20 @@ test('a request that has failed is listed with the reason and without secrets, a
   const [first, second, ...further] = parts(ann, 'card');
   assert.deepEqual([first.failed, second.whole, further], ['Unreachable', 'BODY-SECRET', []]);
   assert.deepEqual((await audited(id)).at(-1), ['environment', 'acme', 'request.retry', 'failed']);
+});
+
+test('a request that fails where no more failed ones are kept ends all the same, once for its handler', async () => {
+  const ann = await listener('hooli');
+  const first = await request(ann, 'kept', [1, 'reset'], { attempts: 1 });
+  await answer(ann, 'kept');
+  const second = await request(ann, 'not kept', [1, 'reset'], { attempts: 1 });
+  await answer(ann, 'not kept');
+  assert.deepEqual((await list('hooli')).requests.map(({ id, state }) => [id, state]), [[first, 'failed']]);
+  assert.equal(service.keys.get(second), 1);
+  // Nothing of it is left to be sent: the next one is admitted.
+  await request(ann, 'next', [0], { attempts: 1 });
+  await answer(ann, 'next');
+  assert.deepEqual([parts(ann, 'kept').length, parts(ann, 'not kept').length], [1, 1]);
 });
 
 test('a pending request is listed, and is tried at once by a retry', async () => {

@@ -98,7 +98,7 @@ async fn handle_part(
     if tenant.is_suspended() || tenant.handler_named(owner, key).is_none() {
         return Responded::Later(WITHOUT_HANDLER_RETRY);
     }
-    let dead = error.or_else(|| match &part {
+    let mut dead = error.or_else(|| match &part {
         ResponsePart::Failed(failure) => Some(failure.message.clone()),
         _ => None,
     });
@@ -145,6 +145,11 @@ async fn handle_part(
             Ok(()) => return then,
             Err(undone) if undone.is_overtaken() && is_unchanged(session, context, due).await => {}
             Err(Undone::ReadsChanged) => return Responded::Ended,
+            // There is no room to keep it among those that have failed, or for what the handler has done: it runs again,
+            // and the request ends with what it does then.
+            Err(Undone::Failed(error)) if error.code == Code::QuotaExceeded && part.is_last() && dead.is_some() => {
+                dead = None;
+            }
             Err(Undone::Failed(error)) => match retry_after(&error) {
                 Some(after) => return Responded::Later(after),
                 None => return end(session, context, pending, Some(by_handler(&error))).await,
