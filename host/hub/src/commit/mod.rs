@@ -21,7 +21,7 @@ use crate::{Delivery, HubHandle, Undone, client_id_taken};
 use parlance_handler::capability::Effect;
 use parlance_scheduler::{Contention, yield_now};
 use parlance_store::{
-    OutageLog, QuotaKind, Rejected, StorageQuota, StoreError, Write, WriteSet, WriteSetResult, Writer, Written,
+    KvKey, OutageLog, QuotaKind, Rejected, StorageQuota, StoreError, Write, WriteSet, WriteSetResult, Writer, Written,
 };
 use parlance_types::error::{Code, EventError};
 use parlance_types::id::TenantId;
@@ -198,9 +198,14 @@ async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jo
     results
 }
 
-/// Whether the event writes a key that is due at once.
+/// Whether the event writes a key that is due at once, other than the one that it was read from: nobody need be told of a
+/// request that has taken one more part of its answer.
 fn writes_due(event: &Delivery) -> bool {
-    let is_due = |write: &Arc<Write>| matches!(**write, Write::DueSet { due_at, .. } if due_at <= event.at_ms);
+    let is_read = |key: &KvKey| event.reads.keys.iter().any(|read| read.key == *key);
+    let is_due = |write: &Arc<Write>| match &**write {
+        Write::DueSet { key, due_at, .. } => *due_at <= event.at_ms && !is_read(key),
+        _ => false,
+    };
     event.effects.iter().filter_map(Effect::write).any(is_due)
 }
 
