@@ -1,6 +1,6 @@
 //! Deletes tenants' data and expired keys.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::decode::get;
 use super::error::{PostgresError, Recovery};
@@ -17,6 +17,8 @@ const ROOMS_PER_STEP: i64 = 20;
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// The most expired keys that one statement deletes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 500;
+/// The share of the time that sweeps take while more keys have expired than one sweep deletes: one part of so many.
+const SWEEP_SHARE: u32 = 10;
 /// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
 /// machine's clock, and must not delete a key that an event in flight may still see.
 const SWEEP_GRACE: Duration = Duration::from_secs(60);
@@ -50,7 +52,8 @@ const SWEEP: &str = "WITH old AS (
         RETURNING k.tenant_id, octet_length(k.key) + octet_length(k.value) AS bytes)
     INSERT INTO usage (tenant_id, part, message_bytes, kv_bytes, rooms)
     SELECT tenant_id, $3::smallint, 0, -sum(bytes), 0 FROM gone GROUP BY tenant_id ORDER BY tenant_id
-    ON CONFLICT (tenant_id, part) DO UPDATE SET kv_bytes = usage.kv_bytes + excluded.kv_bytes";
+    ON CONFLICT (tenant_id, part) DO UPDATE SET kv_bytes = usage.kv_bytes + excluded.kv_bytes
+    RETURNING (SELECT count(*) FROM old)";
 
 /// Forgets transactions long after the last attempt to repeat them. Compares only times of the server's own clock.
 const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
@@ -131,22 +134,31 @@ pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if let Err(error) = sweep_once(&pool, usage_shard).await
-            && error.recovery() == Recovery::GiveUp
-        {
-            // The other errors mean that the database is away, which its other users report.
-            let error = StoreError::from(error);
-            tracing::warn!(error = format!("{error:#}"), "expired keys could not be deleted");
+        loop {
+            let began = Instant::now();
+            match sweep_once(&pool, usage_shard).await {
+                // There are more.
+                Ok(SWEEP_KEYS..) => tokio::time::sleep(began.elapsed() * (SWEEP_SHARE - 1)).await,
+                Ok(_) => break,
+                // The other errors mean that the database is away, which its other users report.
+                Err(error) if error.recovery() != Recovery::GiveUp => break,
+                Err(error) => {
+                    let error = StoreError::from(error);
+                    tracing::warn!(error = format!("{error:#}"), "expired keys could not be deleted");
+                    break;
+                }
+            }
         }
     }
 }
 
-pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Result<(), PostgresError> {
+/// Returns how many expired keys were deleted.
+pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Result<i64, PostgresError> {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
-    pool.query(SWEEP, &[&until, &SWEEP_KEYS, &usage_shard]).await?;
+    let deleted = pool.query(SWEEP, &[&until, &SWEEP_KEYS, &usage_shard]).await?;
     pool.query(FORGET_COMMITS, &[]).await?;
-    Ok(())
+    deleted.first().map_or(Ok(0), |row| get(row, 0))
 }

@@ -1,6 +1,6 @@
 //! Writes of keys, and the removal of expired ones.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -10,6 +10,10 @@ use super::usage_cache::UsageCache;
 use super::writer::WriteError;
 use crate::{KeyRead, KvKey, ReadSet, Rejected, StorageQuota, Usage, ValueDigest, WriteSet, Written, counter};
 
+/// How often a batch also removes expired keys, at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// The share of the time that sweeps take while more keys have expired than one sweep removes: one part of so many.
+const SWEEP_SHARE: u32 = 10;
 /// The most expired keys that one sweep removes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 200;
 /// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
@@ -175,8 +179,34 @@ fn value(db: &Connection, tenant: i64, key: &KvKey, at: u64) -> rusqlite::Result
     Ok(found.optional()?.flatten())
 }
 
-/// Removes some of the keys that expired more than [`SWEEP_GRACE`] ago.
-pub(super) fn sweep(db: &Connection, usages: &mut UsageCache, changes: &mut KeyChanges) -> rusqlite::Result<()> {
+/// When expired keys are removed next; at once at first.
+#[derive(Default)]
+pub(super) struct Sweeps {
+    next: Option<Instant>,
+}
+
+impl Sweeps {
+    pub(super) fn sweep_if_due(
+        &mut self,
+        db: &Connection,
+        usages: &mut UsageCache,
+        changes: &mut KeyChanges,
+    ) -> rusqlite::Result<()> {
+        let began = Instant::now();
+        if self.next.is_none_or(|at| at <= began) {
+            let are_more = sweep(db, usages, changes)?;
+            let pause = match are_more {
+                true => began.elapsed() * (SWEEP_SHARE - 1),
+                false => SWEEP_EVERY,
+            };
+            self.next = Some(Instant::now() + pause);
+        }
+        Ok(())
+    }
+}
+
+/// Removes some of the keys that expired more than [`SWEEP_GRACE`] ago. Returns whether there may be more.
+fn sweep(db: &Connection, usages: &mut UsageCache, changes: &mut KeyChanges) -> rusqlite::Result<bool> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
     // From 0, because times beyond 2^63 are stored as negative numbers and lie far in the future.
@@ -191,8 +221,9 @@ pub(super) fn sweep(db: &Connection, usages: &mut UsageCache, changes: &mut KeyC
     if !removed.is_empty() {
         changes.change_all();
     }
+    let are_more = removed.len() as i64 == SWEEP_KEYS;
     for (tenant, bytes) in removed {
         usages.remove_kv(db, tenant, bytes.cast_unsigned())?;
     }
-    Ok(())
+    Ok(are_more)
 }

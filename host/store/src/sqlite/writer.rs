@@ -1,7 +1,7 @@
 //! The writer thread: runs one job after another, and makes each batch one transaction.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
@@ -19,9 +19,6 @@ use super::usage_cache::UsageCache;
 use crate::quota::message_bytes;
 use crate::{Draft, End, KvKey, Message, Rejected, Usage, Write, WriteSet, WriteSetResult, Written};
 use parlance_types::id::{MessageId, RoomId, TenantId, UserId};
-
-/// How often a batch also removes expired keys, at most.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What the writer thread is told to do.
 pub(super) enum WriterCommand {
@@ -60,7 +57,7 @@ pub(super) struct WriterThread {
     pub(super) recent: SharedRecent,
     known_ids: Arc<KnownIds>,
     pub(super) merger: Merger,
-    swept: Option<Instant>,
+    sweeps: kv::Sweeps,
     /// When the log is to be emptied, which may have text that was removed from messages.
     pub(super) empty_log_at: Option<Instant>,
     /// Fields are dropped in this order, so the lock is held until the connection is closed.
@@ -77,7 +74,7 @@ impl WriterThread {
             recent,
             known_ids,
             merger: Merger::default(),
-            swept: None,
+            sweeps: kv::Sweeps::default(),
             empty_log_at: None,
             _lock: lock,
         }
@@ -143,10 +140,8 @@ impl WriterThread {
         // Dropping the transaction before its commit rolls it back. SQLite itself rolls back on some errors, such as a
         // full disk, so nothing may be executed after an error: `?` leaves at once.
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-            kv::sweep(&transaction, &mut self.usages, &mut self.key_changes)?;
-            self.swept = Some(Instant::now());
-        }
+        self.sweeps
+            .sweep_if_due(&transaction, &mut self.usages, &mut self.key_changes)?;
         let recent = self.recent.read();
         let mut batch = Batch {
             db: &transaction,
