@@ -126,7 +126,7 @@ impl UserKeys {
 /// Which setting is wrong.
 pub fn user_keys(tenant: &Tenant, user: &UserId) -> Result<Vec<UserKeys>, String> {
     let mut keys: Vec<UserKeys> = Vec::new();
-    for (_, handler) in tenant.routes().iter() {
+    for handler in tenant.routes().handlers() {
         let info = handler.info();
         let Some(patterns) = info.settings.get(USER_KEYS) else {
             continue;

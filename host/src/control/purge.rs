@@ -28,9 +28,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// How often it is checked whether these events have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// In a fleet, how long the other nodes may take to learn of the deletion and to end what is under way there, in
-/// milliseconds.
+/// In a fleet, how long the other nodes may take to learn of the deletion, in milliseconds, beside the time that a handler
+/// may take which runs there.
 const FLEET_GRACE_MS: u64 = 15_000;
+/// The longest time of a handler, where the tenant's own cannot be read: the greatest `sandbox.wall_time`.
+const WALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// In a fleet, how often the process that removes the data renews its lease, and how long a lease lasts, in
 /// milliseconds; after that another process takes over.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
@@ -133,17 +135,27 @@ impl Control {
     }
 
     async fn purge(&self, name: &str) -> ControlResult<()> {
-        let Some((_, purging)) = self.purge_record(name).await else {
+        let Some((stored, purging)) = self.purge_record(name).await else {
             return Ok(());
         };
+        let config = self.deps.defaults.read(name, &stored.document.configuration);
+        let handler_time = config.map_or(WALL_TIME_MAX, |config| config.limits.guest.wall_time);
         if purging.by != self.process_id {
             self.renew_lease(name).await?;
         }
-        self.with_lease(name, self.wait_until_quiet(name, purging.since))
+        self.with_lease(name, self.wait_until_quiet(name, purging.since, handler_time))
             .await?;
         let tenant = id_of(name)?;
         self.with_lease(name, self.deps.maintenance.delete_data(&tenant))
             .await??;
+        if let Err(error) = self.deps.maintenance.finish_removal().await {
+            // The store does so with one of its next commits.
+            tracing::debug!(
+                tenant = name,
+                error = format!("{error:#}"),
+                "what was removed is in the database's log for a while"
+            );
+        }
         let audit = audit_entry(&Actor::server(), name, "tenant.purge", &json!({}));
         self.replace_purge_record(name, None, vec![audit]).await?;
         self.state.lock().await.closing.remove(name);
@@ -152,9 +164,10 @@ impl Control {
     }
 
     /// Waits until no event of the tenant can write any more, on any node.
-    async fn wait_until_quiet(&self, name: &str, since: u64) {
+    async fn wait_until_quiet(&self, name: &str, since: u64, handler_time: Duration) {
         if !self.deps.fleet.is_single_node() {
-            let over = since.saturating_add(FLEET_GRACE_MS);
+            let handler_ms = u64::try_from(handler_time.as_millis()).unwrap_or(u64::MAX);
+            let over = since.saturating_add(FLEET_GRACE_MS).saturating_add(handler_ms);
             tokio::time::sleep(Duration::from_millis(over.saturating_sub(now_ms()))).await;
         }
         let until = Instant::now() + DRAIN_TIMEOUT;

@@ -86,7 +86,10 @@ impl Control {
                 None => {
                     let routes = actual.tenant.routes();
                     // A configured handler that a deployed one has replaced may still have requests.
-                    let names = routes.handler_names().chain(actual.configured.handler_names());
+                    let names = routes
+                        .handlers()
+                        .chain(actual.configured.handlers())
+                        .map(|handler| &*handler.info().name);
                     let deployed = actual.handlers.keys().map(String::as_str);
                     names.chain(deployed).map(Arc::from).collect()
                 }

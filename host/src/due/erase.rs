@@ -272,7 +272,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn finish(&mut self) -> anyhow::Result<()> {
+    /// Empties the database's log of what was erased.
+    async fn empty_log(&self) {
         if let Err(error) = self.due_keys.maintenance.finish_removal().await {
             // The store does so with one of its next commits.
             tracing::debug!(
@@ -280,6 +281,10 @@ impl Work<'_> {
                 "what was erased is in the database's log for a while"
             );
         }
+    }
+
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        self.empty_log().await;
         self.due_keys.control.note_erased(self.tenant, &self.progress).await?;
         let now = now_ms();
         self.progress = Erasure {
@@ -291,6 +296,8 @@ impl Work<'_> {
             ..self.progress.clone()
         };
         self.note(now.saturating_add(RESULT_KEPT_MS)).await?;
+        // The order named the user until now.
+        self.empty_log().await;
         let Erasure {
             messages,
             marks,

@@ -162,14 +162,13 @@ impl Routes {
             .or_else(|| on_trial().map(|canary| &canary.handler).find(&answers))
     }
 
-    /// The names of all handlers that a route leads to, some of them several times.
-    pub fn handler_names(&self) -> impl Iterator<Item = &str> {
+    /// All handlers that a route leads to, canaries too, some of them several times.
+    pub fn handlers(&self) -> impl Iterator<Item = &Arc<Handler>> {
         let routes = self.routes.iter().chain(self.custom.routes());
-        let handlers = routes.flat_map(|route| {
+        routes.flat_map(|route| {
             let canaries = route.canaries.iter().map(|canary| &canary.handler);
             route.stable.iter().chain(canaries)
-        });
-        handlers.map(|handler| &*handler.info().name)
+        })
     }
 
     /// All interfaces with a stable version, and that version. [`Interface::Event`] comes again for each pattern that

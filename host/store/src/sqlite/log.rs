@@ -32,11 +32,8 @@ impl WriterThread {
             .get_or_insert_with(|| Instant::now() + LOG_KEEPS_REMOVED);
     }
 
-    /// Empties the log if it has text that was removed. Returns `false` when a reader needs the log.
-    pub(super) fn empty_log_of_removed(&mut self) -> rusqlite::Result<bool> {
-        if self.empty_log_at.is_none() {
-            return Ok(true);
-        }
+    /// Empties the log. Returns `false` when a reader needs it; it is then tried again with a later commit.
+    pub(super) fn empty_log_now(&mut self) -> rusqlite::Result<bool> {
         self.db.busy_timeout(WAIT_FOR_READERS)?;
         let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, bool>(0).map(|busy| !busy)
@@ -45,6 +42,8 @@ impl WriterThread {
         let emptied = emptied?;
         if emptied {
             self.empty_log_at = None;
+        } else {
+            self.text_removed();
         }
         Ok(emptied)
     }
@@ -53,7 +52,7 @@ impl WriterThread {
     pub(super) fn empty_log(&mut self, write_sets: &[WriteSet]) {
         let is_due = self.empty_log_at.is_some_and(|at| at <= Instant::now());
         // A reader may need the log, or the disk may be full.
-        if is_due && !self.empty_log_of_removed().unwrap_or(false) {
+        if is_due && !self.empty_log_now().unwrap_or(false) {
             self.empty_log_at = Some(Instant::now() + TRIED_AGAIN_AFTER);
         }
         let mut writes = write_sets.iter().flat_map(|write_set| &write_set.writes);

@@ -103,7 +103,7 @@ impl Maintenance for SqliteStore {
     }
 
     async fn finish_removal(&self) -> Result<(), StoreError> {
-        if self.write(|writer| writer.empty_log_of_removed()).await? {
+        if self.write(|writer| writer.empty_log_now()).await? {
             return Ok(());
         }
         Err(StoreError::Unavailable(anyhow::anyhow!(
