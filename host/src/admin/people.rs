@@ -1,7 +1,6 @@
 //! Operations on the data of people.
 
 use std::io;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -69,11 +68,6 @@ pub(super) async fn export(caller: Caller, Path(tenant): Path<String>) -> Result
     Ok(lines(caller.control.export(&caller.actor, &tenant, None).await?))
 }
 
-/// For how long the rest of an import that is refused is read.
-const REFUSED_BODY_TIME: Duration = Duration::from_secs(10);
-/// How many lines of it are read at most.
-const REFUSED_LINES: usize = 1_000_000;
-
 /// Import an export of a tenant into this tenant, which may have no data yet. It is stored whole, or not at all when a line
 /// is wrong; the answer names that line.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/data", params(("tenant" = String, Path)), request_body(content = inline(Export), content_type = "application/x-ndjson"), responses((status = 200, body = TransferView), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -81,13 +75,8 @@ pub(super) async fn import(caller: Caller, Path(tenant): Path<String>, body: Bod
     caller.require_operator()?;
     let bytes = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(LINE_MAX));
-    let mut lines = lines.map(|line| line.map_err(|error| error.to_string()));
-    let imported = caller.control.import(&caller.actor, &tenant, &mut lines).await;
-    if imported.is_err() {
-        // A client that is still sending gets the answer only if what it sends is read.
-        let _ = tokio::time::timeout(REFUSED_BODY_TIME, lines.take(REFUSED_LINES).for_each(|_| async {})).await;
-    }
-    Ok(Json(imported?))
+    let lines = lines.map(|line| line.map_err(|error| error.to_string()));
+    Ok(Json(caller.control.import(&caller.actor, &tenant, lines).await?))
 }
 
 fn lines(export: ExportLines) -> Response {

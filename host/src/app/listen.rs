@@ -19,8 +19,9 @@ const OPERATORS: usize = 128;
 const BACKLOG: u32 = 4096;
 /// Idle connections of operators and metrics collectors.
 const SILENT_OPERATORS: usize = 256;
-/// How long the body of a deployment may take to arrive; longer than the admin API waits for it.
-const COMPONENT_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the body of a request may take to arrive: an import is read as fast as it is stored. The admin API waits for a
+/// deployment's less long.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Binds the address for clients, and that for operators if they have one of their own.
 ///
@@ -82,7 +83,7 @@ pub(super) fn for_operators(tcp: TcpListener, config: &Config) -> Listener {
     let transports = TransportLimits {
         silent_connections: SILENT_OPERATORS,
         silent_connections_per_address: SILENT_OPERATORS,
-        body_timeout: COMPONENT_TIMEOUT,
+        body_timeout: BODY_TIMEOUT,
         ..config.transports.clone()
     };
     let descriptors = OPERATORS + SILENT_OPERATORS;

@@ -1,6 +1,9 @@
 //! Imports an export into a tenant that stores nothing yet. Each line is checked before it is stored. When one is wrong,
 //! what was stored is removed again.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures_util::{Stream, StreamExt as _};
 use serde_json::json;
 
@@ -17,6 +20,10 @@ const BATCH: usize = 200;
 const KEYS_LOOKED_AT: u32 = 1000;
 /// About how many bytes of text they have at most.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// For how long the rest of an import that is refused is read.
+const REFUSED_BODY_TIME: Duration = Duration::from_secs(10);
+/// How many lines of it are read at most.
+const REFUSED_LINES: usize = 1_000_000;
 
 /// What an import has read so far.
 #[derive(Default)]
@@ -48,10 +55,31 @@ type LineResult<T> = Result<T, String>;
 impl Control {
     /// Imports an export of a tenant. The tenant may have no messages and no keys. `lines` are those of the export.
     ///
+    /// It goes on when the caller drops this future, as with a connection that breaks off: what was stored is removed then.
+    ///
     /// # Errors
     /// The first line that is wrong, and why; or that the tenant stores something already, or does not exist here, or that
     /// the store cannot serve. Nothing of the import is stored then.
     pub async fn import(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tenant: &str,
+        mut lines: impl Stream<Item = Result<String, String>> + Send + Unpin + 'static,
+    ) -> ControlResult<TransferView> {
+        let (control, actor, tenant) = (self.clone(), actor.clone(), tenant.to_owned());
+        let task = self.tasks.spawn("imports", async move {
+            let imported = control.import_now(&actor, &tenant, &mut lines).await;
+            if imported.is_err() {
+                // A client that is still sending gets the answer only if what it sends is read.
+                let _ = tokio::time::timeout(REFUSED_BODY_TIME, lines.take(REFUSED_LINES).for_each(|_| async {})).await;
+            }
+            imported
+        });
+        task.await
+            .map_err(|_| ControlError::Conflict("the server is stopping; check whether it was done".to_owned()))?
+    }
+
+    async fn import_now(
         &self,
         actor: &Actor,
         tenant: &str,
