@@ -51,6 +51,8 @@ pub(super) struct Backtest {
 impl Control {
     /// Runs the newest recorded events of a handler on a component, and reports what differs. Nothing is deployed.
     ///
+    /// It goes on when the caller drops this future, and keeps the permit: a request that is given up still compiles.
+    ///
     /// # Errors
     /// The component is refused, or there are no recorded events.
     pub async fn backtest(
@@ -61,12 +63,31 @@ impl Control {
         component: Bytes,
         last: u64,
     ) -> ControlResult<BacktestView> {
+        let (control, actor) = (self.clone(), actor.clone());
+        let task = self.tasks.spawn("backtests", async move {
+            let view = control
+                .backtest_now(&actor, permit.tenant(), handler, component, last)
+                .await;
+            drop(permit);
+            view
+        });
+        task.await
+            .map_err(|_| ControlError::Conflict("the server is stopping; try again".to_owned()))?
+    }
+
+    async fn backtest_now(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tenant: &str,
+        handler: String,
+        component: Bytes,
+        last: u64,
+    ) -> ControlResult<BacktestView> {
         check_handler_name(&handler.replace('_', "-")).map_err(|error| ControlError::invalid(error.to_string()))?;
-        let tenant = permit.tenant().to_owned();
         let (limits, grants, settings) = {
             let state = self.state.lock().await;
-            let actual = state.actual(&tenant)?;
-            let document = state.desired.handler(&tenant, &handler);
+            let actual = state.actual(tenant)?;
+            let document = state.desired.handler(tenant, &handler);
             let newest = document.and_then(|stored| stored.document.versions.last());
             (
                 actual.tenant.settings().limits.guest.clone(),
@@ -74,14 +95,13 @@ impl Control {
                 newest.map(|version| version.settings.clone()).unwrap_or_default(),
             )
         };
-        let backtest = self.recorded(&tenant, &handler, last, settings, limits.clone()).await?;
+        let backtest = self.recorded(tenant, &handler, last, settings, limits.clone()).await?;
         let loaded = self.try_load(&handler, grants, component, limits).await?;
         let sha256 = loaded.sha256();
         let detail = json!({ "handler": handler, "sha256": sha256, "last": last });
         let served = backtest.tenant.clone();
         self.record_audit(actor, &served, "handler.backtest", &detail).await?;
         let report = backtest.run(loaded).await?;
-        drop(permit);
         Ok(BacktestView {
             handler,
             sha256,
