@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parlance_handler::recording::header_line;
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::access::Caller;
@@ -83,11 +84,12 @@ pub(super) async fn events(
     if last.is_some_and(|last| !(1..=EVENTS_MAX).contains(&last)) {
         return Err(Problem::invalid(format!("last: must be 1 to {EVENTS_MAX}")));
     }
-    let recording = caller.control.kept_recording(&tenant).await?;
+    let (recording, permit) = caller.control.recording_to_read(&tenant).await?;
     let header = recording_header(&tenant, &recording);
     let reader = EventReader {
         from: last.map_or(1, |last| recording.first_of_last(last)),
         recording,
+        _permit: permit,
         follow,
         lines: VecDeque::from([header_line(&header).unwrap_or_default().into()]),
         contexts: HashSet::new(),
@@ -109,6 +111,7 @@ pub(super) async fn events(
 /// Reads a recording line by line.
 struct EventReader {
     recording: Arc<Recording>,
+    _permit: OwnedSemaphorePermit,
     /// The number of the next event.
     from: u64,
     follow: bool,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::api::{RecordingRequest, RecordingView};
 use super::{Actor, Control, ControlError, ControlResult};
@@ -85,6 +86,17 @@ impl Control {
                 "this node has no recording of the tenant; begin one with `parlance record`".to_owned(),
             )
         })
+    }
+
+    /// The tenant's recording on this node, to be read while the permit is kept.
+    ///
+    /// # Errors
+    /// There is none, or too many read it.
+    pub async fn recording_to_read(&self, tenant: &str) -> ControlResult<(Arc<Recording>, OwnedSemaphorePermit)> {
+        let recording = self.kept_recording(tenant).await?;
+        let permit = self.served_tenant(tenant).await?.recording_permit();
+        let too_many = || ControlError::TooMany("too many read the tenant's recordings; try again later".to_owned());
+        Ok((recording, permit.ok_or_else(too_many)?))
     }
 
     /// Ends the tenant's recording on this node. Its events stay.

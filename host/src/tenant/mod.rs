@@ -45,6 +45,8 @@ pub use settings::{Clients, Parser, TenantLimits, TenantQuota, TenantSettings};
 /// The time after which a client that met a full tenant may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 
+/// Readers of the tenant's recordings at once. Each takes one of the operators' places, and keeps up to a recording's bytes.
+const RECORDING_READERS: usize = 8;
 /// Pages of messages of one tenant that are read or wait to be sent at once. It bounds the memory that they take, and
 /// how long the tenant's other packets wait behind them.
 const PAGE_SLOTS: usize = 4;
@@ -67,6 +69,8 @@ pub struct Tenant {
     pub lanes: Lanes,
     /// One permit for each page of messages that may be read or wait to be sent.
     page_slots: Semaphore,
+    /// Readers of its recordings, of earlier ones too.
+    recording_readers: Arc<Semaphore>,
     settings: ArcSwap<TenantSettings>,
     routes: ArcSwap<Routes>,
     /// What is recorded of its events, when an operator has asked for it.
@@ -131,6 +135,7 @@ impl Tenant {
             unheard_answers: LogThrottle::default(),
             lanes: Lanes::default(),
             page_slots: Semaphore::new(PAGE_SLOTS),
+            recording_readers: Arc::new(Semaphore::new(RECORDING_READERS)),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
             recording: ArcSwapOption::empty(),
@@ -322,6 +327,12 @@ impl Tenant {
     pub async fn page_permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.page_slots.acquire().await.ok()
+    }
+
+    /// A permit to read a recording. `None` when there are as many readers as there may be.
+    #[must_use]
+    pub fn recording_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.recording_readers.clone().try_acquire_owned().ok()
     }
 
     /// Charges the tenant for processor time.
