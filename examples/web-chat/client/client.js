@@ -141,7 +141,7 @@ export class ChatClient {
 
   setPresence(status) {
     this.#presence = status;
-    if (this.#state === 'live') this.#connection.tell('set-presence', status);
+    this.#connection.tell('set-presence', status);
   }
 
   // Rooms
@@ -316,12 +316,12 @@ export class ChatClient {
     this.#leaving.clear();
     const unread = this.#askUnread();
     const rooms = [...this.#rooms.values()].filter(({ state }) => state !== 'kicked');
-    await Promise.all(rooms.map(async (room) => this.#askPresence(await this.#join(room))));
+    const present = await Promise.all(rooms.map((room) => this.#join(room)));
     if (!isCurrent()) return;
     this.#state = 'live';
     this.#changedAll();
-    // Those whom no room has named. They read as offline until a room is joined that they are in.
-    const [isKnown] = await Promise.all([this.#askPresence(this.#people.doubted()), unread]);
+    // Also for those whom no room has named. They read as offline until a room is joined that they are in.
+    const [isKnown] = await Promise.all([this.#askPresence([...present.flat(), ...this.#people.doubted()]), unread]);
     if (isCurrent() && isKnown) this.#people.dropDoubted();
     this.#changedAll();
   }

@@ -88,7 +88,7 @@ export class RoomSync {
       if (answer.ok) return;
       if (answer.error) this.report('history', answer.error, room.id);
       if (answer.error && !answer.error.retryable) room.error = Object.freeze(answer.error);
-      else await this.connection.pause(waitFor(answer.error, 0));
+      else await this.connection.pause(waitFor(answer.error, 1));
     });
     this.changed(room.id);
   }

@@ -23,7 +23,7 @@ pub(crate) async fn heartbeat(session: Arc<Session>, since: Instant, interval: D
     }
 }
 
-/// Returns how the session is to end.
+/// Sends pings until the client has to be cut off. Returns how the session is to end.
 async fn beat(session: &Session, mut since: Instant, interval: Duration, timeout: Duration) -> CloseKind {
     loop {
         let due = since + interval;

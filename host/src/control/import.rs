@@ -20,9 +20,9 @@ const BATCH: usize = 200;
 const KEYS_LOOKED_AT: u32 = 1000;
 /// About how many bytes of text they have at most.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// For how long the rest of an import that is refused is read.
+/// How long the server reads the rest of a refused import.
 const REFUSED_BODY_TIME: Duration = Duration::from_secs(10);
-/// How many lines of it are read at most.
+/// The most lines of it that are read.
 const REFUSED_LINES: usize = 1_000_000;
 
 /// What an import has read so far.
@@ -55,7 +55,7 @@ type LineResult<T> = Result<T, String>;
 impl Control {
     /// Imports an export of a tenant. The tenant may have no messages and no keys. `lines` are those of the export.
     ///
-    /// It goes on when the caller drops this future, as with a connection that breaks off: what was stored is removed then.
+    /// It goes on when the caller drops this future. If the lines break off, what was stored is removed.
     ///
     /// # Errors
     /// The first line that is wrong, and why; or that the tenant stores something already, or does not exist here, or that

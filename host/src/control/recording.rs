@@ -91,11 +91,15 @@ impl Control {
     /// The tenant's recording on this node, to be read while the permit is kept.
     ///
     /// # Errors
-    /// There is none, or too many read it.
+    /// There is no recording, or the tenant's recordings have as many readers as they may.
     pub async fn recording_to_read(&self, tenant: &str) -> ControlResult<(Arc<Recording>, OwnedSemaphorePermit)> {
         let recording = self.kept_recording(tenant).await?;
         let permit = self.served_tenant(tenant).await?.recording_permit();
-        let too_many = || ControlError::TooMany("too many read the tenant's recordings; try again later".to_owned());
+        let too_many = || {
+            ControlError::TooMany(
+                "the tenant's recordings have as many readers as they may; try again later".to_owned(),
+            )
+        };
         Ok((recording, permit.ok_or_else(too_many)?))
     }
 

@@ -102,6 +102,7 @@ async fn handle_part(
         ResponsePart::Failed(failure) => Some(failure.message.clone()),
         _ => None,
     });
+    let failed = dead.is_some();
     // A handler without `on-response` only sends.
     if tenant.named_handler(owner, Interface::Response, key).is_none() {
         let is_answer = matches!(part, ResponsePart::Whole(_) | ResponsePart::End);
@@ -145,10 +146,16 @@ async fn handle_part(
             Ok(()) => return then,
             Err(undone) if undone.is_overtaken() && is_unchanged(session, context, due).await => {}
             Err(Undone::ReadsChanged) => return Responded::Ended,
-            // There is no room to keep it among those that have failed, or for what the handler has done: it runs again,
-            // and the request ends with what it does then.
-            Err(Undone::Failed(error)) if error.code == Code::QuotaExceeded && part.is_last() && dead.is_some() => {
-                dead = None;
+            // There is no room to keep it among those that have failed, or for what the handler has done. It is not sent
+            // again for that: the handler runs once more, and then the request ends without it.
+            Err(Undone::Failed(error)) if error.code == Code::QuotaExceeded && part.is_last() && failed => {
+                let Some(why) = dead.take() else {
+                    return end(session, context, pending, Some(by_handler(&error))).await;
+                };
+                tracing::warn!(
+                    tenant = %tenant.id(), handler = owner, request = id,
+                    "a request has failed, and there is no room to keep it: {why}"
+                );
             }
             Err(Undone::Failed(error)) => match retry_after(&error) {
                 Some(after) => return Responded::Later(after),

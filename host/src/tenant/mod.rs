@@ -69,7 +69,7 @@ pub struct Tenant {
     pub lanes: Lanes,
     /// One permit for each page of messages that may be read or wait to be sent.
     page_slots: Semaphore,
-    /// Readers of its recordings, of earlier ones too.
+    /// Permits to read the tenant's recordings. Earlier recordings share them.
     recording_readers: Arc<Semaphore>,
     settings: ArcSwap<TenantSettings>,
     routes: ArcSwap<Routes>,

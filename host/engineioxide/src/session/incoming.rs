@@ -1,4 +1,4 @@
-//! What a session takes of its client: how many packets of which kinds, and in which namespaces.
+//! Limits what a client sends in a session.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ impl Session {
             true => (self.limits.other_packets, now),
             false => (left, since),
         };
-        let cost = u32::try_from(1 + bytes / OTHER_PACKET_BYTES).unwrap_or(u32::MAX);
+        let cost = u32::try_from(bytes.div_ceil(OTHER_PACKET_BYTES).max(1)).unwrap_or(u32::MAX);
         let rest = left.checked_sub(cost);
         state.other_packets = Some((rest.unwrap_or(0), since));
         rest.is_some()

@@ -198,8 +198,8 @@ async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jo
     results
 }
 
-/// Whether the event writes a key that is due at once, other than the one that it was read from: nobody need be told of a
-/// request that has taken one more part of its answer.
+/// Whether the event writes a key that is due at once, other than the one that it was read from. A request that has taken
+/// one more part of its answer wakes no loop.
 fn writes_due(event: &Delivery) -> bool {
     let is_read = |key: &KvKey| event.reads.keys.iter().any(|read| read.key == *key);
     let is_due = |write: &Arc<Write>| match &**write {

@@ -152,7 +152,7 @@ pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
     }
 }
 
-/// Returns how many expired keys were deleted.
+/// Returns how many expired keys it has found, at most [`SWEEP_KEYS`]; 0 if it deleted none.
 pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Result<i64, PostgresError> {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

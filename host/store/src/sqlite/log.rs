@@ -32,8 +32,10 @@ impl WriterThread {
             .get_or_insert_with(|| Instant::now() + LOG_KEEPS_REMOVED);
     }
 
-    /// Empties the log. Returns `false` when a reader needs it; it is then tried again with a later commit.
+    /// Empties the log. Returns `false` when a reader needs it. After that, as after an error, it is tried again with a later
+    /// commit.
     pub(super) fn empty_log_now(&mut self) -> rusqlite::Result<bool> {
+        self.text_removed();
         self.db.busy_timeout(WAIT_FOR_READERS)?;
         let emptied = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             row.get::<_, bool>(0).map(|busy| !busy)
@@ -42,8 +44,6 @@ impl WriterThread {
         let emptied = emptied?;
         if emptied {
             self.empty_log_at = None;
-        } else {
-            self.text_removed();
         }
         Ok(emptied)
     }
