@@ -261,15 +261,9 @@ export class ChatClient {
       this.#people.saw({ userId, username });
       this.#setTyping(roomId, userId, typing);
     });
-    socket.on('user-joined', (user) => {
-      this.#people.saw(user);
-      this.#changed();
-    });
+    socket.on('user-joined', (user) => this.#sawAll([user]));
     socket.on('user-left', ({ roomId, userId }) => this.#setTyping(roomId, userId, false));
-    socket.on('presence', (state) => {
-      this.#people.saw(state);
-      this.#changed();
-    });
+    socket.on('presence', (state) => this.#sawAll([state]));
     socket.on('message-read', ({ roomId, userId, messageId }) => {
       const seq = this.#rooms.get(roomId)?.seqOf(messageId);
       if (seq === undefined) return;
@@ -443,10 +437,15 @@ export class ChatClient {
     if (answer.error) this.#report('read-message', answer.error, roomId);
   }
 
+  #sawAll(states) {
+    for (const state of states) this.#people.saw(state);
+    this.#changed();
+  }
+
   /** @returns {Promise<boolean>} whether all are known now */
   #askPresence(users) {
-    const took = (states) => this.#changed(states.forEach((state) => this.#people.saw(state)));
-    return askPresence(this.#connection, users, took, (error) => this.#report('get-presence', error));
+    const [took, report] = [(states) => this.#sawAll(states), (error) => this.#report('get-presence', error)];
+    return askPresence(this.#connection, users, took, report);
   }
 
   async #askUnread() {
