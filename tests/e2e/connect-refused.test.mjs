@@ -103,10 +103,12 @@ test('a client that disconnects while its key is being fetched keeps no connecti
 });
 
 test('a tenant that is deleted and made again at once can be connected to, then and later', async () => {
-  const name = await freshTenant(configurationOf(`tenant-${tenants + 1}`));
+  // On a busy machine many connections of bob's are still ending.
+  const more = { quota: { connections_per_user: 10_000 } };
+  const name = await freshTenant(configurationOf(`tenant-${tenants + 1}`, more));
   const ann = await connect(server, 'ann', { ...at(name, 'ann'), reconnection: false });
   await api.requestOk('DELETE', `/tenants/${name}`);
-  await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+  await api.requestOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
   await ann.until(() => ann.disconnects.length > 0, 'the end of the old tenant');
   // The old namespace is removed within two seconds after its last client has left.
   const end = performance.now() + 2500;
