@@ -342,7 +342,13 @@ impl Shared {
                 return;
             };
             if self.client_gone.load(Ordering::Acquire) {
-                overflow.waiting.clear();
+                let closes = matches!(overflow.end_when_sent, Some(End::Close));
+                *state = SinkState::Closed;
+                drop(state);
+                if closes {
+                    self.session.close();
+                }
+                return;
             }
             let mut closed = false;
             while let Some(next) = overflow.waiting.front() {

@@ -224,8 +224,8 @@ impl Server {
     /// Returns how many connections are left.
     ///
     /// In each step some sessions stop taking events. Once such a session is idle, or its client does not read, its
-    /// transport is aborted, and the client connects again by itself. New handshakes are refused from the beginning, and `/readyz` reports that the
-    /// node is draining.
+    /// transport is aborted, and the client connects again by itself. New handshakes are refused from the beginning, and
+    /// `/readyz` reports that the node is draining.
     pub async fn drain(&self, time: Duration) -> usize {
         self.services.draining.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + time;
