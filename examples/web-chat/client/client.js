@@ -31,7 +31,8 @@ export class ChatClient {
   #sync;
   /** By room, the message whose receipt the server has not acknowledged yet. */
   #owedReads = new Map();
-  #leaving = new Set(); // rooms that were left without a connection
+  /** Rooms that were left without a connection. */
+  #leaving = new Set();
   #listeners = new Listeners();
   #roomSnapshots = new Map();
   #snapshot;

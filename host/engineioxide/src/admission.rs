@@ -64,9 +64,6 @@ pub struct Limits {
     pub queue_bytes: usize,
 }
 
-/// What counts as one packet of [`Limits::other_packets`], in bytes.
-pub(crate) const OTHER_PACKET_BYTES: usize = 1024;
-
 impl Limits {
     /// No limits.
     pub const NONE: Self = Self {

@@ -191,8 +191,8 @@ pub(crate) fn compress(parts: [&[u8]; 3]) -> Option<Vec<u8>> {
 
 /// Inflates a message that may cost this much. Returns what it has cost.
 ///
-/// The time is that of the thread, so that it does not count when a busy machine runs others meanwhile. Reading it is a
-/// system call, here as in each write of a WebSocket.
+/// The time is that of the thread, so that it does not count when a busy machine runs others meanwhile. Reading it takes a
+/// system call.
 fn decompress(payload: &[u8], max: InflateCost) -> Result<(Vec<u8>, InflateCost), FrameError> {
     let begun = thread_time();
     let used = || thread_time().saturating_sub(begun);

@@ -63,7 +63,7 @@ pub use error::ControlError;
 pub use export::ExportLines;
 pub use handlers::load_component;
 pub use members::MemberPage;
-pub use purge::PurgeProgress;
+pub use purge::{PurgeProgress, empty_log};
 pub use recording::{EVENTS_MAX, recording_header};
 pub use requests::{REQUESTS_PAGE_MAX, RequestFilter};
 

@@ -16,6 +16,7 @@ use super::document::{Purging, TenantDocument};
 use super::tenants::key;
 use super::{Actor, Control, ControlError, ControlResult, audit_entry};
 use crate::dispatch::now_ms;
+use parlance_store::Maintenance;
 use parlance_store::catalog::{AuditEntry, Put};
 use parlance_types::auth::operator_tenant;
 use parlance_types::id::TenantId;
@@ -148,14 +149,7 @@ impl Control {
         let tenant = id_of(name)?;
         self.with_lease(name, self.deps.maintenance.delete_data(&tenant))
             .await??;
-        if let Err(error) = self.deps.maintenance.finish_removal().await {
-            // The store does so with one of its next commits.
-            tracing::debug!(
-                tenant = name,
-                error = format!("{error:#}"),
-                "what was removed is in the database's log for a while"
-            );
-        }
+        empty_log(&*self.deps.maintenance).await;
         let audit = audit_entry(&Actor::server(), name, "tenant.purge", &json!({}));
         self.replace_purge_record(name, None, vec![audit]).await?;
         self.state.lock().await.closing.remove(name);
@@ -238,4 +232,15 @@ fn taken_over(name: &str) -> ControlError {
 /// The id of a tenant that this node does not serve.
 fn id_of(name: &str) -> ControlResult<TenantId> {
     operator_tenant(name).map_err(|error| ControlError::invalid(error.to_string()))
+}
+
+/// Empties the database's log of what was removed.
+pub async fn empty_log(maintenance: &dyn Maintenance) {
+    if let Err(error) = maintenance.finish_removal().await {
+        // The store does so with one of its next commits.
+        tracing::debug!(
+            error = format!("{error:#}"),
+            "what was removed is in the database's log for a while"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::DueKeys;
 use super::retention::pause_after;
-use crate::control::{Erasure, UserKeys, user_keys};
+use crate::control::{Erasure, UserKeys, empty_log, user_keys};
 use crate::dispatch::{Session, now_ms};
 use crate::tenant::Tenant;
 use parlance_handler::capability::MembershipChange;
@@ -272,19 +272,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Empties the database's log of what was erased.
-    async fn empty_log(&self) {
-        if let Err(error) = self.due_keys.maintenance.finish_removal().await {
-            // The store does so with one of its next commits.
-            tracing::debug!(
-                error = format!("{error:#}"),
-                "what was erased is in the database's log for a while"
-            );
-        }
-    }
-
     async fn finish(&mut self) -> anyhow::Result<()> {
-        self.empty_log().await;
+        empty_log(&*self.due_keys.maintenance).await;
         self.due_keys.control.note_erased(self.tenant, &self.progress).await?;
         let now = now_ms();
         self.progress = Erasure {
@@ -297,7 +286,7 @@ impl Work<'_> {
         };
         self.note(now.saturating_add(RESULT_KEPT_MS)).await?;
         // The order named the user until now.
-        self.empty_log().await;
+        empty_log(&*self.due_keys.maintenance).await;
         let Erasure {
             messages,
             marks,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::DueKeys;
+use crate::control::empty_log;
 use crate::dispatch::now_ms;
 use crate::tenant::Retention;
 use parlance_store::{RoomSpan, StoreError};
@@ -85,14 +86,8 @@ async fn remove_old(due_keys: &DueKeys, tenant: &TenantId) -> Result<u64, StoreE
             removed += remove_old_of(due_keys, tenant, room, &retention).await?;
         }
     }
-    if removed > 0
-        && let Err(error) = maintenance.finish_removal().await
-    {
-        // The store does so with one of its next commits.
-        tracing::debug!(
-            error = format!("{error:#}"),
-            "removed messages are in the database's log for a while"
-        );
+    if removed > 0 {
+        empty_log(&**maintenance).await;
     }
     Ok(removed)
 }

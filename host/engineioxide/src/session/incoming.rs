@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use engineioxide_core::Str;
 
 use super::Session;
-use crate::admission::OTHER_PACKET_BYTES;
 
+/// What counts as one packet of `Limits::other_packets`, in bytes.
+const OTHER_PACKET_BYTES: usize = 1024;
 /// The most CONNECTs of a session that wait to be passed on again.
 const CONNECT_RETRIES_MAX: usize = 64;
 
@@ -21,7 +22,7 @@ pub(super) struct Attachments {
 }
 
 impl Session {
-    /// Whether the client left its last namespace longer ago than [`Limits::unauthenticated_time`], and has not entered
+    /// Whether the client left its last namespace longer ago than `Limits::unauthenticated_time`, and has not entered
     /// another.
     pub(crate) fn has_stayed_outside(&self, now: Instant) -> bool {
         let since = self.state.lock().outside_since;

@@ -102,7 +102,7 @@ impl RedisBus {
 
     fn send_request(&self, tenant: &TenantId, request: &OutgoingRequest) {
         let written = self.shared.codec.request(None, tenant, request);
-        self.shared.send(&tenant.namespace(), written);
+        self.shared.send(tenant.namespace(), written);
     }
 
     fn add_pending(&self) -> Option<PendingRequest<'_>> {
@@ -146,7 +146,7 @@ impl RedisBus {
             Some(0) => return (responses, true),
             Some(others) => others,
         };
-        if !self.shared.send(&tenant.namespace(), encoded) {
+        if !self.shared.send(tenant.namespace(), encoded) {
             return (responses, false);
         }
         let deadline = Instant::now() + self.shared.settings.request_timeout;

@@ -165,9 +165,9 @@ impl Shared {
 
     /// Queues an encoded message of this namespace, or drops and counts it. Returns whether it was queued; `false` too for
     /// one without recipients.
-    pub(super) fn send(&self, namespace: &str, written: Result<Option<Publication>, CodecError>) -> bool {
+    pub(super) fn send(&self, namespace: impl Into<String>, written: Result<Option<Publication>, CodecError>) -> bool {
         match written {
-            Ok(Some(publication)) => self.push(QueueItem::Publication(namespace.to_owned(), publication)),
+            Ok(Some(publication)) => self.push(QueueItem::Publication(namespace.into(), publication)),
             Ok(None) => false,
             Err(_) => {
                 count(&self.counts.dropped);
@@ -324,7 +324,7 @@ impl Bus for RedisBus {
         if let Err(error) = &written {
             tracing::warn!(tenant = tenant.as_str(), "an event did not go to other nodes: {error}");
         }
-        self.shared.send(&tenant.namespace(), written);
+        self.shared.send(tenant.namespace(), written);
     }
 
     fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {
