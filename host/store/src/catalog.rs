@@ -4,8 +4,9 @@
 //! node learns of every change by asking for those after the last one it knows.
 //!
 //! Components are stored beside the documents, by their hash. A component is stored in the transaction of the first
-//! document that names it, and deleted with the last one. A handler's document names a component by containing its hash
-//! in hexadecimal; the store looks at nothing else in a document.
+//! document that names it, and deleted with the last one. A handler's document names a component by the hash in
+//! hexadecimal, as `versions[*].sha256`; the store looks at nothing else in a document. A hash anywhere else, as in a
+//! setting that a tenant chooses, keeps no component.
 
 use super::StoreError;
 
@@ -87,6 +88,18 @@ pub struct Put {
 pub struct Conflict {
     /// The document's key.
     pub key: RecordKey,
+}
+
+/// The hashes, in hexadecimal, of the components that a handler's document names.
+///
+/// # Errors
+/// When the document is not JSON.
+pub(crate) fn named_components(document: &str) -> Result<Vec<String>, serde_json::Error> {
+    let document: serde_json::Value = serde_json::from_str(document)?;
+    let versions = document["versions"].as_array().into_iter().flatten();
+    Ok(versions
+        .filter_map(|version| version["sha256"].as_str().map(str::to_owned))
+        .collect())
 }
 
 /// An entry of the audit log: who did what, and when.

@@ -40,7 +40,11 @@ fn named(tenant: &str, name: &str, byte: u8, bytes: &[u8]) -> Put {
 }
 
 fn naming(byte: u8) -> String {
-    format!("{{\"sha256\":\"{}\"}}", format!("{byte:02x}").repeat(32))
+    format!("{{\"versions\":[{{\"sha256\":\"{}\"}}]}}", hex(byte))
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02x}").repeat(32)
 }
 
 async fn is_stored(catalog: &Subject, tenant: &str, byte: u8) -> bool {
@@ -257,6 +261,17 @@ pub(crate) async fn a_component_goes_with_the_last_document_that_names_it(catalo
         is_stored(&catalog, "globex", 0xab).await,
         "and a component that is named stays"
     );
+}
+
+pub(crate) async fn a_hash_in_a_setting_keeps_no_component(catalog: Subject) {
+    must(&catalog, vec![named("acme", "h", 0xab, b"x")]).await;
+    let hash = hex(0xab);
+    let settings = format!("{{\"sha256\":\"{hash}\",\"nul\":\"\\u0000\"}}");
+    let other = hex(0xcd);
+    let document =
+        format!("{{\"versions\":[{{\"sha256\":\"{other}\",\"settings\":{settings}}}],\"sha256\":\"{hash}\"}}");
+    must(&catalog, vec![put(handler("h"), Some(&document), None)]).await;
+    assert!(!is_stored(&catalog, "acme", 0xab).await);
 }
 
 pub(crate) async fn a_component_of_a_rejected_change_is_not_stored(catalog: Subject) {

@@ -1,12 +1,12 @@
 //! A catalog in memory, for tests. A record that was deleted stays as a tombstone, without a document, so that
 //! [`Catalog::changes`] reports the deletion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
 use crate::StoreError;
-use crate::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
+use crate::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind, named_components};
 
 /// A catalog that lasts as long as this value.
 #[derive(Debug, Default)]
@@ -56,15 +56,20 @@ impl CatalogState {
     /// Deletes the components that no handler names, of the tenants that it concerns. Returns how many.
     fn delete_unnamed(&mut self, concerns_tenant: impl Fn(&str) -> bool) -> u64 {
         let before = self.components.len();
-        let records = &self.records;
+        let handlers = self
+            .records
+            .values()
+            .filter(|record| record.key.kind == RecordKind::Handler);
+        let named: BTreeSet<(&str, String)> = handlers
+            .filter_map(|record| Some((&*record.key.tenant, record.document.as_ref()?)))
+            .flat_map(|(tenant, document)| {
+                let hashes = named_components(document).expect("a document is JSON");
+                hashes.into_iter().map(move |hash| (tenant, hash))
+            })
+            .collect();
         self.components.retain(|(tenant, sha256), _| {
-            let hash = sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let names = |record: &Record| {
-                record.key.kind == RecordKind::Handler
-                    && record.key.tenant == *tenant
-                    && record.document.as_ref().is_some_and(|text| text.contains(&hash))
-            };
-            !concerns_tenant(tenant) || records.values().any(names)
+            let hash = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+            !concerns_tenant(tenant) || named.contains(&(&**tenant, hash))
         });
         (before - self.components.len()) as u64
     }

@@ -10,7 +10,7 @@ use super::error::PostgresError;
 use super::pool::{Connection, Statement};
 use super::transaction::{AttemptError, Transaction, TransactionId, begin};
 use crate::StoreError;
-use crate::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
+use crate::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind, named_components};
 
 const REVISION: &str = "SELECT revision FROM catalog_head";
 const CHANGES: &str =
@@ -24,10 +24,10 @@ const AUDIT: &str = "INSERT INTO audit (at_ms, actor, tenant, action, detail) VA
 const ADVANCE: &str = "UPDATE catalog_head SET revision = $1";
 const PUT_COMPONENT: &str = "INSERT INTO components (tenant, sha256, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 const COMPONENT: &str = "SELECT bytes FROM components WHERE tenant = $1 AND sha256 = $2";
-/// Deletes the components that no handler's document names: those of one tenant, or of all.
-const DELETE_UNNAMED: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenant = $1) AND NOT EXISTS (
-    SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = c.tenant
-    AND position(encode(c.sha256, 'hex') in d.document) > 0) RETURNING 1";
+const HANDLERS: &str = "SELECT tenant, document FROM catalog
+    WHERE kind = 'handler' AND document IS NOT NULL AND ($1::text IS NULL OR tenant = $1)";
+const DELETE_UNNAMED: &str = "DELETE FROM components WHERE ($1::text IS NULL OR tenant = $1)
+    AND (tenant, encode(sha256, 'hex')) NOT IN (SELECT * FROM unnest($2::text[], $3::text[])) RETURNING 1";
 const ENTRIES: &str =
     "SELECT id, at_ms, actor, tenant, action, detail FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
 const ENTRIES_OF: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
@@ -95,9 +95,7 @@ impl Transaction for Changes {
         }
         let handlers = self.puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
         for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
-            connection
-                .pipeline(vec![Statement::Prepared(DELETE_UNNAMED, vec![&tenant])])
-                .await?;
+            delete_unnamed(connection, Some(tenant)).await?;
         }
         let times: Vec<i64> = self.audit.iter().map(|entry| entry.at_ms.cast_signed()).collect();
         let entries = self.audit.iter().zip(&times).map(|(entry, at_ms)| {
@@ -132,11 +130,10 @@ impl Transaction for CollectGarbage {
 
     async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<u64, AttemptError<u64>> {
         let id = id.bytes();
-        let all_tenants: Option<&str> = None;
         let mut statements = begin(&id);
         statements.push(Statement::Prepared(LOCK, vec![]));
-        statements.push(Statement::Prepared(DELETE_UNNAMED, vec![&all_tenants]));
-        let removed = connection.pipeline(statements).await?.pop().unwrap_or_default().len() as u64;
+        connection.pipeline(statements).await?;
+        let removed = delete_unnamed(connection, None).await?;
         match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
             Ok(_) => Ok(removed),
             Err(error) => Err(AttemptError {
@@ -145,6 +142,25 @@ impl Transaction for CollectGarbage {
             }),
         }
     }
+}
+
+/// Deletes the components that no handler's document names: those of one tenant, or of all. Returns how many.
+///
+/// PostgreSQL's operators for JSON refuse a document with `\u0000` in any string, so they do not find the names.
+async fn delete_unnamed(connection: &Connection, tenant: Option<&str>) -> Result<u64, PostgresError> {
+    let handlers = connection
+        .pipeline(vec![Statement::Prepared(HANDLERS, vec![&tenant])])
+        .await?;
+    let (mut tenants, mut hashes) = (Vec::new(), Vec::new());
+    for row in handlers.iter().flatten() {
+        let (tenant, document): (&str, &str) = (get(row, 0)?, get(row, 1)?);
+        for hash in named_components(document).map_err(|error| PostgresError::Corrupt(error.into()))? {
+            tenants.push(tenant);
+            hashes.push(hash);
+        }
+    }
+    let delete = Statement::Prepared(DELETE_UNNAMED, vec![&tenant, &tenants, &hashes]);
+    Ok(connection.pipeline(vec![delete]).await?.pop().unwrap_or_default().len() as u64)
 }
 
 fn record(row: &Row) -> Result<Record, PostgresError> {

@@ -97,9 +97,10 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
 fn delete_unnamed(db: &Connection, tenant: Option<&str>) -> Result<u64> {
     let removed = db
         .prepare_cached(
-            "DELETE FROM components WHERE (?1 IS NULL OR tenant = ?1) AND NOT EXISTS (
-               SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = components.tenant
-               AND instr(d.document, lower(hex(components.sha256))) > 0)",
+            "DELETE FROM components WHERE (?1 IS NULL OR tenant = ?1) AND (tenant, lower(hex(sha256))) NOT IN (
+               SELECT d.tenant, coalesce(version.value ->> 'sha256', '')
+               FROM catalog d, json_each(d.document, '$.versions') version
+               WHERE d.kind = 'handler' AND (?1 IS NULL OR d.tenant = ?1))",
         )?
         .execute([tenant])?;
     Ok(removed as u64)
