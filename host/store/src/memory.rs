@@ -107,17 +107,22 @@ impl Reader for MemoryStore {
         let changes = self.with(tenant, |tenant| {
             let messages = tenant.rooms.get(room)?;
             let rev = |message: &Message| message.revision.as_ref().map_or(0, |revision| revision.rev);
-            let changed = messages
-                .iter()
-                .filter(|message| rev(message) > range.after && message.seq <= range.up_to_seq);
-            let mut messages: Vec<Message> = changed.cloned().collect();
-            messages.sort_by_key(rev);
-            Some(messages)
+            let mut changed: Vec<&Message> = messages.iter().filter(|message| rev(message) > range.after).collect();
+            changed.sort_by_key(|message| rev(message));
+            let most = usize::try_from(range.most_looked_at()).unwrap_or(usize::MAX);
+            let is_cut = changed.len() >= most;
+            changed.truncate(most);
+            let last = changed.last().map(|message| message.seq).filter(|_| is_cut);
+            changed.retain(|message| message.seq <= range.up_to_seq || Some(message.seq) == last);
+            Some(Changes {
+                messages: changed.into_iter().cloned().collect(),
+                complete: !is_cut,
+            })
         });
-        let all = Changes {
-            messages: changes.unwrap_or_default(),
+        let all = changes.unwrap_or(Changes {
+            messages: Vec::new(),
             complete: true,
-        };
+        });
         Ok(all.truncate(usize::try_from(range.limit).unwrap_or(usize::MAX)))
     }
 

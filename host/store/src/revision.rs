@@ -163,10 +163,23 @@ pub struct ChangeRange {
     pub limit: u32,
 }
 
+/// How many changes a read looks at for each message that it may return. A client chooses `after` and `up_to_seq`, and
+/// all changes of a room may be of later messages.
+const LOOKED_AT_PER_MESSAGE: u32 = 100;
+
+impl ChangeRange {
+    /// How many changes a read looks at.
+    #[must_use]
+    pub(super) fn most_looked_at(self) -> u32 {
+        self.limit.max(1).saturating_mul(LOOKED_AT_PER_MESSAGE)
+    }
+}
+
 /// Messages of a room that have changed, as they are now, each once, by ascending `rev`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The messages.
+    /// The messages. If the read looked at as many changes as it may, the last one that it looked at is the last one here,
+    /// even if it is beyond `up_to_seq`, so that the next read begins after it.
     pub messages: Vec<super::Message>,
     /// No later change of the range is missing.
     pub complete: bool,

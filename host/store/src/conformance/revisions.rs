@@ -329,6 +329,22 @@ pub(crate) async fn changes_since_a_number_come_once_each(store: Subject) {
     assert_eq!((seqs(&none), none.complete), (vec![], true));
 }
 
+pub(crate) async fn a_read_of_changes_looks_at_so_many(store: Subject) {
+    many(&store, 120).await;
+    let later_messages_first = (2..=120).chain([1]);
+    for n in later_messages_first {
+        commit(&store, vec![edit(n, "changed")]).await;
+    }
+    let found = |changes: Changes| {
+        let seqs: Vec<_> = changes.messages.iter().map(|message| message.seq).collect();
+        (seqs, changes.complete)
+    };
+    // The last message that it looked at tells where to go on.
+    assert_eq!(found(changes(&store, 0, 1, 1).await), (vec![101], false));
+    assert_eq!(found(changes(&store, 100, 1, 1).await), (vec![1], true));
+    assert_eq!(found(changes(&store, 0, 1, 2).await), (vec![1], true));
+}
+
 pub(crate) async fn changes_of_a_rejected_write_set_leave_no_trace(store: Subject) {
     many(&store, 3).await;
     commit(&store, vec![mark(2, "ann", "+1", true)]).await;

@@ -38,7 +38,18 @@ const HISTORY_BACKWARDS: &str = concat!(
     " AND m.seq > $3 AND m.seq < $4 ORDER BY m.seq DESC LIMIT $5"
 );
 const HISTORY_FORWARDS: &str = concat!(history!(), " AND m.seq > $3 AND m.seq < $4 ORDER BY m.seq LIMIT $5");
-const CHANGES: &str = concat!(history!(), " AND m.rev > $3 AND m.seq <= $4 ORDER BY m.rev LIMIT $5");
+/// `OFFSET 0` as in [`PLACES`].
+const CHANGES: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    ", c.n = $5 FROM (SELECT room_id, seq, rev, row_number() OVER (ORDER BY rev) AS n FROM messages
+             WHERE room_id = (SELECT id FROM rooms
+                     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = $2)
+             AND rev > $3 ORDER BY rev LIMIT $5) c
+     JOIN LATERAL (SELECT * FROM messages WHERE room_id = c.room_id AND seq = c.seq OFFSET 0) m ON true",
+    with_marks!(),
+    "WHERE c.seq <= $4 OR c.n = $5 ORDER BY c.rev LIMIT $6"
+);
 /// `OFFSET 0` has each row looked up by its whole key, also by a plan that was made while the table was empty.
 const PLACES: &str = "SELECT w.n, r.last_seq, r.last_rev
     FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
@@ -131,14 +142,21 @@ pub(super) async fn changes(
     let (after, up_to) = (clamp(range.after), clamp(range.up_to_seq));
     // One more than the limit tells whether there are more.
     let limit = i64::from(range.limit).saturating_add(1);
+    let most = i64::from(range.most_looked_at());
     let rows = pool
-        .query(CHANGES, &[&tenant.as_str(), &room.as_str(), &after, &up_to, &limit])
+        .query(
+            CHANGES,
+            &[&tenant.as_str(), &room.as_str(), &after, &up_to, &most, &limit],
+        )
         .await?;
-    let messages = rows.iter().map(|row| decode::message(row, room.clone()));
-    let found = Changes {
-        messages: messages.collect::<Result<Vec<_>, _>>()?,
+    let mut found = Changes {
+        messages: Vec::with_capacity(rows.len()),
         complete: true,
     };
+    for row in &rows {
+        found.complete &= !get::<bool>(row, 15)?;
+        found.messages.push(decode::message(row, room.clone())?);
+    }
     Ok(found.truncate(usize::try_from(range.limit).unwrap_or(usize::MAX)))
 }
 

@@ -158,23 +158,34 @@ pub(super) fn changes(db: &Connection, tenant: &TenantId, room: &RoomId, range: 
         });
     };
     let clamp = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let mut statement = db.prepare_cached(
+    // Reads nothing but the index, in which a `seq` follows each `rev`.
+    let mut changed =
+        db.prepare_cached("SELECT seq FROM messages WHERE room_id = ?1 AND rev > ?2 ORDER BY rev LIMIT ?3")?;
+    let mut message = db.prepare_cached(
         "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request,
-                rev, edited_at, deleted_at, room_id FROM messages
-         WHERE room_id = ?1 AND rev > ?2 AND seq <= ?3 ORDER BY rev LIMIT ?4",
+                rev, edited_at, deleted_at, room_id FROM messages WHERE room_id = ?1 AND seq = ?2",
     )?;
-    // One more than the limit tells whether there are more.
-    let limit = i64::from(range.limit).saturating_add(1);
-    let messages = statement
-        .query_map(params![row, clamp(range.after), clamp(range.up_to_seq), limit], |row| {
-            read_message(db, row, room.clone())
-        })?
-        .collect::<Result<Vec<_>>>()?;
-    let found = Changes {
-        messages,
+    let (up_to, most) = (clamp(range.up_to_seq), range.most_looked_at());
+    let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
+    let mut found = Changes {
+        messages: Vec::new(),
         complete: true,
     };
-    Ok(found.truncate(usize::try_from(range.limit).unwrap_or(usize::MAX)))
+    let _snapshot = snapshot(db)?;
+    let seqs = changed.query_map(params![row, clamp(range.after), most], |row| row.get::<_, i64>(0))?;
+    for (seq, looked_at) in seqs.zip(1..) {
+        let (seq, is_last) = (seq?, looked_at == most);
+        if seq <= up_to || is_last {
+            let message = message.query_row([row, seq], |row| read_message(db, row, room.clone()))?;
+            found.messages.push(message);
+            found.complete = !is_last;
+        }
+        // One more than the limit tells that there are more.
+        if found.messages.len() > limit {
+            break;
+        }
+    }
+    Ok(found.truncate(limit))
 }
 
 /// What has become of the message at this place.
