@@ -8,6 +8,8 @@
 //! hexadecimal, as `versions[*].sha256`; the store looks at nothing else in a document. A hash anywhere else, as in a
 //! setting that a tenant chooses, keeps no component.
 
+use serde_json::Value;
+
 use super::StoreError;
 
 /// The kind of a document.
@@ -95,11 +97,10 @@ pub struct Conflict {
 /// # Errors
 /// When the document is not JSON.
 pub(crate) fn named_components(document: &str) -> Result<Vec<String>, serde_json::Error> {
-    let document: serde_json::Value = serde_json::from_str(document)?;
-    let versions = document["versions"].as_array().into_iter().flatten();
-    Ok(versions
-        .filter_map(|version| version["sha256"].as_str().map(str::to_owned))
-        .collect())
+    let document: Value = serde_json::from_str(document)?;
+    let versions = document.get("versions").and_then(Value::as_array);
+    let hash = |version: &Value| Some(version.get("sha256")?.as_str()?.to_owned());
+    Ok(versions.into_iter().flatten().filter_map(hash).collect())
 }
 
 /// An entry of the audit log: who did what, and when.

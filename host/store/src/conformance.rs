@@ -115,6 +115,7 @@ macro_rules! tests_of {
             quota::deleting_a_tenants_data_leaves_other_tenants_alone,
             retention::a_room_begins_with_its_oldest_message_whichever_has_changed,
             retention::old_messages_go_with_receipts_marks_and_usage,
+            retention::what_belongs_to_a_message_goes_first_in_steps_as_small,
             retention::messages_go_from_the_oldest_up_to_the_first_that_is_kept,
             retention::no_number_is_given_again_when_all_messages_are_removed,
             retention::a_client_that_was_away_learns_where_a_room_begins,

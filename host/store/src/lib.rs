@@ -200,7 +200,8 @@ pub trait Maintenance: Send + Sync + 'static {
 
     /// Removes messages of a room that have expired, with their receipts and marks: at most `limit`, from the oldest up to
     /// the first that has not expired, so what is left has no gaps. The room keeps its place, and no `seq` or `rev` is
-    /// given again.
+    /// given again. When those messages have `limit` receipts or marks, it removes so many of these and no message, so
+    /// that no step is long.
     ///
     /// # Errors
     /// When the store cannot serve.

@@ -94,6 +94,28 @@ pub(crate) async fn old_messages_go_with_receipts_marks_and_usage(store: Subject
     assert_eq!(store.usage(&acme).await.unwrap(), usage);
 }
 
+pub(crate) async fn what_belongs_to_a_message_goes_first_in_steps_as_small(store: Subject) {
+    let readers: Vec<String> = (0..9).map(|n| format!("reader {n}")).collect();
+    commit(&store, vec![append(1, "a"), append(2, "a"), append(3, "a")]).await;
+    let writes = readers.iter().flat_map(|by| [read(1, by, NOW), mark(2, "a", by)]);
+    commit(&store, writes.collect()).await;
+    let (acme, a) = (tenant("acme"), room("a"));
+    let mut steps = vec![(0, 9, 9)];
+    loop {
+        let step = store.remove_messages(&acme, &a, up_to(2), 4).await.unwrap();
+        let receipts = store.receipts(&acme, &a, WHOLE, None, None, 10).await.unwrap();
+        let marks = store.marks(&acme, &a, WHOLE, None, None, 10).await.unwrap();
+        steps.push((step.messages, receipts.len(), marks.len()));
+        if !step.more {
+            break;
+        }
+    }
+    // A step may do nothing but prepare the others.
+    steps.dedup();
+    assert_eq!(steps, [(0, 9, 9), (0, 5, 5), (0, 1, 1), (2, 0, 0)]);
+    assert_eq!(seqs(&store, "a").await, [3]);
+}
+
 pub(crate) async fn messages_go_from_the_oldest_up_to_the_first_that_is_kept(store: Subject) {
     // The third was posted by a node whose clock was behind.
     for (n, sent_at) in [(1, 10), (2, 30), (3, 20), (4, 40), (5, 50)] {

@@ -63,7 +63,8 @@ impl CatalogState {
         let named: BTreeSet<(&str, String)> = handlers
             .filter_map(|record| Some((&*record.key.tenant, record.document.as_ref()?)))
             .flat_map(|(tenant, document)| {
-                let hashes = named_components(document).expect("a document is JSON");
+                // A document is JSON.
+                let hashes = named_components(document).unwrap_or_default();
                 hashes.into_iter().map(move |hash| (tenant, hash))
             })
             .collect();

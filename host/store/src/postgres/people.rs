@@ -31,15 +31,23 @@ const RECEIPTS: &str = concat!(
 const KEYS: &str = "SELECT handler, key, value, expires_at, due_at FROM kv
     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND (handler, key) > ($2, $3)
     ORDER BY handler, key LIMIT $4";
+/// Goes from one message that has receipts to the next, since each may have many of other users.
 const FORGET: &str = concat!(
-    "WITH forgotten AS (
-       UPDATE messages SET username = NULL, client_id = NULL, request = NULL WHERE room_id = ",
+    "WITH RECURSIVE room AS (SELECT ",
     room!(),
-    " AND seq > $3 AND seq <= $4 AND sender = $5 AND deleted_at IS NOT NULL
-      AND (username IS NOT NULL OR client_id IS NOT NULL OR request IS NOT NULL)),
-     gone AS (DELETE FROM receipts WHERE room_id = ",
-    room!(),
-    " AND seq > $3 AND seq <= $4 AND reader = $5 RETURNING 1)
+    " AS id),
+     has_receipts (seq) AS (
+       SELECT min(seq) FROM receipts WHERE room_id = (SELECT id FROM room) AND seq > $3 AND seq <= $4
+       UNION ALL SELECT (SELECT min(r.seq) FROM receipts r
+                         WHERE r.room_id = (SELECT id FROM room) AND r.seq > before.seq AND r.seq <= $4)
+       FROM has_receipts before WHERE before.seq IS NOT NULL),
+     forgotten AS (
+       UPDATE messages SET username = NULL, client_id = NULL, request = NULL WHERE room_id = (SELECT id FROM room)
+       AND seq > $3 AND seq <= $4 AND sender = $5 AND deleted_at IS NOT NULL
+       AND (username IS NOT NULL OR client_id IS NOT NULL OR request IS NOT NULL)),
+     gone AS (
+       DELETE FROM receipts r USING has_receipts
+       WHERE r.room_id = (SELECT id FROM room) AND r.seq = has_receipts.seq AND r.reader = $5 RETURNING 1)
      SELECT count(*) FROM gone"
 );
 

@@ -9,7 +9,7 @@ use super::transaction::{AttemptError, Transaction, TransactionId, begin, execut
 use super::write::ADD_USAGE;
 use crate::StoreError;
 
-/// The most messages and the most keys that one transaction of a tenant's deletion deletes.
+/// The most rows of each table that one transaction of a tenant's deletion deletes.
 const ROWS_PER_STEP: i64 = 500;
 /// The most rooms that one such transaction locks.
 const ROOMS_PER_STEP: i64 = 20;
@@ -26,13 +26,14 @@ const SWEEP_GRACE: Duration = Duration::from_secs(60);
 /// Locks rooms as a batch does, so that nothing is appended to them during the transaction.
 const LOCK_ROOMS: &str = "SELECT id, last_seq FROM rooms WHERE tenant_id = $1 ORDER BY name LIMIT $2 FOR UPDATE";
 const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
-    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
-    WHERE r.room_id = m.room_id AND r.seq = m.seq";
+    (SELECT room_id, seq, reader FROM receipts WHERE room_id = ANY ($1::bigint[]) LIMIT $2) d
+    WHERE r.room_id = d.room_id AND r.seq = d.seq AND r.reader = d.reader RETURNING 1";
 const REMOVE_MARKS: &str = "DELETE FROM marks k USING
-    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
-    WHERE k.room_id = m.room_id AND k.seq = m.seq";
+    (SELECT room_id, seq, kind, value, marked_by FROM marks WHERE room_id = ANY ($1::bigint[]) LIMIT $2) d
+    WHERE k.room_id = d.room_id AND k.seq = d.seq AND k.kind = d.kind AND k.value = d.value AND k.marked_by = d.marked_by
+    RETURNING 1";
 const REMOVE_MESSAGES: &str = "DELETE FROM messages d USING
-    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
+    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) LIMIT $2) m
     WHERE d.room_id = m.room_id AND d.seq = m.seq
     RETURNING (128 + octet_length(d.content) + coalesce(octet_length(d.metadata), 0))::bigint";
 const REMOVE_ROOMS: &str = "DELETE FROM rooms WHERE id = ANY ($1::bigint[])";
@@ -84,15 +85,30 @@ impl Transaction for DeletionStep {
             .iter()
             .map(|row| get(row, 0))
             .collect::<Result<_, PostgresError>>()?;
-        let deleted = connection
+        // First what belongs to messages, of which one may have many.
+        let belonging = connection
             .pipeline(vec![
                 Statement::Prepared(REMOVE_RECEIPTS, vec![&ids, &ROWS_PER_STEP]),
                 Statement::Prepared(REMOVE_MARKS, vec![&ids, &ROWS_PER_STEP]),
+            ])
+            .await?;
+        let is_full = |rows: &[tokio_postgres::Row]| rows.len() as u64 >= ROWS_PER_STEP.cast_unsigned();
+        if belonging.iter().any(|rows| is_full(rows)) {
+            return match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
+                Ok(_) => Ok(true),
+                Err(error) => Err(AttemptError {
+                    error,
+                    if_committed: Some(true),
+                }),
+            };
+        }
+        let deleted = connection
+            .pipeline(vec![
                 Statement::Prepared(REMOVE_MESSAGES, vec![&ids, &ROWS_PER_STEP]),
                 Statement::Prepared(REMOVE_KEYS, vec![&self.tenant, &ROWS_PER_STEP]),
             ])
             .await?;
-        let mut deleted = deleted.into_iter().skip(2);
+        let mut deleted = deleted.into_iter();
         let mut next = || deleted.next().unwrap_or_default();
         let (messages, keys) = (next(), next());
         let sum = |rows: &[tokio_postgres::Row]| {
@@ -102,7 +118,7 @@ impl Transaction for DeletionStep {
         };
         let (tenants, message_bytes, kv_bytes) = (vec![self.tenant], vec![-sum(&messages)?], vec![-sum(&keys)?]);
         // If fewer messages than the limit were deleted, the locked rooms are empty now.
-        let rooms_empty = i64::try_from(messages.len()).unwrap_or(i64::MAX) < ROWS_PER_STEP;
+        let rooms_empty = !is_full(&messages);
         let rooms = if rooms_empty {
             vec![-i64::try_from(ids.len()).unwrap_or(i64::MAX)]
         } else {

@@ -17,8 +17,14 @@ const ROOMS: &str = "SELECT r.name, r.last_seq, r.last_rev, m.seq, m.sent_at
 const LOCK_ROOM: &str = "SELECT id FROM rooms WHERE tenant_id = $1 AND name = $2 FOR UPDATE";
 const OLDEST: &str = "SELECT seq, sent_at, (128 + octet_length(content) + coalesce(octet_length(metadata), 0))::bigint
     FROM messages WHERE room_id = $1 ORDER BY seq LIMIT $2";
-const REMOVE_RECEIPTS: &str = "DELETE FROM receipts WHERE room_id = $1 AND seq <= $2";
-const REMOVE_MARKS: &str = "DELETE FROM marks WHERE room_id = $1 AND seq <= $2";
+const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
+    (SELECT seq, reader FROM receipts WHERE room_id = $1 AND seq <= $2 ORDER BY seq, reader LIMIT $3) d
+    WHERE r.room_id = $1 AND r.seq = d.seq AND r.reader = d.reader RETURNING 1";
+const REMOVE_MARKS: &str = "DELETE FROM marks k USING
+    (SELECT seq, kind, value, marked_by FROM marks WHERE room_id = $1 AND seq <= $2
+     ORDER BY seq, kind, value, marked_by LIMIT $3) d
+    WHERE k.room_id = $1 AND k.seq = d.seq AND k.kind = d.kind AND k.value = d.value AND k.marked_by = d.marked_by
+    RETURNING 1";
 const REMOVE_MESSAGES: &str = "DELETE FROM messages WHERE room_id = $1 AND seq <= $2";
 
 /// See [`Maintenance::rooms`](crate::Maintenance::rooms).
@@ -100,19 +106,27 @@ impl Transaction for RemovalStep {
         removed.more = removed.messages == u64::from(self.limit);
         let (tenants, none) = (vec![self.tenant], vec![0_i64]);
         let message_bytes = vec![-bytes];
-        let written = connection
+        let belonging = connection
             .pipeline(vec![
-                Statement::Prepared(REMOVE_RECEIPTS, vec![&room, &last]),
-                Statement::Prepared(REMOVE_MARKS, vec![&room, &last]),
-                Statement::Prepared(REMOVE_MESSAGES, vec![&room, &last]),
-                Statement::Prepared(
-                    ADD_USAGE,
-                    vec![&tenants, &self.usage_shard, &message_bytes, &none, &none],
-                ),
-                Statement::Simple("COMMIT"),
+                Statement::Prepared(REMOVE_RECEIPTS, vec![&room, &last, &limit]),
+                Statement::Prepared(REMOVE_MARKS, vec![&room, &last, &limit]),
             ])
-            .await;
-        match written {
+            .await?;
+        let mut statements = Vec::new();
+        if belonging.iter().any(|rows| rows.len() as u64 >= u64::from(self.limit)) {
+            removed = RemovedMessages {
+                messages: 0,
+                more: true,
+            };
+        } else {
+            statements.push(Statement::Prepared(REMOVE_MESSAGES, vec![&room, &last]));
+            statements.push(Statement::Prepared(
+                ADD_USAGE,
+                vec![&tenants, &self.usage_shard, &message_bytes, &none, &none],
+            ));
+        }
+        statements.push(Statement::Simple("COMMIT"));
+        match connection.pipeline(statements).await {
             Ok(_) => Ok(removed),
             Err(error) => Err(AttemptError {
                 error,

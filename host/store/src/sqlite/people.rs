@@ -135,7 +135,15 @@ pub(super) fn forget_user(
     let (after, up_to) = (clamp(span.after), clamp(span.up_to));
     let transaction = Transaction::new_unchecked(&writer.db, TransactionBehavior::Immediate)?;
     let receipts = transaction
-        .prepare_cached("DELETE FROM receipts WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3 AND user = ?4")?
+        .prepare_cached(
+            // From one message that has receipts to the next, since each may have many of other users.
+            "WITH RECURSIVE has_receipts (seq) AS (
+               SELECT min(seq) FROM receipts WHERE room_id = ?1 AND seq > ?2 AND seq <= ?3
+               UNION ALL SELECT (SELECT min(r.seq) FROM receipts r
+                                 WHERE r.room_id = ?1 AND r.seq > before.seq AND r.seq <= ?3)
+               FROM has_receipts before WHERE before.seq IS NOT NULL)
+             DELETE FROM receipts WHERE room_id = ?1 AND user = ?4 AND seq IN (SELECT seq FROM has_receipts)",
+        )?
         .execute(params![row, after, up_to, user.as_str()])?;
     // Messages that were deleted are merged, and `recent_messages` has nothing of them.
     transaction

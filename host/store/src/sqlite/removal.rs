@@ -29,12 +29,24 @@ pub(super) fn step(writer: &mut WriterThread, tenant: &TenantId) -> Result<bool>
 
 fn delete_some(db: &Connection, tenant: i64) -> Result<bool> {
     let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    // First what belongs to the messages that go next, of which one may have many.
+    for statement in [
+        "DELETE FROM receipts WHERE (room_id, seq, user) IN
+         (SELECT r.room_id, r.seq, r.user
+          FROM (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2) m
+          CROSS JOIN receipts r ON r.room_id = m.room_id AND r.seq = m.seq LIMIT ?2)",
+        "DELETE FROM marks WHERE (room_id, seq, kind, value, user) IN
+         (SELECT k.room_id, k.seq, k.kind, k.value, k.user
+          FROM (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2) m
+          CROSS JOIN marks k ON k.room_id = m.room_id AND k.seq = m.seq LIMIT ?2)",
+    ] {
+        if transaction.prepare_cached(statement)?.execute([tenant, STEP])? as u64 >= STEP.cast_unsigned() {
+            transaction.commit()?;
+            return Ok(true);
+        }
+    }
     let mut removed = 0;
     for statement in [
-        "DELETE FROM receipts WHERE (room_id, seq) IN
-         (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
-        "DELETE FROM marks WHERE (room_id, seq) IN
-         (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM messages WHERE (room_id, seq) IN
          (SELECT room_id, seq FROM message_ids WHERE tenant_id = ?1 ORDER BY id LIMIT ?2)",
         "DELETE FROM message_ids WHERE (tenant_id, id) IN

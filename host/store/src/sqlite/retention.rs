@@ -79,6 +79,12 @@ pub(super) fn remove(
             more: expired_recent,
         });
     };
+    if delete_what_belongs_to(&writer.db, room_row, last, limit)? {
+        return Ok(RemovedMessages {
+            messages: 0,
+            more: true,
+        });
+    }
     let removed = RemovedMessages {
         messages: ids.len() as u64,
         more: more || recent_first.is_some_and(|(seq, sent_at)| expired.covers(seq, sent_at)),
@@ -143,11 +149,29 @@ fn expired_messages(
     Ok(found)
 }
 
-/// Deletes a room's messages up to `last`, which have these ids.
+/// Deletes receipts and marks of a room's messages up to `last`, at most `limit` of each. Returns whether there may be
+/// more.
+fn delete_what_belongs_to(db: &Connection, room: i64, last: i64, limit: u32) -> Result<bool> {
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let mut more = false;
+    for statement in [
+        "DELETE FROM receipts WHERE (room_id, seq, user) IN
+         (SELECT room_id, seq, user FROM receipts WHERE room_id = ?1 AND seq <= ?2 LIMIT ?3)",
+        "DELETE FROM marks WHERE (room_id, seq, kind, value, user) IN
+         (SELECT room_id, seq, kind, value, user FROM marks WHERE room_id = ?1 AND seq <= ?2 LIMIT ?3)",
+    ] {
+        let removed = transaction
+            .prepare_cached(statement)?
+            .execute(params![room, last, limit])?;
+        more |= removed as u64 >= u64::from(limit);
+    }
+    transaction.commit()?;
+    Ok(more)
+}
+
+/// Deletes a room's messages up to `last`, which have these ids and nothing that belongs to them.
 fn delete(db: &Connection, tenant: i64, room: i64, last: i64, ids: &[Vec<u8>]) -> Result<()> {
     for statement in [
-        "DELETE FROM receipts WHERE room_id = ?1 AND seq <= ?2",
-        "DELETE FROM marks WHERE room_id = ?1 AND seq <= ?2",
         "DELETE FROM messages WHERE room_id = ?1 AND seq <= ?2",
         "UPDATE rooms SET removed_up_to = max(removed_up_to, ?2) WHERE id = ?1",
     ] {
