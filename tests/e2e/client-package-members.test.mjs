@@ -184,3 +184,53 @@ test('a past that cannot be read is asked for again, after leaving', async () =>
   const asked = stub.events().filter((event) => event.endsWith('-room'));
   assert.deepEqual(asked, ['join-room', 'join-room', 'leave-room', 'join-room']);
 });
+
+test('a room whose join is refused for now does not hold up the client, and is tried again after longer each time', async () => {
+  const stub = await startStub();
+  const { 'join-room': join, 'get-presence': presence } = stub.answers;
+  const error = { code: 'unavailable', message: 'not now', retryable: true };
+  stub.answers['join-room'] = (roomId) => (roomId === ROOM ? { ok: false, error } : { ...join(), messages: [], lastSeq: 0, data: { members: ['ann'] } });
+  const chat = owned(new Chat(stub, 'ann'));
+  for (const roomId of [ROOM, 'other']) chat.client.open(roomId);
+  const waits = [];
+  const begun = Date.now();
+  chat.client.subscribe(() => {
+    const { retryAt } = chat.client.getRoom(ROOM);
+    if (retryAt !== null && retryAt !== waits.at(-1)) waits.push(retryAt);
+  });
+  chat.client.connect();
+  await chat.live();
+  const room = chat.client.getRoom(ROOM);
+  assert.deepEqual([room.state, room.error, room.canLoadOlder, chat.client.getRoom('other').state], ['joining', error, false, 'joined']);
+  assert.ok(room.retryAt > begun, 'the room says when it is joined again');
+  await chat.until(() => waits.length === 3, 'two more refusals');
+  assert.ok(waits[2] - waits[1] > 1800 && waits[1] - waits[0] > 900, `each wait is longer: ${waits.map((at) => at - begun)}`);
+  assert.deepEqual(chat.problems.map(({ event, code, roomId }) => [event, code, roomId]), Array(3).fill(['join-room', 'unavailable', ROOM]));
+  assert.equal(chat.client.getSnapshot().state, 'live');
+  // A new connection tries at once, and the room that is joined later says who is there.
+  stub.answers['get-presence'] = (users) => (users.includes('bob') ? { ok: true, states: [{ userId: 'bob', status: 'online', connections: 1, since: 1 }] } : presence());
+  chat.client.send(ROOM, 'waits');
+  chat.client.reconnect();
+  await chat.until((client) => client.getSnapshot().state === 'reconnecting' && client.getRoom(ROOM).retryAt === null, 'the loss');
+  await chat.live();
+  await chat.until((client) => client.getRoom(ROOM).retryAt !== null, 'another refusal');
+  stub.answers['join-room'] = join;
+  await chat.until((client) => client.getRoom(ROOM).state === 'joined', 'the room');
+  assert.deepEqual([chat.client.getRoom(ROOM).error, chat.client.getRoom(ROOM).retryAt], [null, null]);
+  await chat.until(({ getSnapshot }) => getSnapshot().people.some(({ userId }) => userId === 'bob'), 'who is there');
+  await eventually(() => stub.events().includes('send-message'), 'the message');
+});
+
+test('a receipt that is refused for now is sent again on the same connection, as the newest one of its room', async () => {
+  const stub = await startStub();
+  const chat = await ann(stub);
+  const accept = stub.answers['read-message'];
+  stub.answers['read-message'] = () => {
+    stub.answers['read-message'] = accept;
+    return { ok: false, error: { code: 'rate-limited', message: 'slowly', retryable: true, retryAfterMs: 1 } };
+  };
+  for (const seq of [4, 5]) chat.client.markRead(ROOM, seq);
+  const sent = () => stub.asked.filter(([event]) => event === 'read-message').map(([, id]) => id);
+  await eventually(() => sent().length === 2, 'the second try');
+  assert.deepEqual([sent(), chat.problems.map(({ event, code }) => [event, code])], [['id-4', 'id-5'], [['read-message', 'rate-limited']]]);
+});

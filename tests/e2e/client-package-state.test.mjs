@@ -5,6 +5,7 @@ import { Counts } from '../../examples/web-chat/client/counts.js';
 import { LARGEST_PACKET_BYTES, Outbox } from '../../examples/web-chat/client/outbox.js';
 import { People, TYPING_LASTS } from '../../examples/web-chat/client/people.js';
 import { Room } from '../../examples/web-chat/client/room.js';
+import { StoredByRoom } from '../../examples/web-chat/client/storage.js';
 
 const NOON = new Date(2026, 5, 1, 12).getTime();
 
@@ -433,4 +434,31 @@ test('what was seen outlives the client', () => {
   before.begins('open', 3);
   before.saw('open', 5);
   assert.deepEqual(new Counts(storage(store.values)).unread('open', 9), { readUpTo: 5, unread: 4, mentions: 0 });
+});
+
+test('what was seen is outdated by another epoch, or by a room that has fewer messages', () => {
+  const counts = new Counts(storage());
+  const isOutdated = (epoch, lastSeq) => counts.isOutdated({ id: 'open', epoch, lastSeq });
+  assert.equal(isOutdated('one', 0), false, 'nothing was seen');
+  counts.begins('open', 3, 'one');
+  assert.deepEqual([isOutdated('one', 3), isOutdated('one', 2), isOutdated('two', 9)], [false, true, true]);
+  assert.equal(isOutdated(undefined, undefined), false, 'the room is not joined yet');
+  // A message that comes before the join is answered.
+  counts.saw('open', 4, undefined);
+  assert.deepEqual([isOutdated('one', 4), isOutdated('one', 3), isOutdated('two', 9)], [false, true, true]);
+  counts.forget('open');
+  assert.equal(isOutdated('two', 0), false);
+});
+
+test('values by room are stored for the rooms that have changed last, and those of another tab stay', () => {
+  const store = storage({ key: [['old', 1], 'broken', ['young', 2, 'more']] });
+  const [one, two] = [1, 2].map(() => new StoredByRoom(store, 'key', 3));
+  assert.deepEqual([one.get('old'), one.get('young'), one.get('b')], [[1], [2, 'more'], undefined]);
+  two.set('other tab', [3]);
+  one.set('old', [4]);
+  assert.deepEqual(store.values.key, [['young', 2, 'more'], ['other tab', 3], ['old', 4]]);
+  one.set('new', [5]);
+  assert.deepEqual(store.values.key.map(([roomId]) => roomId), ['other tab', 'old', 'new']);
+  one.delete('old');
+  assert.deepEqual([one.get('old'), one.get('young'), store.values.key.length], [undefined, [2, 'more'], 2]);
 });

@@ -313,6 +313,25 @@ test('a refused room says why, and the others go on', async () => {
   await ann.joined(freshRoom());
 });
 
+test('while the server refuses the join of one room for now, the client is live and its other room works', async () => {
+  // For `unread` and the join of the first room.
+  const own = await startServer({ config: { limits: { events_per_second: 1, event_burst: 2 } } });
+  const [first, second] = [freshRoom(), freshRoom()];
+  const bob = await (await startChat(own, 'bob')).joined(first);
+  const ann = owned(new Chat(own, 'ann'));
+  for (const room of [first, second]) ann.client.open(room);
+  ann.client.connect();
+  await ann.live();
+  const [joined, waiting] = ann.client.getSnapshot().rooms;
+  assert.deepEqual([joined.state, joined.retryAt, waiting.state, waiting.error?.code], ['joined', null, 'joining', 'rate-limited']);
+  assert.ok(waiting.retryAt > Date.now() && waiting.error.retryAfterMs > 0);
+  assert.ok(ann.problems.some(({ event, code, roomId }) => event === 'join-room' && code === 'rate-limited' && roomId === second));
+  bob.client.send(first, 'hello');
+  await ann.shows(first, ['hello']);
+  await ann.until((client) => client.getRoom(second).state === 'joined', 'the other room');
+  assert.deepEqual([ann.client.getRoom(second).error, ann.client.getRoom(second).retryAt], [null, null]);
+});
+
 test('two devices of a user show the same, and messages of one are nobody’s outgoing ones on the other', async () => {
   const room = freshRoom();
   const [phone, desk] = await Promise.all([1, 2].map(async () => (await startChat(server, 'ann')).joined(room)));

@@ -8,6 +8,7 @@ import { Lists } from './lists.js';
 import { Outbox, payload } from './outbox.js';
 import { People } from './people.js';
 import { PRESENCE_PAGE, askPresence } from './presence.js';
+import { Receipts } from './receipts.js';
 import { CHANGES, Room } from './room.js';
 import { RoomSync } from './room-sync.js';
 import { clientSnapshot, roomSnapshot } from './snapshot.js';
@@ -29,8 +30,7 @@ export class ChatClient {
   #sends = new Tasks();
   #lists;
   #sync;
-  /** By room, the message whose receipt the server has not acknowledged yet. */
-  #owedReads = new Map();
+  #receipts;
   /** Rooms that were left without a connection. */
   #leaving = new Set();
   #listeners = new Listeners();
@@ -62,12 +62,14 @@ export class ChatClient {
       lost: () => this.#lost(),
     });
     this.#lists = new Lists(this.#connection);
+    const [connection, report] = [this.#connection, (event, error, roomId) => this.#report(event, error, roomId)];
+    this.#receipts = new Receipts({ connection, report, storage: kept, isJoined: (roomId) => this.#isJoined(roomId) });
     this.#sync = new RoomSync({
-      connection: this.#connection,
+      connection,
+      report,
       has: (room) => this.#has(room),
       took: (room, result) => this.#took(room, result),
       dropped: (room) => this.#dropped(room),
-      report: (event, error, roomId) => this.#report(event, error, roomId),
       changed: (roomId) => this.#changed(roomId),
     });
     this.#listen();
@@ -166,7 +168,7 @@ export class ChatClient {
   leave(roomId) {
     const { state } = this.#rooms.get(roomId) ?? {};
     this.#rooms.delete(roomId);
-    this.#owedReads.delete(roomId);
+    this.#receipts.forget(roomId);
     this.#counts.forget(roomId);
     this.#people.forgetReads(roomId);
     this.#typing.forget(roomId);
@@ -196,10 +198,9 @@ export class ChatClient {
   markRead(roomId, seq) {
     const room = this.#rooms.get(roomId);
     const before = this.#counts.readUpTo(roomId);
-    if (!room || !this.#counts.saw(roomId, Math.min(seq, room.lastSeq ?? 0))) return;
+    if (!room || !this.#counts.saw(roomId, Math.min(seq, room.lastSeq ?? 0), room.epoch)) return;
     const newest = room.messages.findLast((m) => m.seq <= seq && m.userId !== this.userId);
-    if (newest && newest.seq > before) this.#owedReads.set(roomId, newest.id);
-    this.#payReads(roomId);
+    if (newest && newest.seq > before) this.#receipts.add(roomId, newest.id);
     this.#changed(roomId);
   }
 
@@ -266,10 +267,11 @@ export class ChatClient {
     socket.on('user-left', ({ roomId, userId }) => this.#setTyping(roomId, userId, false));
     socket.on('presence', (state) => this.#sawAll([state]));
     socket.on('message-read', ({ roomId, userId, messageId }) => {
-      const seq = this.#rooms.get(roomId)?.seqOf(messageId);
+      const room = this.#rooms.get(roomId);
+      const seq = room?.seqOf(messageId);
       if (seq === undefined) return;
       this.#people.hasRead(roomId, userId, seq);
-      if (userId === this.userId) this.#counts.saw(roomId, seq);
+      if (userId === this.userId) this.#counts.saw(roomId, seq, room.epoch);
       this.#changed(roomId);
     });
     socket.on('unread-changed', (counts) => {
@@ -321,17 +323,25 @@ export class ChatClient {
     this.#changedAll();
   }
 
-  /** @returns {Promise<string[]>} who is in the room, as far as its handler says; else its lasting members */
-  async #join(room) {
-    const answer = await this.#sync.join(room);
-    return answer && this.#has(room) ? this.#entered(room, answer) : [];
+  /**
+   * Joins a room. A room whose join must be tried again later is joined then, but is not waited for: a client with other
+   * rooms is of use meanwhile.
+   * @returns {Promise<string[]>} who is in the room, as far as its handler says; else its lasting members
+   */
+  #join(room) {
+    const joined = this.#sync.join(room).then((answer) => (answer && this.#has(room) ? this.#entered(room, answer) : []));
+    const waits = this.#sync.waiting(room).then(() => {
+      joined.then((present) => this.#askPresence(present));
+      return [];
+    });
+    return Promise.race([joined, waits]);
   }
 
   async #entered(room, { data }) {
-    this.#counts.begins(room.id, room.lastSeq);
+    this.#counts.begins(room.id, room.lastSeq, room.epoch);
     this.#sync.fillGaps(room);
     this.#flush(room.id);
-    this.#payReads(room.id);
+    this.#receipts.send(room.id);
     const members = this.#askMembers(room);
     this.#changed(room.id);
     return Array.isArray(data?.members) ? data.members : (await members).slice(0, PRESENCE_PAGE);
@@ -372,7 +382,7 @@ export class ChatClient {
 
   /** Updates the rest for messages that are new. */
   #took(room, { added, reset }) {
-    if (reset) {
+    if (reset || this.#counts.isOutdated(room)) {
       this.#counts.forget(room.id);
       this.#people.forgetReads(room.id);
       this.#outbox.removePosted((entry) => entry.roomId === room.id);
@@ -395,23 +405,18 @@ export class ChatClient {
   }
 
   async #flush(roomId) {
-    const ran = await this.#sends.once(`send ${roomId}`, async () => {
-      for (let entry = this.#outbox.next(roomId); entry && this.#isJoined(roomId); entry = this.#outbox.next(roomId)) {
-        this.#outbox.sending(entry);
-        this.#changed(roomId);
-        const answer = await this.#connection.ask('send-message', payload(entry));
-        if (answer.ok) {
-          this.#posted(entry, answer.message);
-          continue;
-        }
-        if (answer.error && !answer.error.retryable) this.#report('send-message', answer.error, roomId);
-        const wait = this.#outbox.refused(entry.clientId, answer.error);
-        this.#changed(roomId);
-        if (wait !== undefined && this.#connection.isUp) await this.#connection.pause(wait);
-      }
+    const isDue = () => this.#isJoined(roomId) && this.#outbox.next(roomId) !== undefined;
+    await this.#sends.repeat(roomId, isDue, async () => {
+      const entry = this.#outbox.next(roomId);
+      this.#outbox.sending(entry);
+      this.#changed(roomId);
+      const answer = await this.#connection.ask('send-message', payload(entry));
+      if (answer.ok) return this.#posted(entry, answer.message);
+      if (answer.error && !answer.error.retryable) this.#report('send-message', answer.error, roomId);
+      const wait = this.#outbox.refused(entry.clientId, answer.error);
+      this.#changed(roomId);
+      if (wait !== undefined && this.#connection.isUp) await this.#connection.pause(wait);
     });
-    // A listener may have written one when the last had just been sent.
-    if (ran && this.#isJoined(roomId) && this.#outbox.next(roomId)) await this.#flush(roomId);
   }
 
   /** The server has a message. Usually it has come already; if not, it is shown as posted until it comes. */
@@ -426,16 +431,6 @@ export class ChatClient {
       this.#outbox.remove(entry.clientId);
     }
     this.#changed(entry.roomId);
-  }
-
-  async #payReads(roomId) {
-    const messageId = this.#owedReads.get(roomId);
-    if (messageId === undefined || !this.#isJoined(roomId)) return;
-    const answer = await this.#connection.ask('read-message', messageId);
-    // Receipts that were lost, or came before the join, are sent after the next join.
-    const isDone = !answer.lost && !answer.error?.retryable;
-    if (isDone && this.#owedReads.get(roomId) === messageId) this.#owedReads.delete(roomId);
-    if (answer.error) this.#report('read-message', answer.error, roomId);
   }
 
   #sawAll(states) {

@@ -2,19 +2,26 @@
 //
 // Rooms without lasting members, and servers that do not answer `unread`, are counted here: from the newest message to
 // the newest one that this user has seen, which the storage keeps.
+//
+// Each `seq` is stored with the `epoch` of the server's data that it belongs to. Once those data were replaced, as by a
+// restored backup, the room gives the same `seq` to other messages, so what was stored is forgotten.
+
+import { StoredByRoom } from './storage.js';
 
 export class Counts {
   /** @param {{get(key: string): unknown, set(key: string, value: unknown): void}} storage */
   constructor(storage) {
-    this.storage = storage;
     /** By room; undefined while the server has not answered `unread`, or does not know it. */
     this.memberships = undefined;
     /** The members of each room that the server has named. */
     this.members = new Map();
-    /** By room, the newest `seq` that this user has seen. */
-    this.seen = new Map(this.#stored('seen'));
-    /** By room, the newest `seq` when it was first joined: what was before is not unread for those who are not members. */
-    this.begun = new Map(this.#stored('begun'));
+    /** By room, the newest `seq` that this user has seen, and its epoch. */
+    this.seen = new StoredByRoom(storage, 'seen');
+    /**
+     * By room, the newest `seq` when it was first joined, and its epoch: what was before is not unread for those who are
+     * not members.
+     */
+    this.begun = new StoredByRoom(storage, 'begun');
   }
 
   /** Takes the answer to `unread`. */
@@ -58,45 +65,45 @@ export class Counts {
   }
 
   /** Notes where a room began, for this user. */
-  begins(roomId, lastSeq) {
-    if (this.begun.has(roomId)) return;
-    this.begun.set(roomId, lastSeq);
-    this.#store('begun', roomId);
+  begins(roomId, lastSeq, epoch) {
+    const [seq = lastSeq, storedEpoch] = this.begun.get(roomId) ?? [];
+    // Releases before this one have stored no epoch.
+    if (!storedEpoch) this.begun.set(roomId, [seq, epoch]);
   }
 
-  /** Notes that the user has seen a room up to `seq`. @returns {boolean} whether that is news */
-  saw(roomId, seq) {
+  /**
+   * Notes that the user has seen a room up to `seq`.
+   * @param {string | undefined} epoch undefined while the room is not joined
+   * @returns {boolean} whether that is news
+   */
+  saw(roomId, seq, epoch) {
     if (seq <= this.readUpTo(roomId)) return false;
-    this.seen.set(roomId, seq);
-    this.#store('seen', roomId);
+    this.seen.set(roomId, [seq, epoch]);
     return true;
+  }
+
+  /**
+   * Whether what is stored of a room belongs to other data than the room has now, as after a restart of the page, if the
+   * server's data were replaced meanwhile.
+   * @param {{id: string, epoch?: string, lastSeq?: number}} room
+   */
+  isOutdated({ id, epoch, lastSeq }) {
+    // Before the join is answered, nothing is known of the room's data.
+    if (epoch === undefined) return false;
+    const stored = [this.seen.get(id), this.begun.get(id)].filter((entry) => entry !== undefined);
+    return stored.some(([seq, storedEpoch]) => (storedEpoch ?? epoch) !== epoch || seq > lastSeq);
   }
 
   /** The user has left the room, or the server's data was replaced. */
   forget(roomId) {
-    for (const name of ['members', 'seen', 'begun']) this[name].delete(roomId);
-    this.#store('seen', roomId);
-    this.#store('begun', roomId);
-  }
-
-  #stored(name) {
-    const stored = this.storage.get(name);
-    return Array.isArray(stored) ? stored.filter((entry) => Array.isArray(entry)) : [];
-  }
-
-  /** Stores what is known of one room. Another tab may have stored what it knows of others. */
-  #store(name, roomId) {
-    const stored = new Map(this.#stored(name));
-    const known = this[name].get(roomId);
-    if (known === undefined) stored.delete(roomId);
-    else stored.set(roomId, known);
-    this.storage.set(name, [...stored]);
+    for (const known of [this.members, this.seen, this.begun]) known.delete(roomId);
   }
 
   /** The newest message that the user has seen, on any device as far as the server says. */
   readUpTo(roomId) {
-    const before = this.memberships?.get(roomId)?.readUpTo ?? this.begun.get(roomId) ?? 0;
-    return Math.max(before, this.seen.get(roomId) ?? 0);
+    const [begun = 0] = this.begun.get(roomId) ?? [];
+    const [seen = 0] = this.seen.get(roomId) ?? [];
+    return Math.max(this.memberships?.get(roomId)?.readUpTo ?? begun, seen);
   }
 
   /**
@@ -105,7 +112,7 @@ export class Counts {
    */
   unread(roomId, lastSeq) {
     const membership = this.memberships?.get(roomId);
-    if (!membership && !this.begun.has(roomId)) return { readUpTo: 0, unread: 0, mentions: 0 };
+    if (!membership && !this.begun.get(roomId)) return { readUpTo: 0, unread: 0, mentions: 0 };
     const readUpTo = this.readUpTo(roomId);
     const unread = Math.max(0, Math.max(lastSeq ?? 0, membership?.lastSeq ?? 0) - readUpTo);
     return { readUpTo, unread, mentions: unread === 0 ? 0 : (membership?.mentions ?? 0) };

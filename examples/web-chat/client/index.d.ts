@@ -30,7 +30,7 @@ export declare function jsonStorage(
 /** The largest message that is sent, in bytes of JSON, if `largestPacket` does not say otherwise. */
 export declare const LARGEST_PACKET_BYTES: number;
 
-/** A place for the outbox, such as `localStorage`. */
+/** A place for values that outlive the page, such as `localStorage`. */
 export interface StorageLike {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
@@ -52,8 +52,8 @@ export interface ClientOptions {
    */
   getToken: (why: { readonly reason: 'connect' | 'refresh' }) => Token | Promise<Token>;
   /**
-   * Keeps messages that are not sent yet, and what was seen, over restarts. Without one they live as long as the client.
-   * A function is called at each use.
+   * Keeps messages and read receipts that are not sent yet, and what was seen, over restarts. Without one they live as
+   * long as the client. A function is called at each use.
    */
   storage?: StorageLike | (() => StorageLike | undefined);
   /** Begins the storage's keys; the user id follows. By default `parlance.`. */
@@ -72,14 +72,15 @@ export interface ClientOptions {
  * - `idle`: `connect` was not called yet
  * - `connecting`: there was no connection yet
  * - `catching-up`: connected, and the rooms are being joined
- * - `live`: connected, and every room was joined or refused
+ * - `live`: connected, and every room was joined or refused, or waits for its join to be tried again: its `retryAt`
  * - `reconnecting`: the connection was lost
  * - `closed`: `close` was called, or a moderator has closed the connection, see `error`; `connect` makes a new one
  */
 export type ClientState = 'idle' | 'connecting' | 'catching-up' | 'live' | 'reconnecting' | 'closed';
 
 /**
- * - `joining`: not in the room yet, or not any more since the connection was lost; messages wait in the outbox
+ * - `joining`: not in the room yet, or not any more since the connection was lost; messages wait in the outbox. With
+ *   `retryAt` the last try has failed, and the next one comes then
  * - `joined`
  * - `refused`: the server has refused the join for good, see `error`; `open` tries again
  * - `kicked`: a moderator has removed the user, see `error`; `open` tries again
@@ -145,6 +146,11 @@ export interface RoomSnapshot {
   readonly state: RoomState;
   /** Why the room is refused, why its history cannot be read, or why the last try of a join that is repeated failed. */
   readonly error: Failure | null;
+  /**
+   * When a join that has failed is tried again, in milliseconds since the Unix epoch: after longer each time, up to 30 s,
+   * or when the server says. Null unless the room waits for that.
+   */
+  readonly retryAt: number | null;
   /** Ascending by `seq`. Deleted messages have `deletedAt` and no content. */
   readonly messages: readonly RoomMessage[];
   readonly gaps: readonly Gap[];

@@ -36,14 +36,23 @@ export class RoomSync {
   join(room) {
     const { number } = this.connection;
     if (room.joining?.number === number) return room.joining.done;
-    const done = this.#join(room, number).finally(() => {
+    let waits;
+    const waiting = new Promise((resolve) => {
+      waits = resolve;
+    });
+    const done = this.#join(room, number, waits).finally(() => {
       if (room.joining?.done === done) room.joining = undefined;
     });
-    room.joining = { number, done };
+    room.joining = { number, done, waiting };
     return done;
   }
 
-  async #join(room, number) {
+  /** Ends once the join that has been begun must be tried again later; never if the first try ends it. */
+  waiting(room) {
+    return room.joining.waiting;
+  }
+
+  async #join(room, number, waits) {
     const { connection } = this;
     const isCurrent = () => number === connection.number && connection.isUp && this.has(room) && room.state !== 'kicked';
     for (let attempts = 0; isCurrent(); attempts += 1) {
@@ -67,9 +76,13 @@ export class RoomSync {
         return undefined;
       }
       if (outcome?.next === 'unreadable') await connection.ask('leave-room', room.id);
-      room.error = answer.error ? Object.freeze(answer.error) : null;
+      const wait = waitFor(answer.error, attempts);
+      Object.assign(room, { error: answer.error ? Object.freeze(answer.error) : null, retryAt: Date.now() + wait });
       this.changed(room.id);
-      await connection.pause(waitFor(answer.error, attempts));
+      waits();
+      await connection.pause(wait);
+      room.retryAt = null;
+      this.changed(room.id);
     }
     return undefined;
   }

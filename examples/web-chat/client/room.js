@@ -18,6 +18,8 @@ export class Room {
     this.state = 'joining';
     /** Why the room cannot be joined or read, or why its last join is repeated. */
     this.error = null;
+    /** When the join is tried again, in milliseconds since the Unix epoch; null unless it waits for that. */
+    this.retryAt = null;
     /** How many reads of history are under way. */
     this.reads = 0;
     this.clear();
@@ -80,6 +82,7 @@ export class Room {
   disconnected() {
     if (this.state === 'joined') this.state = 'joining';
     if (!this.isKnown) this.clear();
+    this.retryAt = null;
     this.lacksChanges = true;
     this.waitingChanges = [];
   }

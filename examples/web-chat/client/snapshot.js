@@ -8,6 +8,7 @@ export function roomSnapshot(room, { outbox, people, counts, loadingOlder, now }
     id: room.id,
     state: room.state,
     error: room.error,
+    retryAt: room.retryAt,
     messages: Object.freeze(room.messages),
     gaps: frozenList(gaps),
     outgoing: frozenList(outbox.of(room.id)),

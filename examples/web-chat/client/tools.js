@@ -58,4 +58,18 @@ export class Tasks {
     }
     return true;
   }
+
+  /**
+   * Runs `step` as long as `isDue()`, unless it is running under this name. A call after the last `isDue()` runs anew, so
+   * nothing that gets due is missed.
+   */
+  async repeat(name, isDue, step) {
+    if (this.#running.has(name)) return;
+    this.#running.add(name);
+    try {
+      while (isDue()) await step();
+    } finally {
+      this.#running.delete(name);
+    }
+  }
 }
