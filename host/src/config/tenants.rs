@@ -13,13 +13,13 @@ use super::auth;
 use super::environment::Given;
 use super::handlers::{self, Handlers};
 use super::tables::{self, report_unknown_keys, section};
-use crate::socket::ConnectionLimits;
+use crate::socket::{ConnectionLimits, OVERSIZE_FACTOR};
 use crate::tenant::TenantLimits;
 use parlance_handler::capability::{CallLimits, ClientLimits, Grants};
 use parlance_handler::sandbox::EngineLimits;
 use parlance_types::auth::Policy;
 use parlance_types::id::{DEFAULT_TENANT, check_tenant_name};
-use parlance_types::settings::{ConfigError, ConfigErrors, Errors, Reader, Scope, Settings as _, Source};
+use parlance_types::settings::{ConfigError, ConfigErrors, Errors, Reader, Scope, Settings as _, Source, format_size};
 
 /// The table that holds them.
 pub(super) const TABLE: &str = "tenants";
@@ -114,6 +114,7 @@ pub struct TenantDefaults {
     /// What a tenant's limits must fit.
     connections: ConnectionLimits,
     engine: EngineLimits,
+    client: ClientLimits,
 }
 
 impl TenantDefaults {
@@ -138,6 +139,8 @@ impl TenantDefaults {
             tables: defaults,
             connections,
             engine,
+            // What is wrong in it is reported with the default tenant.
+            client: section(source, &mut Errors::default()).unwrap_or_default(),
         }
     }
 
@@ -209,6 +212,13 @@ impl TenantDefaults {
         at_most("limits.packet", "limits.byte_burst", client.packet <= client.byte_burst);
         let outbound = self.connections.outbound_bytes;
         at_most("limits.packet", "limits.outbound_bytes", client.packet <= outbound);
+        // A larger packet ends the connection before it is known whose it is.
+        let read = self.client.packet.saturating_mul(OVERSIZE_FACTOR);
+        let what = format!(
+            "{OVERSIZE_FACTOR} times that of the file's top level, which is {}",
+            format_size(self.client.packet)
+        );
+        at_most("limits.packet", &what, client.packet <= read);
         at_most(
             "limits.history_page",
             "limits.history_page_max",

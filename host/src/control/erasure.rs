@@ -1,6 +1,7 @@
 //! Has a user erased: what the operator asks for, and how far it has come. The work is done by `due`, on the node that has
 //! the tenant's slot, since the order to erase is a key with a due time. So it survives the end of any process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,37 +121,33 @@ impl UserKeys {
     }
 }
 
-/// The user's keys by the settings of the handlers in service.
-///
-/// # Errors
-/// Which setting is wrong.
-pub fn user_keys(tenant: &Tenant, user: &UserId) -> Result<Vec<UserKeys>, String> {
-    let mut keys: Vec<UserKeys> = Vec::new();
-    for handler in tenant.routes().handlers() {
-        let info = handler.info();
-        let Some(patterns) = info.settings.get(USER_KEYS) else {
-            continue;
-        };
-        for pattern in patterns.split(',').map(str::trim) {
-            if !pattern.contains(PLACEHOLDER) {
-                return Err(format!(
-                    "the setting {USER_KEYS} of the handler {:?} has {pattern:?}, which does not contain {PLACEHOLDER}",
-                    info.name
-                ));
-            }
-            // As a handler writes it that joins the parts itself, and as the typed keys of the kits do.
-            for id in [user.as_str(), &escaped(user.as_str())] {
-                let own = UserKeys {
-                    handler: info.name.clone(),
-                    key: pattern.replace(PLACEHOLDER, id),
-                };
-                if !keys.contains(&own) {
-                    keys.push(own);
-                }
+fn add_user_keys(
+    keys: &mut Vec<UserKeys>,
+    handler: &str,
+    settings: &BTreeMap<String, String>,
+    user: &UserId,
+) -> Result<(), String> {
+    let Some(patterns) = settings.get(USER_KEYS) else {
+        return Ok(());
+    };
+    for pattern in patterns.split(',').map(str::trim) {
+        if !pattern.contains(PLACEHOLDER) {
+            return Err(format!(
+                "the setting {USER_KEYS} of the handler {handler:?} has {pattern:?}, which does not contain {PLACEHOLDER}"
+            ));
+        }
+        // As a handler writes it that joins the parts itself, and as the typed keys of the kits do.
+        for id in [user.as_str(), &escaped(user.as_str())] {
+            let own = UserKeys {
+                handler: handler.into(),
+                key: pattern.replace(PLACEHOLDER, id),
+            };
+            if !keys.contains(&own) {
+                keys.push(own);
             }
         }
     }
-    Ok(keys)
+    Ok(())
 }
 
 /// A part of a key, as the kits write it.
@@ -165,6 +162,25 @@ fn key(user: &UserId) -> KvKey {
 }
 
 impl Control {
+    /// The user's keys by the settings of the handlers in service, those too that this node has not loaded yet.
+    ///
+    /// # Errors
+    /// Which setting is wrong.
+    pub async fn user_keys(&self, tenant: &Tenant, user: &UserId) -> Result<Vec<UserKeys>, String> {
+        let mut keys = Vec::new();
+        for handler in tenant.routes().handlers() {
+            let info = handler.info();
+            add_user_keys(&mut keys, &info.name, &info.settings, user)?;
+        }
+        let state = self.state.lock().await;
+        for (name, stored) in state.desired.handlers(tenant.id().as_str()) {
+            for version in stored.document.in_service() {
+                add_user_keys(&mut keys, name, &version.settings, user)?;
+            }
+        }
+        Ok(keys)
+    }
+
     /// Has a user erased, or joins an erasure that is under way, and waits a moment for the end.
     ///
     /// # Errors
@@ -172,7 +188,7 @@ impl Control {
     pub async fn erase_user(&self, actor: &Actor, tenant: &str, user: &str) -> ControlResult<ErasureView> {
         let user = user_id(user)?;
         let tenant = self.served_tenant(tenant).await?;
-        user_keys(&tenant, &user).map_err(ControlError::Conflict)?;
+        self.user_keys(&tenant, &user).await.map_err(ControlError::Conflict)?;
         let key = key(&user);
         let now = now_ms();
         let before = self.deps.reader.kv_get(tenant.id(), &key, now).await?;

@@ -6,24 +6,29 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::api::TransferView;
 use super::archive::{
     FORMAT, Header, KeyRecord, MarkRecord, MessageRecord, ReceiptRecord, Record, RoomRecord, VERSION,
 };
-use super::erasure::{UserKeys, user_id, user_keys};
+use super::erasure::{UserKeys, user_id};
 use super::member_records::{BanRecord, MemberReader, MemberRecord};
 use super::{Actor, Control, ControlError, ControlResult};
 use crate::dispatch::now_ms;
 use crate::tenant::Tenant;
 use parlance_store::{End, Maintenance, Range, RoomSpan, SeqSpan, StoreError};
-use parlance_types::id::UserId;
+use parlance_types::id::{TenantId, UserId};
 
-/// Exports and imports that one node has under way at most.
-pub(super) const TRANSFERS_MAX: usize = 2;
+/// Exports and imports that one node has under way at most, each of another tenant.
+const TRANSFERS_MAX: usize = 4;
+/// How long an export waits for its reader to take a page.
+const READER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pages that wait for the reader of the lines.
 const PAGES_WAITING: usize = 2;
 /// Rooms, messages, marks, receipts and keys that are read at once.
@@ -34,7 +39,7 @@ pub type ExportLines = mpsc::Receiver<Result<Bytes, StoreError>>;
 
 /// Why an export ends early.
 enum Ended {
-    /// Nobody reads the lines any more.
+    /// Nobody reads the lines any more, or not within [`READER_TIMEOUT`].
     ReaderGone,
     /// The store cannot serve.
     Failed(StoreError),
@@ -50,16 +55,16 @@ impl Control {
     /// Begins to export a tenant's data, or that of one user of it.
     ///
     /// # Errors
-    /// When there is no such tenant here, the user is not an id, a handler's setting is wrong, or too many exports and imports
-    /// are under way.
+    /// When there is no such tenant here, the user is not an id, a handler's setting is wrong, or an export or import of the
+    /// tenant, or too many of others, are under way.
     pub async fn export(&self, actor: &Actor, tenant: &str, user: Option<&str>) -> ControlResult<ExportLines> {
         let user = user.map(user_id).transpose()?;
         let tenant = self.served_tenant(tenant).await?;
         let keys = match &user {
-            Some(user) => user_keys(&tenant, user).map_err(ControlError::Conflict)?,
+            Some(user) => self.user_keys(&tenant, user).await.map_err(ControlError::Conflict)?,
             None => Vec::new(),
         };
-        let permit = self.transfer_permit()?;
+        let permit = self.transfers.permit(tenant.id())?;
         let (action, detail) = match &user {
             Some(user) => ("user.export", json!({ "user": user.as_str() })),
             None => ("tenant.export", json!({})),
@@ -81,14 +86,42 @@ impl Control {
         });
         Ok(waiting)
     }
+}
 
-    /// A permit for an export or an import.
-    pub(super) fn transfer_permit(&self) -> ControlResult<tokio::sync::OwnedSemaphorePermit> {
-        self.transfers.clone().try_acquire_owned().map_err(|_| {
-            ControlError::TooMany(format!(
-                "{TRANSFERS_MAX} exports or imports are under way on this node; try again when one has ended"
-            ))
-        })
+/// The exports and imports that are under way on this node.
+#[derive(Default)]
+pub(super) struct Transfers {
+    tenants: Arc<Mutex<BTreeSet<TenantId>>>,
+}
+
+/// Allows one export or import, until it is dropped.
+pub(super) struct TransferPermit {
+    tenants: Arc<Mutex<BTreeSet<TenantId>>>,
+    tenant: TenantId,
+}
+
+impl Transfers {
+    /// A permit for an export or an import of a tenant.
+    pub(super) fn permit(&self, tenant: &TenantId) -> ControlResult<TransferPermit> {
+        let mut tenants = self.tenants.lock();
+        let why = if tenants.contains(tenant) {
+            "an export or import of this tenant is under way on this node".to_owned()
+        } else if tenants.len() >= TRANSFERS_MAX {
+            format!("exports or imports of {TRANSFERS_MAX} tenants are under way on this node")
+        } else {
+            tenants.insert(tenant.clone());
+            return Ok(TransferPermit {
+                tenants: self.tenants.clone(),
+                tenant: tenant.clone(),
+            });
+        };
+        Err(ControlError::TooMany(format!("{why}; try again when it has ended")))
+    }
+}
+
+impl Drop for TransferPermit {
+    fn drop(&mut self) {
+        self.tenants.lock().remove(&self.tenant);
     }
 }
 
@@ -110,7 +143,7 @@ impl Export {
         match self.all().await {
             Ok(()) => {}
             Err(Ended::ReaderGone) => {
-                tracing::info!(tenant = %self.tenant.id(), "an export has ended early: nobody reads it any more");
+                tracing::info!(tenant = %self.tenant.id(), "an export has ended early: nobody reads it any more, or too slowly");
             }
             Err(Ended::Failed(error)) => {
                 tracing::warn!(tenant = %self.tenant.id(), error = format!("{error:#}"), "an export has ended early");
@@ -270,6 +303,7 @@ impl Export {
             return Ok(());
         }
         let page = Bytes::from(std::mem::take(&mut self.page));
-        self.lines.send(Ok(page)).await.map_err(|_| Ended::ReaderGone)
+        let sent = self.lines.send_timeout(Ok(page), READER_TIMEOUT).await;
+        sent.map_err(|_| Ended::ReaderGone)
     }
 }

@@ -86,7 +86,7 @@ impl Control {
         lines: impl Stream<Item = Result<String, String>> + Send,
     ) -> ControlResult<TransferView> {
         let tenant = self.served_tenant(tenant).await?;
-        let _permit = self.transfer_permit()?;
+        let _permit = self.transfers.permit(tenant.id())?;
         let maintenance = &self.deps.maintenance;
         let rooms = maintenance.rooms(tenant.id(), None, 1).await?;
         let keys = maintenance.keys(tenant.id(), None, KEYS_LOOKED_AT).await?;

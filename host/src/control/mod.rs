@@ -58,7 +58,7 @@ use tokio::time::Instant;
 pub use backtest::BacktestRule;
 pub use data::{MessagePage, RoomPage};
 pub use deploy::{DeployPermit, Deployment};
-pub use erasure::{Erasure, UserKeys, user_keys};
+pub use erasure::{Erasure, UserKeys};
 pub use error::ControlError;
 pub use export::ExportLines;
 pub use handlers::load_component;
@@ -142,7 +142,7 @@ pub struct Control {
     deploy_permits: Arc<Semaphore>,
     deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
     /// Limits how many exports and imports run at once on this node.
-    transfers: Arc<Semaphore>,
+    transfers: export::Transfers,
     /// The tasks that carry out single decisions.
     tasks: Tasks,
     /// Deleted tenants whose data a task of this process is removing.
@@ -193,7 +193,7 @@ impl Control {
             loads: Semaphore::new(reconcile::MAX_LOADS),
             deploy_permits: Arc::new(Semaphore::new(deploy::MAX_DEPLOYS)),
             deploying_tenants: Arc::default(),
-            transfers: Arc::new(Semaphore::new(export::TRANSFERS_MAX)),
+            transfers: export::Transfers::default(),
             tasks: Tasks::default(),
             purges: parking_lot::Mutex::default(),
             bus: OnceLock::new(),

@@ -4,6 +4,7 @@
 
 mod data;
 mod deploys;
+mod people;
 mod requests;
 mod rollbacks;
 mod tenants;

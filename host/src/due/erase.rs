@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::DueKeys;
 use super::retention::pause_after;
-use crate::control::{Erasure, UserKeys, empty_log, user_keys};
+use crate::control::{Erasure, UserKeys, empty_log};
 use crate::dispatch::{Session, now_ms};
 use crate::tenant::Tenant;
 use parlance_handler::capability::MembershipChange;
@@ -83,7 +83,8 @@ async fn erase(due_keys: &DueKeys, tenant: &Arc<Tenant>, due: DueKey) -> anyhow:
         // It has ended long ago.
         return commit(due_keys, tenant, vec![Write::KvDelete { key: due.key }]).await;
     };
-    let keys = user_keys(tenant, &user).map_err(anyhow::Error::msg)?;
+    let keys = due_keys.control.user_keys(tenant, &user).await;
+    let keys = keys.map_err(anyhow::Error::msg)?;
     let mut work = Work {
         due_keys,
         tenant,

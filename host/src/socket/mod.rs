@@ -26,5 +26,5 @@ pub use address::{ClientAddress, TrustedProxies};
 pub use listener::Listener;
 pub use metrics::Metrics;
 pub use server::{ClosingNamespace, Server};
-pub use settings::{ConnectionLimits, ProtocolSettings, ServerLimits, TransportLimits};
+pub use settings::{ConnectionLimits, OVERSIZE_FACTOR, ProtocolSettings, ServerLimits, TransportLimits};
 pub use transports::Transports;

@@ -18,15 +18,12 @@ use super::connect_rate::ConnectRateLimiter;
 use super::metrics::Metrics;
 use super::namespace::{SessionRegistry, register};
 use super::session_limits::AdmissionReport;
-use super::settings::ServerLimits;
+use super::settings::{OVERSIZE_FACTOR, ServerLimits};
 use super::transports::Transports;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::tenant::Tenant;
 use parlance_types::error::{Code, EventError};
 
-/// A packet of up to this many times `limits.packet` is read and answered with `too-large`. A larger one ends the
-/// connection, because the server would have to read it to find its acknowledgement's id.
-const OVERSIZE_FACTOR: usize = 32;
 /// Attachments of one packet that are read, so that a packet with too many can be answered with `too-large`. More than
 /// this end the connection.
 const ATTACHMENTS_READ_MAX: usize = 255;

@@ -79,6 +79,10 @@ settings! {
     }
 }
 
+/// A packet of up to this many times the top level's `limits.packet` is read and answered with `too-large`. A larger one
+/// ends the connection, because the server would have to read it to find its acknowledgement's id.
+pub const OVERSIZE_FACTOR: usize = 32;
+
 /// What the server holds all clients to, whichever tenant's.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerLimits {

@@ -117,3 +117,19 @@ fn limits_of_transports_are_not_a_tenants() {
         assert_eq!(error.problem, "is the same for all tenants", "{key}");
     }
 }
+
+#[test]
+fn a_tenants_packet_is_one_that_the_server_reads() {
+    let acme = |packet: &str| {
+        format!(
+            "[limits]\npacket = \"64KiB\"\noutbound_bytes = \"8MiB\"\n[tenants.acme.limits]\npacket = \"{packet}\"\nqueue_bytes = \"8MiB\"\nbyte_burst = \"8MiB\"\n"
+        )
+    };
+    assert!(file(&acme("2MiB")).load().is_ok());
+    let error = only_error(&acme("2049KiB"));
+    assert_eq!(error.key, "tenants.acme.limits.packet");
+    assert_eq!(
+        error.problem,
+        "must not be larger than 32 times that of the file's top level, which is 64KiB"
+    );
+}
