@@ -219,6 +219,16 @@ test('a room whose join is refused for now does not hold up the client, and is t
   assert.deepEqual([chat.client.getRoom(ROOM).error, chat.client.getRoom(ROOM).retryAt], [null, null]);
   await chat.until(({ getSnapshot }) => getSnapshot().people.some(({ userId }) => userId === 'bob'), 'who is there');
   await eventually(() => stub.events().includes('send-message'), 'the message');
+  // Who was shown before is asked for again, since nobody names them, and the server shows them to members only.
+  const state = (status) => ({ userId: 'bob', status, connections: 1, since: 1 });
+  stub.answers['get-presence'] = () => ({ ok: true, states: [state('offline')] });
+  stub.answers['room-members'] = () => ({ ok: true, members: [], complete: true });
+  stub.answers['join-room'] = (roomId) => (roomId === ROOM ? { ok: false, error } : join());
+  chat.client.reconnect();
+  await chat.until(({ getSnapshot }) => getSnapshot().people.every(({ userId }) => userId !== 'bob'), 'bob is not seen from outside');
+  stub.answers['get-presence'] = (users) => ({ ok: true, states: users.includes('bob') ? [state('online')] : [] });
+  stub.answers['join-room'] = () => ({ ...join(), data: undefined });
+  await chat.until(({ getSnapshot }) => getSnapshot().people.some(({ userId }) => userId === 'bob'), 'bob is there still');
 });
 
 test('a receipt that is refused for now is sent again on the same connection, as the newest one of its room', async () => {

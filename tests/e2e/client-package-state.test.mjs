@@ -461,4 +461,9 @@ test('values by room are stored for the rooms that have changed last, and those 
   assert.deepEqual(store.values.key.map(([roomId]) => roomId), ['other tab', 'old', 'new']);
   one.delete('old');
   assert.deepEqual([one.get('old'), one.get('young'), store.values.key.length], [undefined, [2, 'more'], 2]);
+  two.set('new', [6]);
+  one.deleteOwn('new');
+  assert.deepEqual([one.get('new'), two.get('new'), store.values.key.at(-1)], [undefined, [6], ['new', 6]]);
+  two.deleteOwn('new');
+  assert.deepEqual(store.values.key.map(([roomId]) => roomId), ['other tab']);
 });

@@ -331,7 +331,9 @@ export class ChatClient {
   #join(room) {
     const joined = this.#sync.join(room).then((answer) => (answer && this.#has(room) ? this.#entered(room, answer) : []));
     const waits = this.#sync.waiting(room).then(() => {
-      joined.then((present) => this.#askPresence(present));
+      // The server shows some of them only to who is in this room.
+      const doubted = this.#people.doubted();
+      joined.then((present) => this.#askPresence([...present, ...doubted]));
       return [];
     });
     return Promise.race([joined, waits]);

@@ -51,7 +51,7 @@ export class Receipts {
       if (!answer.lost && !answer.error?.retryable) {
         failures = 0;
         // The user may have read more meanwhile.
-        if (this.#owed.get(roomId) === owed) this.#owed.delete(roomId);
+        if (this.#owed.get(roomId) === owed) this.#owed.deleteOwn(roomId);
         return;
       }
       failures += 1;

@@ -29,6 +29,14 @@ export class StoredByRoom {
     this.#store(roomId, undefined);
   }
 
+  /** Deletes the value, and what is stored only if it is this value: another tab may have stored a newer one. */
+  deleteOwn(roomId) {
+    const own = this.#values.get(roomId);
+    this.#values.delete(roomId);
+    const stored = this.#stored().get(roomId);
+    if (JSON.stringify(stored) === JSON.stringify(own)) this.#store(roomId, undefined);
+  }
+
   #stored() {
     const stored = this.storage.get(this.key);
     const entries = Array.isArray(stored) ? stored.filter((entry) => Array.isArray(entry)) : [];
