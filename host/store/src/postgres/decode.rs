@@ -113,6 +113,14 @@ fn revision(row: &Row) -> Result<Option<Box<Revision>>, PostgresError> {
     Ok(Some(revision))
 }
 
+/// The largest of the counts that statements have returned.
+pub(super) fn largest_count(results: &[Vec<Row>]) -> Result<i64, PostgresError> {
+    let counts = results.iter().flatten().map(|row| get(row, 0));
+    counts
+        .collect::<Result<Vec<i64>, _>>()
+        .map(|counts| counts.into_iter().max().unwrap_or(0))
+}
+
 /// A message from the columns of [`message_columns`].
 pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, PostgresError> {
     let id: &[u8] = get(row, 1)?;

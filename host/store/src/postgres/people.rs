@@ -31,7 +31,8 @@ const RECEIPTS: &str = concat!(
 const KEYS: &str = "SELECT handler, key, value, expires_at, due_at FROM kv
     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND (handler, key) > ($2, $3)
     ORDER BY handler, key LIMIT $4";
-/// Goes from one message that has receipts to the next, since each may have many of other users.
+/// Goes from one message that has receipts to the next, since each may have many of other users, and deletes by place:
+/// joined by `seq` and reader, the plan would compare the user's receipts with all of the room.
 const FORGET: &str = concat!(
     "WITH RECURSIVE room AS (SELECT ",
     room!(),
@@ -46,8 +47,10 @@ const FORGET: &str = concat!(
        AND seq > $3 AND seq <= $4 AND sender = $5 AND deleted_at IS NOT NULL
        AND (username IS NOT NULL OR client_id IS NOT NULL OR request IS NOT NULL)),
      gone AS (
-       DELETE FROM receipts r USING has_receipts
-       WHERE r.room_id = (SELECT id FROM room) AND r.seq = has_receipts.seq AND r.reader = $5 RETURNING 1)
+       DELETE FROM receipts WHERE ctid = ANY (ARRAY(
+         SELECT found.ctid FROM has_receipts h CROSS JOIN LATERAL (
+           SELECT ctid FROM receipts WHERE room_id = (SELECT id FROM room) AND seq = h.seq AND reader = $5 OFFSET 0
+         ) found)) RETURNING 1)
      SELECT count(*) FROM gone"
 );
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::decode::get;
+use super::decode::{get, largest_count};
 use super::error::{PostgresError, Recovery};
 use super::pool::{Connection, ConnectionPool, Statement};
 use super::transaction::{AttemptError, Transaction, TransactionId, begin, execute};
@@ -25,13 +25,16 @@ const SWEEP_GRACE: Duration = Duration::from_secs(60);
 
 /// Locks rooms as a batch does, so that nothing is appended to them during the transaction.
 const LOCK_ROOMS: &str = "SELECT id, last_seq FROM rooms WHERE tenant_id = $1 ORDER BY name LIMIT $2 FOR UPDATE";
-const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
-    (SELECT room_id, seq, reader FROM receipts WHERE room_id = ANY ($1::bigint[]) LIMIT $2) d
-    WHERE r.room_id = d.room_id AND r.seq = d.seq AND r.reader = d.reader RETURNING 1";
-const REMOVE_MARKS: &str = "DELETE FROM marks k USING
-    (SELECT room_id, seq, kind, value, marked_by FROM marks WHERE room_id = ANY ($1::bigint[]) LIMIT $2) d
-    WHERE k.room_id = d.room_id AND k.seq = d.seq AND k.kind = d.kind AND k.value = d.value AND k.marked_by = d.marked_by
-    RETURNING 1";
+/// Returns how many it has chosen. By their places, for the reason of retention's statements.
+const REMOVE_RECEIPTS: &str = "WITH chosen AS MATERIALIZED (
+      SELECT ctid FROM receipts WHERE room_id = ANY ($1::bigint[]) LIMIT $2),
+    gone AS (DELETE FROM receipts WHERE ctid = ANY (ARRAY(SELECT ctid FROM chosen)))
+    SELECT count(*) FROM chosen";
+/// As [`REMOVE_RECEIPTS`].
+const REMOVE_MARKS: &str = "WITH chosen AS MATERIALIZED (
+      SELECT ctid FROM marks WHERE room_id = ANY ($1::bigint[]) LIMIT $2),
+    gone AS (DELETE FROM marks WHERE ctid = ANY (ARRAY(SELECT ctid FROM chosen)))
+    SELECT count(*) FROM chosen";
 const REMOVE_MESSAGES: &str = "DELETE FROM messages d USING
     (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) LIMIT $2) m
     WHERE d.room_id = m.room_id AND d.seq = m.seq
@@ -92,8 +95,7 @@ impl Transaction for DeletionStep {
                 Statement::Prepared(REMOVE_MARKS, vec![&ids, &ROWS_PER_STEP]),
             ])
             .await?;
-        let is_full = |rows: &[tokio_postgres::Row]| rows.len() as u64 >= ROWS_PER_STEP.cast_unsigned();
-        if belonging.iter().any(|rows| is_full(rows)) {
+        if largest_count(&belonging)? >= ROWS_PER_STEP {
             return match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
                 Ok(_) => Ok(true),
                 Err(error) => Err(AttemptError {
@@ -118,7 +120,7 @@ impl Transaction for DeletionStep {
         };
         let (tenants, message_bytes, kv_bytes) = (vec![self.tenant], vec![-sum(&messages)?], vec![-sum(&keys)?]);
         // If fewer messages than the limit were deleted, the locked rooms are empty now.
-        let rooms_empty = !is_full(&messages);
+        let rooms_empty = i64::try_from(messages.len()).unwrap_or(i64::MAX) < ROWS_PER_STEP;
         let rooms = if rooms_empty {
             vec![-i64::try_from(ids.len()).unwrap_or(i64::MAX)]
         } else {

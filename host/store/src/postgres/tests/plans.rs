@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::postgres::pool::{Connection, Statement};
-use crate::{Change, ChangeRange, KvRange, RangeRead, ReadSet, Revise, ValueDigest};
+use crate::{Change, ChangeRange, Expired, KvRange, RangeRead, ReadSet, Revise, SeqSpan, ValueDigest};
 
 /// A store with one connection, so that each statement meets the plans of those before.
 async fn with_one_connection() -> PostgresStore {
@@ -90,6 +90,16 @@ async fn used() -> PostgresStore {
         store.kv_get_many(&acme(), &[key("count")], 1).await.unwrap();
         store.kv_scan(&acme(), &none, 10, 1_000, 1).await.unwrap();
         assert!(store.reads_hold(&acme(), &reads).await.unwrap());
+        let whole = SeqSpan {
+            after: 0,
+            up_to: u64::MAX,
+        };
+        store.forget_user(&acme(), &lobby, whole, &ann).await.unwrap();
+        let expired = Expired {
+            up_to: n as u64,
+            sent_before: 0,
+        };
+        store.remove_messages(&acme(), &lobby, expired, 10).await.unwrap();
     }
     store
 }
@@ -120,7 +130,7 @@ async fn a_plan_of_empty_tables_looks_rows_up_by_their_whole_keys() {
     let store = used().await;
     let connection = store.pool.connection().await.unwrap();
     let prepared = "SELECT name, statement, cardinality(parameter_types) FROM pg_prepared_statements
-        WHERE statement LIKE '%unnest%' AND parameter_types <> '{}'";
+        WHERE parameter_types <> '{}'";
     let prepared = rows(&connection, prepared.into()).await;
     assert!(prepared.len() >= 25, "{} statements", prepared.len());
     for row in &prepared {
