@@ -147,7 +147,7 @@ impl Export {
             }
             Err(Ended::Failed(error)) => {
                 tracing::warn!(tenant = %self.tenant.id(), error = format!("{error:#}"), "an export has ended early");
-                let _ = self.lines.send(Err(error)).await;
+                let _ = self.lines.send_timeout(Err(error), READER_TIMEOUT).await;
             }
         }
     }
@@ -300,7 +300,12 @@ impl Export {
     /// Sends the lines so far, and waits until there is room for more.
     async fn send(&mut self) -> Result<(), Ended> {
         if self.page.is_empty() {
-            return Ok(());
+            // An export of one user may read long without a line.
+            return if self.lines.is_closed() {
+                Err(Ended::ReaderGone)
+            } else {
+                Ok(())
+            };
         }
         let page = Bytes::from(std::mem::take(&mut self.page));
         let sent = self.lines.send_timeout(Ok(page), READER_TIMEOUT).await;
