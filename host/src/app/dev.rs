@@ -1,7 +1,7 @@
 //! Development mode: the demo page, tokens for it, and components that are loaded again when they were built anew.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Config, Handler, Handlers};
-use crate::control::{Control, load_component};
+use crate::config::{Component, Config, Handler, Handlers};
+use crate::control::{Control, check_exports, handler_info, load_component};
 use crate::dispatch::now_ms;
-use crate::tenant::Routes;
+use crate::tenant::{Route, Routes};
 use parlance_handler::capability::{Grants, HandlerInfo};
 use parlance_handler::sandbox::{GuestLimits, Interface, Sandbox};
 use parlance_types::auth::{MintError, Minter};
@@ -187,14 +187,45 @@ impl DevComponents {
             };
             let handler = load_component(&self.sandbox, path, info, &self.limits)
                 .with_context(|| format!("{} cannot be loaded", path.display()))?;
-            let interfaces: Vec<Interface> = handler.interfaces().filter(|interface| interface.is_routed()).collect();
+            let mut interfaces: Vec<Interface> =
+                handler.interfaces().filter(|interface| interface.is_routed()).collect();
             let main = self.main_table(&interfaces);
+            for (name, interface) in self.configured_for(path) {
+                // Else the component of the start would go on handling these events.
+                check_exports(&handler, name, interface)?;
+            }
+            for (name, custom) in &self.handlers.custom {
+                if is_component(&custom.handler, path) {
+                    check_exports(&handler, name, Interface::Event)?;
+                    interfaces.retain(|interface| *interface != Interface::Event);
+                    let info = HandlerInfo {
+                        event_patterns: custom.events.clone(),
+                        ..handler_info(&custom.handler, &self.grants)
+                    };
+                    let route = Route {
+                        stable: Some(Arc::new(handler.with_info(Arc::new(info)))),
+                        ..Route::default()
+                    };
+                    tracing::info!("events of handlers.{name}: now handled by {}", path.display());
+                    for pattern in &custom.events {
+                        routes.set_pattern(pattern.clone(), route.clone());
+                    }
+                }
+            }
             for interface in interfaces {
                 tracing::info!("{interface} events: now handled by {}", path.display());
                 routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface, main))));
             }
         }
         Ok(routes)
+    }
+
+    /// The interfaces that the configuration gives to the component at this path, with the names of their tables.
+    fn configured_for(&self, path: &Path) -> impl Iterator<Item = (&str, Interface)> {
+        self.handlers.iter().filter_map(move |(name, table)| {
+            let interface = Interface::ALL.into_iter().find(|interface| interface.name() == name)?;
+            is_component(table, path).then_some((name, interface))
+        })
     }
 
     fn table(&self, interface: Interface) -> Option<&Handler> {
@@ -223,4 +254,10 @@ impl DevComponents {
             ..HandlerInfo::default()
         })
     }
+}
+
+/// Whether the table names the component at this path.
+fn is_component(table: &Handler, path: &Path) -> bool {
+    let same = |own: &Path| matches!((own.canonicalize(), path.canonicalize()), (Ok(own), Ok(path)) if own == path);
+    matches!(&table.component, Component::File(own) if same(own))
 }

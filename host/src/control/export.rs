@@ -41,6 +41,8 @@ pub type ExportLines = mpsc::Receiver<Result<Bytes, StoreError>>;
 enum Ended {
     /// Nobody reads the lines any more, or not within [`READER_TIMEOUT`].
     ReaderGone,
+    /// The tenant was deleted. Another one may have its name, and other data.
+    TenantGone,
     /// The store cannot serve.
     Failed(StoreError),
 }
@@ -57,7 +59,12 @@ impl Control {
     /// # Errors
     /// When there is no such tenant here, the user is not an id, a handler's setting is wrong, or an export or import of the
     /// tenant, or too many of others, are under way.
-    pub async fn export(&self, actor: &Actor, tenant: &str, user: Option<&str>) -> ControlResult<ExportLines> {
+    pub async fn export(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tenant: &str,
+        user: Option<&str>,
+    ) -> ControlResult<ExportLines> {
         let user = user.map(user_id).transpose()?;
         let tenant = self.served_tenant(tenant).await?;
         let keys = match &user {
@@ -72,6 +79,7 @@ impl Control {
         self.record_audit(actor, &tenant, action, &detail).await?;
         let (lines, waiting) = mpsc::channel(PAGES_WAITING);
         let export = Export {
+            control: self.clone(),
             maintenance: self.deps.maintenance.clone(),
             tenant,
             user,
@@ -126,6 +134,7 @@ impl Drop for TransferPermit {
 }
 
 struct Export {
+    control: Arc<Control>,
     maintenance: Arc<dyn Maintenance>,
     tenant: Arc<Tenant>,
     /// Only what there is of this user.
@@ -144,6 +153,9 @@ impl Export {
             Ok(()) => {}
             Err(Ended::ReaderGone) => {
                 tracing::info!(tenant = %self.tenant.id(), "an export has ended early: nobody reads it any more, or too slowly");
+            }
+            Err(Ended::TenantGone) => {
+                tracing::info!(tenant = %self.tenant.id(), "an export has ended early: the tenant was deleted");
             }
             Err(Ended::Failed(error)) => {
                 tracing::warn!(tenant = %self.tenant.id(), error = format!("{error:#}"), "an export has ended early");
@@ -299,6 +311,9 @@ impl Export {
 
     /// Sends the lines so far, and waits until there is room for more.
     async fn send(&mut self) -> Result<(), Ended> {
+        if !self.control.serves(&self.tenant).await {
+            return Err(Ended::TenantGone);
+        }
         if self.page.is_empty() {
             // An export of one user may read long without a line.
             return if self.lines.is_closed() {

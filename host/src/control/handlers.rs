@@ -27,7 +27,7 @@ pub(super) fn load_routes(
         let Some(interface) = routed.find(|interface| interface.name() == name) else {
             bail!("handlers.{name}: there is no event of this name");
         };
-        let info = info(handler, grants);
+        let info = handler_info(handler, grants);
         let loaded = match &handler.component {
             Component::Absent => continue,
             Component::Shipped => load_shipped(sandbox, name, info)?,
@@ -42,7 +42,7 @@ pub(super) fn load_routes(
         };
         let info = HandlerInfo {
             event_patterns: custom.events.clone(),
-            ..info(&custom.handler, grants)
+            ..handler_info(&custom.handler, grants)
         };
         let loaded = Arc::new(load_configured(sandbox, name, path, info, limits)?);
         check_exports(&loaded, name, Interface::Event)?;
@@ -57,7 +57,8 @@ pub(super) fn load_routes(
     Ok(routes)
 }
 
-fn info(handler: &config::Handler, grants: &Arc<Grants>) -> HandlerInfo {
+/// What a configured handler is told of itself.
+pub fn handler_info(handler: &config::Handler, grants: &Arc<Grants>) -> HandlerInfo {
     HandlerInfo {
         name: handler.name.clone(),
         settings: handler.settings.clone(),
@@ -79,7 +80,11 @@ fn load_configured(
         .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))
 }
 
-fn check_exports(loaded: &Handler, name: &str, interface: Interface) -> Result<()> {
+/// Checks that a component exports the interface of its table.
+///
+/// # Errors
+/// When it does not.
+pub fn check_exports(loaded: &Handler, name: &str, interface: Interface) -> Result<()> {
     if !loaded.handles(interface) {
         let export = interface.export();
         bail!("handlers.{name}: the component does not export parlance:chat/{export}; see `parlance inspect`");

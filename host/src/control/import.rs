@@ -103,7 +103,8 @@ impl Control {
         match self.import_lines(&tenant, &mut import, lines).await {
             Ok(()) => Ok(import.counts),
             Err(error) => {
-                if import.has_stored {
+                // The data of a tenant that was deleted go with it, and those of one that has its name since are not ours.
+                if import.has_stored && self.serves(&tenant).await {
                     maintenance.delete_data(tenant.id()).await?;
                 }
                 Err(error)
@@ -113,7 +114,7 @@ impl Control {
 
     async fn import_lines(
         &self,
-        tenant: &Tenant,
+        tenant: &Arc<Tenant>,
         import: &mut Import,
         lines: impl Stream<Item = Result<String, String>> + Send,
     ) -> ControlResult<()> {
@@ -135,11 +136,17 @@ impl Control {
         self.store(tenant, import, number).await
     }
 
-    async fn store(&self, tenant: &Tenant, import: &mut Import, line: u64) -> ControlResult<()> {
+    async fn store(&self, tenant: &Arc<Tenant>, import: &mut Import, line: u64) -> ControlResult<()> {
         import.bytes = 0;
         let batch = std::mem::take(&mut import.batch);
         if batch.is_empty() {
             return Ok(());
+        }
+        // Another one may have its name by now.
+        if !self.serves(tenant).await {
+            return Err(ControlError::Conflict(
+                "the tenant was deleted meanwhile; what was imported stays where its data was kept".to_owned(),
+            ));
         }
         if self.deps.maintenance.import(tenant.id(), batch).await? {
             import.has_stored = true;

@@ -61,7 +61,7 @@ pub use deploy::{DeployPermit, Deployment};
 pub use erasure::{Erasure, UserKeys};
 pub use error::ControlError;
 pub use export::ExportLines;
-pub use handlers::load_component;
+pub use handlers::{check_exports, handler_info, load_component};
 pub use members::MemberPage;
 pub use purge::{PurgeProgress, empty_log};
 pub use recording::{EVENTS_MAX, recording_header};
@@ -210,6 +210,12 @@ impl Control {
     pub async fn served_by_name(&self, tenant: &str) -> Option<Arc<Tenant>> {
         let state = self.state.lock().await;
         Some(state.actual(tenant).ok()?.tenant.clone())
+    }
+
+    /// Whether this node serves this very tenant, and none that was created under its name since.
+    pub(super) async fn serves(&self, tenant: &Arc<Tenant>) -> bool {
+        let served = self.served_by_name(tenant.id().as_str()).await;
+        served.is_some_and(|served| Arc::ptr_eq(&served, tenant))
     }
 
     /// The configured handlers of a tenant. Deployed ones come before them.

@@ -117,7 +117,11 @@ impl Builder {
 /// Builds a project in a process of its own. Its messages are shown as they come.
 fn build(project: &Project) -> Result<(), NotBuilt> {
     let begun = Instant::now();
-    let (status, messages) = run(&project.path).map_err(|error| NotBuilt::Impossible(format!("{error:#}")))?;
+    let (status, messages) = run(&project.path).map_err(|error| {
+        let text = format!("{error:#}");
+        say(&text);
+        NotBuilt::Impossible(text)
+    })?;
     match status {
         Some(0) => {
             say(&format!("built {} in {} ms", project.name, begun.elapsed().as_millis()));
@@ -138,7 +142,10 @@ fn run(path: &Path) -> anyhow::Result<(Option<i32>, String)> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("{} cannot be run", program.display()))?;
+        .with_context(|| {
+            let program = program.display();
+            format!("{program}, which builds it, cannot be run; if it was replaced, start parlance dev again")
+        })?;
     let mut messages = String::new();
     if let Some(stderr) = child.stderr.take() {
         for line in BufReader::new(stderr).split(b'\n') {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::export::Transfers;
+use futures_util::StreamExt as _;
 use parlance_types::id::{TenantId, UserId};
 
 #[tokio::test]
@@ -35,4 +36,52 @@ fn a_node_has_one_transfer_of_a_tenant_and_those_of_four() {
     assert!(why.contains("4 tenants"), "{why}");
     drop(acme);
     permit("acme").unwrap();
+}
+
+#[tokio::test]
+async fn an_import_ends_when_its_tenant_is_deleted_and_leaves_the_next_one_of_its_name_alone() {
+    let node = Node::with_acme().await;
+    for n in 0..250 {
+        let body = json!({ "bot": "Bot", "content": format!("message {n}") });
+        let request = serde_json::from_value(body).unwrap();
+        node.control.post_message("acme", "lobby", request).await.unwrap();
+    }
+    let (control, actor) = (&node.control, &node.actor);
+    let mut pages = control.export(actor, "acme", None).await.unwrap();
+    let mut export = Vec::new();
+    while let Some(page) = pages.recv().await {
+        export.extend(page.unwrap());
+    }
+    let export = String::from_utf8(export).unwrap();
+    let (lines, received) = tokio::sync::mpsc::unbounded_channel();
+    let received = futures_util::stream::unfold(
+        received,
+        async |mut received: tokio::sync::mpsc::UnboundedReceiver<_>| Some((received.recv().await?, received)),
+    );
+    node.create("globex").await.unwrap();
+    let import = {
+        let (control, actor) = (control.clone(), actor.clone());
+        tokio::spawn(async move { control.import(&actor, "globex", Box::pin(received.fuse())).await })
+    };
+    let mut left = export.lines().map(|line| Ok(line.to_owned()));
+    for line in left.by_ref().take(220) {
+        lines.send(line).unwrap();
+    }
+    let globex = TenantId::for_tests("globex").unwrap();
+    let usage = async || node.store.usage(&globex).await.unwrap();
+    while usage().await.message_bytes == 0 {
+        tokio::task::yield_now().await;
+    }
+    let stored = usage().await;
+    control.delete_tenant(actor, "globex", false).await.unwrap();
+    while node.create("globex").await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    for line in left {
+        lines.send(line).unwrap();
+    }
+    drop(lines);
+    let why = import.await.unwrap().unwrap_err().to_string();
+    assert!(why.contains("was deleted meanwhile"), "{why}");
+    assert_eq!(usage().await, stored, "what the next tenant of this name has stays");
 }
