@@ -30,6 +30,8 @@ pub use retention::RetentionPace;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Looking takes one part of so many of the time, also where a great many keys are due.
 const LOOK_SHARE: u32 = 10;
+/// The longest pause between two looks: a look that waited for a store that stood still says nothing of the next one.
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Handlers whose keys are handled at once. Those that wait for something count too, so that there is a bound.
 const HANDLERS_AT_ONCE: usize = 10_000;
 /// How often a node renews its lease before it ends.
@@ -121,7 +123,7 @@ impl DueKeys {
                 }
                 Err(error) => outage.failed(&error, 1, std::time::Instant::now()),
             }
-            let pause = began.elapsed().saturating_mul(LOOK_SHARE);
+            let pause = began.elapsed().saturating_mul(LOOK_SHARE).min(LOOK_PAUSE_MAX);
             tokio::time::sleep(pause).await;
             // An error means that the committer has gone, with which the server ends.
             let _ = tokio::time::timeout(LOOK_EVERY.saturating_sub(pause), written.changed()).await;

@@ -28,8 +28,9 @@ pub struct RetentionPace {
 const ROOMS_AT_ONCE: u32 = 100;
 /// Looking and removing take one part of so many of the time.
 const SHARE: u32 = 10;
-/// The shortest pause between two steps.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// The shortest and the longest pause between two steps: one that waited for a store that stood still says nothing of the
+/// next one.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(5));
 
 /// Removes old messages of this node's tenants again and again.
 pub(super) async fn run(due_keys: DueKeys) {
@@ -120,7 +121,7 @@ async fn remove_old_of(
 /// Waits so long after a step that began then that such steps take one part of `share` of the time.
 pub(super) async fn pause_after(began: Instant, share: u32) {
     let pause = began.elapsed().saturating_mul(share.saturating_sub(1));
-    tokio::time::sleep(pause.max(PAUSE_MIN)).await;
+    tokio::time::sleep(pause.clamp(PAUSE.0, PAUSE.1)).await;
 }
 
 /// The slots that belong to this node.

@@ -19,6 +19,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(2);
 const SWEEP_KEYS: i64 = 500;
 /// The share of the time that sweeps take while more keys have expired than one sweep deletes: one part of so many.
 const SWEEP_SHARE: u32 = 10;
+/// The longest pause between two sweeps: one that waited for a database that stood still says nothing of the next one.
+const SWEEP_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
 /// machine's clock, and must not delete a key that an event in flight may still see.
 const SWEEP_GRACE: Duration = Duration::from_secs(60);
@@ -156,7 +158,10 @@ pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
             let began = Instant::now();
             match sweep_once(&pool, usage_shard).await {
                 // There are more.
-                Ok(SWEEP_KEYS..) => tokio::time::sleep(began.elapsed() * (SWEEP_SHARE - 1)).await,
+                Ok(SWEEP_KEYS..) => {
+                    let pause = began.elapsed() * (SWEEP_SHARE - 1);
+                    tokio::time::sleep(pause.min(SWEEP_PAUSE_MAX)).await;
+                }
                 Ok(_) => break,
                 // The other errors mean that the database is away, which its other users report.
                 Err(error) if error.recovery() != Recovery::GiveUp => break,

@@ -196,7 +196,7 @@ impl Sweeps {
         if self.next.is_none_or(|at| at <= began) {
             let are_more = sweep(db, usages, changes)?;
             let pause = match are_more {
-                true => began.elapsed() * (SWEEP_SHARE - 1),
+                true => (began.elapsed() * (SWEEP_SHARE - 1)).min(SWEEP_EVERY),
                 false => SWEEP_EVERY,
             };
             self.next = Some(Instant::now() + pause);
