@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use toml::Value;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use parlance_types::settings::{NonEmptyText, ValueKind, pattern, text};
@@ -102,6 +103,17 @@ impl ValueKind<String> for LogFilter {
     fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
         let directives = text(value)?;
         EnvFilter::try_new(directives).map_err(|error| format!("is not a log filter ({error})"))?;
+        // To the filter each other word is a module, and without a level it would show nothing of the server.
+        let words = directives.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let is_level = |word: &&str| word.contains(['=', ':', '[']) || word.parse::<LevelFilter>().is_ok();
+        if let Some(word) = words
+            .filter(|word| !is_level(word))
+            .find(|word| !word.starts_with("parlance"))
+        {
+            return Err(format!(
+                "has {word:?}, which is no level; for a module write {word}=info"
+            ));
+        }
         Ok(directives.to_owned())
     }
 

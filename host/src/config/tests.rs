@@ -156,7 +156,7 @@ fn five_errors_are_reported_at_once_each_with_its_key() {
     assert!(text.contains("parlance.toml and the environment):\n"), "{text}");
     for block in [
         "\n  server.port = 70000 (line 2): is not a port\n    allowed: a whole number from 0 to 65535",
-        "\n  auth.leeway = \"1h\" (line 7): is too large\n    allowed: a duration from 0s to 5m, in ms, s, m or h",
+        "\n  auth.leeway = \"1h\" (line 7): is too large\n    allowed: a duration from 0s to 5m, in ms, s, m, h or d",
         "\n  auth.keys[0].algorithm = \"HS265\" (line 9): is not an algorithm\n    allowed: HS256, HS384, HS512, RS256,",
         "\n  limits.content = \"a lot\" (line 5): is not a size\n    allowed: a size from 1B to 1MiB in B, KiB, MiB or GiB",
         "\n  limits.pakcet (line 4): is unknown\n    did you mean `packet`?",

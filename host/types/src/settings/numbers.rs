@@ -17,9 +17,8 @@ pub const GIB: usize = 1024 * MIB;
 const SIZE_UNITS: [(&str, usize); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
 /// Milliseconds of the units in which durations are shown.
 const TIME_UNITS: [(&str, u128); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-/// The units that a duration may have, as a regular expression.
-const TIME_UNIT_PATTERN: &str = "nanos|nsec|ns|usec|us|µs|millis|msec|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|\
-                                 days?|d|weeks?|wks?|w|months?|M|years?|yrs?|y";
+/// The units that a duration may have. Not months and years: an `M` for an `m` would be a month for a minute.
+const TIME_UNITS_READ: [&str; 5] = ["ms", "s", "m", "h", "d"];
 
 fn in_range<T: PartialOrd>(value: T, min: &T, max: &T) -> Result<T, String> {
     if value < *min {
@@ -158,16 +157,22 @@ pub struct Time(pub Duration, pub Duration);
 impl ValueKind<Duration> for Time {
     fn allowed(&self) -> String {
         let (min, max) = (format_time(self.0), format_time(self.1));
-        format!("a duration from {min} to {max}, in ms, s, m or h")
+        format!("a duration from {min} to {max}, in ms, s, m, h or d")
     }
 
     fn schema(&self) -> Json {
-        pattern(&format!("^(0|\\s*([0-9]+(\\.[0-9]+)?\\s*({TIME_UNIT_PATTERN})\\s*)+)$"))
+        pattern(&format!("^(0|(\\s*[0-9]+\\s*({})\\s*)+)$", TIME_UNITS_READ.join("|")))
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<Duration, String> {
         let text = value.as_str().ok_or("is not a duration in quotes")?;
-        let duration = humantime::parse_duration(text).map_err(|_| "is not a duration")?;
+        let mut units = text
+            .split(|c: char| c.is_ascii_digit() || c.is_whitespace())
+            .filter(|unit| !unit.is_empty());
+        let duration = match humantime::parse_duration(text) {
+            Ok(duration) if text == "0" || units.all(|unit| TIME_UNITS_READ.contains(&unit)) => duration,
+            _ => return Err("is not a duration".to_owned()),
+        };
         in_range(duration, &self.0, &self.1)
     }
 
