@@ -45,10 +45,10 @@ async function startStub() {
   io.use((socket, next) => next(stub.lets(socket)));
   io.on('connection', (socket) => {
     stub.sockets.push(socket);
-    socket.onAny((event, ...args) => {
+    socket.onAny(async (event, ...args) => {
       stub.asked.push([event, ...args.filter((arg) => typeof arg !== 'function')]);
       const answer = stub.answers[event];
-      args.at(-1)?.(answer ? answer(...args) : { ok: false, error: { code: 'unhandled', message: 'no handler', retryable: false } });
+      args.at(-1)?.(answer ? await answer(...args) : { ok: false, error: { code: 'unhandled', message: 'no handler', retryable: false } });
     });
   });
   stub.send = (event, body) => stub.sockets.at(-1).emit(event, body);
@@ -101,6 +101,109 @@ test('readers are known from the members, whoever was here when they read', asyn
   assert.deepEqual(roles(), [['ann', 'member', 3], ['bob', 'member', 5], ['cid', 'member', 0]]);
   stub.send('member-removed', { roomId: ROOM, userId: 'cid' });
   await chat.until(() => roles().length === 2, 'the removal');
+});
+
+test('what comes while the lists are asked for is not lost by their answers, which are older', async () => {
+  const stub = await startStub();
+  stub.rooms.push({ roomId: 'former', role: 'member', lastSeq: 1, readUpTo: 0, unread: 1, mentions: 0 });
+  const { unread, 'room-members': members } = stub.answers;
+  // The events come after the server has read the first page, and before the client has it.
+  stub.answers.unread = ({ after }) => {
+    if (after === undefined) {
+      stub.send('unread-changed', { roomId: 'closed', role: 'owner', lastSeq: 8, readUpTo: 8, unread: 0, mentions: 3 });
+      stub.send('new-message', { ...message(10), roomId: 'closed' });
+      stub.send('member-removed', { roomId: 'former', userId: 'ann' });
+    }
+    return unread({ after });
+  };
+  stub.answers['room-members'] = ({ after }) => {
+    if (after === undefined) {
+      stub.send('member-added', { roomId: ROOM, userId: 'cid', role: 'guest' });
+      stub.send('member-added', { roomId: ROOM, userId: 'ann', role: 'owner' });
+      stub.send('member-removed', { roomId: ROOM, userId: 'bob' });
+    }
+    return members({ after });
+  };
+  const chat = await (await startChat(stub, 'ann')).joined(ROOM);
+  await chat.until((client) => client.getRoom(ROOM).members?.length >= 2, 'the members');
+  const roles = chat.client.getRoom(ROOM).members.map(({ userId, role, readUpTo }) => [userId, role, readUpTo]).sort();
+  assert.deepEqual(roles, [['ann', 'owner', 3], ['cid', 'guest', 0]]);
+  const memberships = await chat.until(({ getSnapshot }) => getSnapshot().memberships?.length >= 2 && getSnapshot().memberships, 'the rooms');
+  const closed = { roomId: 'closed', role: 'owner', lastSeq: 10, readUpTo: 8, unread: 2, mentions: 3 };
+  assert.deepEqual([memberships.find(({ roomId }) => roomId === 'closed'), memberships.map(({ roomId }) => roomId).sort()], [closed, ['closed', ROOM]]);
+});
+
+test('of two questions for the unread rooms, the answer to the later one stays, although it comes first', async () => {
+  const stub = await startStub();
+  const { unread } = stub.answers;
+  let release;
+  stub.answers.unread = () => {
+    stub.answers.unread = unread;
+    const earlier = { ok: true, rooms: [...stub.rooms], complete: true };
+    return new Promise((resolve) => {
+      release = () => resolve(earlier);
+    });
+  };
+  const chat = await (await startChat(stub, 'ann')).joined(ROOM);
+  stub.rooms.push({ roomId: 'young', role: 'member', lastSeq: 3, readUpTo: 0, unread: 3, mentions: 0 });
+  stub.send('member-added', { roomId: 'young', userId: 'ann', role: 'member' });
+  await chat.until(({ getSnapshot }) => getSnapshot().memberships?.length === 3, 'the new membership');
+  release();
+  // The client has the earlier answer once it has this message, which the server sends after it.
+  await eventually(() => stub.send('new-message', message(6)), 'a message');
+  await chat.until((client) => client.getRoom(ROOM).messages.length === 6, 'the message');
+  assert.equal(chat.client.getSnapshot().memberships.length, 3);
+});
+
+test('users who leave the last shared room are asked for together, and are not shown as present any more', async () => {
+  const stub = await startStub();
+  const chat = await ann(stub);
+  const shown = () => chat.client.getSnapshot().people.map(({ userId }) => userId).sort().join();
+  const state = (userId, status) => ({ userId, username: userId, status, connections: 1, since: 1 });
+  for (const user of ['ann', 'bob', 'cid', 'dan']) stub.send('presence', state(user, 'online'));
+  await chat.until(() => shown() === 'ann,bob,cid,dan', 'all to be present');
+  const asked = [];
+  const leave = (userId) => stub.send('user-left', { roomId: ROOM, userId, username: userId });
+  stub.answers['get-presence'] = (users) => {
+    asked.push(users);
+    // Dan leaves while the question is under way, and shares another room.
+    if (asked.length === 1) leave('dan');
+    return { ok: true, states: users.map((user) => state(user, user === 'dan' ? 'online' : 'offline')) };
+  };
+  // Eve was not present, and ann is the client's own user, who has left with another device.
+  for (const user of ['bob', 'eve', 'cid', 'ann']) leave(user);
+  await chat.until(() => shown() === 'ann,dan', 'those who have left to be gone');
+  await eventually(() => asked.length === 2, 'the question for dan');
+  // The server announces that a user goes offline before it announces that the user leaves: there is nothing to ask.
+  stub.send('presence', state('dan', 'offline'));
+  leave('dan');
+  await new Promise((resolve) => setTimeout(resolve, 1_800));
+  assert.deepEqual([asked, shown()], [[['bob', 'cid'], ['dan']], 'ann']);
+});
+
+test('a posted message that the server has removed before it came is not outgoing any more', async () => {
+  const stub = await startStub();
+  stub.answers['send-message'] = () => {
+    stub.lastSeq += 1;
+    return { ok: true, message: { id: `id-${stub.lastSeq}`, seq: stub.lastSeq, sentAt: 1, username: 'ann' } };
+  };
+  const error = { code: 'unavailable', message: 'not now', retryable: true, retryAfterMs: 60_000 };
+  stub.answers.history = () => ({ ok: false, error });
+  const chat = await ann(stub);
+  const outgoing = () => chat.client.getRoom(ROOM).outgoing.map((entry) => entry.state).join();
+  chat.client.send(ROOM, 'removed while away');
+  await chat.until(() => outgoing() === 'posted', 'the acknowledgement');
+  stub.answers['join-room'] = () => ({ ok: true, epoch: 'e', lastSeq: 20, firstSeq: 20, rev: 0, messages: [message(20)], changes: [], complete: true });
+  stub.lastSeq = 20;
+  chat.client.reconnect();
+  await chat.until((client) => client.getRoom(ROOM).messages[0].seq === 20, 'what is left of the room');
+  assert.equal(outgoing(), '');
+  // The client stays connected, and the server has the message no more when it is asked for it.
+  stub.answers.history = () => ({ ok: true, messages: [], complete: true });
+  chat.client.send(ROOM, 'removed at once');
+  await chat.until((client) => client.getRoom(ROOM).gaps[0]?.lost, 'the gap to be lost');
+  assert.equal(outgoing(), '');
+  assert.deepEqual(chat.problems, []);
 });
 
 test('a server without these events leaves the client working, and is asked again at the next connection', async () => {

@@ -359,6 +359,11 @@ test('presence comes and goes, and is asked for after a reconnect', async () => 
   bob.client.setPresence('online');
   bob.client.reconnect();
   await ann.until(() => status('bob') === 'online', 'bob to be back');
+  // No event announces that users who share no room any more appear offline.
+  bob.client.leave(room);
+  await ann.until(() => status('bob') === undefined, 'bob not to be seen from outside');
+  await bob.joined(room);
+  await ann.until(() => status('bob') === 'online', 'bob to be in the room again');
   bob.close();
   await ann.until(() => status('bob') === undefined, 'bob to be gone');
 });

@@ -4,10 +4,10 @@
 import { Connection, NO_CONNECTION } from './connection.js';
 import { Counts } from './counts.js';
 import { newId } from './id.js';
-import { Lists } from './lists.js';
+import { MembersSync } from './members.js';
 import { Outbox, payload } from './outbox.js';
 import { People } from './people.js';
-import { PRESENCE_PAGE, askPresence } from './presence.js';
+import { PRESENCE_PAGE, PresenceSync } from './presence.js';
 import { Receipts } from './receipts.js';
 import { CHANGES, Room } from './room.js';
 import { RoomSync } from './room-sync.js';
@@ -28,8 +28,9 @@ export class ChatClient {
   /** What the user of this interface has said; nothing: the server takes it as online. */
   #presence;
   #sends = new Tasks();
-  #lists;
+  #membersSync;
   #sync;
+  #presenceSync;
   #receipts;
   /** Rooms that were left without a connection. */
   #leaving = new Set();
@@ -61,16 +62,26 @@ export class ChatClient {
       connected: () => this.#connected(),
       lost: () => this.#lost(),
     });
-    this.#lists = new Lists(this.#connection);
     const [connection, report] = [this.#connection, (event, error, roomId) => this.#report(event, error, roomId)];
     this.#receipts = new Receipts({ connection, report, storage: kept, isJoined: (roomId) => this.#isJoined(roomId) });
+    this.#presenceSync = new PresenceSync({ connection, people: this.#people, report, changed: () => this.#changed() });
+    const [has, changed] = [(room) => this.#has(room), (roomId) => this.#changed(roomId)];
+    this.#membersSync = new MembersSync({
+      connection,
+      userId,
+      counts: this.#counts,
+      people: this.#people,
+      has,
+      changed,
+      changedAll: () => this.#changedAll(),
+    });
     this.#sync = new RoomSync({
       connection,
       report,
-      has: (room) => this.#has(room),
+      has,
+      changed,
       took: (room, result) => this.#took(room, result),
       dropped: (room) => this.#dropped(room),
-      changed: (roomId) => this.#changed(roomId),
     });
     this.#listen();
   }
@@ -160,7 +171,7 @@ export class ChatClient {
     if (mayJoin) {
       room.state = 'joining';
       room.error = null;
-      if (this.#connection.isUp) this.#join(room).then((present) => this.#askPresence(present));
+      if (this.#connection.isUp) this.#join(room).then((present) => this.#presenceSync.ask(present));
     }
     this.#changed(roomId);
   }
@@ -178,7 +189,7 @@ export class ChatClient {
       if (this.#connection.isUp) this.#connection.tell('leave-room', roomId);
       else this.#leaving.add(roomId);
       // Users who share only this room appear offline from now on, and no event announces that.
-      this.#askPresence(this.#people.here().map(({ userId }) => userId));
+      this.#presenceSync.ask(this.#people.here().map(({ userId }) => userId));
     }
     this.#changed(roomId);
   }
@@ -192,6 +203,7 @@ export class ChatClient {
     const room = this.#rooms.get(roomId);
     if (!room || room.messages.length <= count) return;
     room.trim(count);
+    this.#removePosted(room);
     this.#changed(roomId);
   }
 
@@ -263,9 +275,12 @@ export class ChatClient {
       this.#people.saw({ userId, username });
       this.#setTyping(roomId, userId, typing);
     });
-    socket.on('user-joined', (user) => this.#sawAll([user]));
-    socket.on('user-left', ({ roomId, userId }) => this.#setTyping(roomId, userId, false));
-    socket.on('presence', (state) => this.#sawAll([state]));
+    socket.on('user-joined', (user) => this.#presenceSync.saw([user]));
+    socket.on('user-left', ({ roomId, userId }) => {
+      this.#setTyping(roomId, userId, false);
+      if (userId !== this.userId) this.#presenceSync.left(userId);
+    });
+    socket.on('presence', (state) => this.#presenceSync.saw([state]));
     socket.on('message-read', ({ roomId, userId, messageId }) => {
       const room = this.#rooms.get(roomId);
       const seq = room?.seqOf(messageId);
@@ -273,20 +288,6 @@ export class ChatClient {
       this.#people.hasRead(roomId, userId, seq);
       if (userId === this.userId) this.#counts.saw(roomId, seq, room.epoch);
       this.#changed(roomId);
-    });
-    socket.on('unread-changed', (counts) => {
-      this.#counts.changed(counts);
-      this.#changed(counts.roomId);
-    });
-    socket.on('member-added', (member) => {
-      this.#counts.memberAdded(member);
-      this.#changed(member.roomId);
-      // The server knows how much of the room is unread.
-      if (member.userId === this.userId) this.#askUnread();
-    });
-    socket.on('member-removed', (member) => {
-      this.#counts.memberRemoved(this.userId, member);
-      this.#changed(member.roomId);
     });
     socket.on('kicked', (kick) => this.#kicked(kick));
     socket.on('error-event', (error) => this.#report(error.event, error));
@@ -304,21 +305,21 @@ export class ChatClient {
     const { number } = this.#connection;
     const isCurrent = () => number === this.#connection.number && this.#connection.isUp;
     this.#state = 'catching-up';
-    this.#lists.reset();
+    this.#membersSync.reset();
     this.#people.doubtAll();
     this.#changedAll();
     // The server remembers that the user was away, also over a short loss of the connection.
     if (this.#presence !== undefined) this.#connection.tell('set-presence', this.#presence);
     for (const roomId of this.#leaving) this.#connection.tell('leave-room', roomId);
     this.#leaving.clear();
-    const unread = this.#askUnread();
+    const unread = this.#membersSync.askUnread();
     const rooms = [...this.#rooms.values()].filter(({ state }) => state !== 'kicked');
     const present = await Promise.all(rooms.map((room) => this.#join(room)));
     if (!isCurrent()) return;
     this.#state = 'live';
     this.#changedAll();
     // Also for those whom no room has named. They read as offline until a room is joined that they are in.
-    const [isKnown] = await Promise.all([this.#askPresence([...present.flat(), ...this.#people.doubted()]), unread]);
+    const [isKnown] = await Promise.all([this.#presenceSync.ask([...present.flat(), ...this.#people.doubted()]), unread]);
     if (isCurrent() && isKnown) this.#people.dropDoubted();
     this.#changedAll();
   }
@@ -333,7 +334,7 @@ export class ChatClient {
     const waits = this.#sync.waiting(room).then(() => {
       // The server shows some of them only to who is in this room.
       const doubted = this.#people.doubted();
-      joined.then((present) => this.#askPresence([...present, ...doubted]));
+      joined.then((present) => this.#presenceSync.ask([...present, ...doubted]));
       return [];
     });
     return Promise.race([joined, waits]);
@@ -344,7 +345,7 @@ export class ChatClient {
     this.#sync.fillGaps(room);
     this.#flush(room.id);
     this.#receipts.send(room.id);
-    const members = this.#askMembers(room);
+    const members = this.#membersSync.askMembers(room);
     this.#changed(room.id);
     return Array.isArray(data?.members) ? data.members : (await members).slice(0, PRESENCE_PAGE);
   }
@@ -362,8 +363,7 @@ export class ChatClient {
 
   #arrived(message) {
     if (typeof message?.roomId !== 'string') return;
-    this.#counts.posted(message.roomId, message.seq);
-    this.#changed(message.roomId);
+    this.#membersSync.posted(message);
     const room = this.#rooms.get(message.roomId);
     if (!room) return;
     const result = room.merge([message]);
@@ -397,12 +397,17 @@ export class ChatClient {
       // A message whose acknowledgement was lost, or is still to come: it did arrive.
       if (message.clientId !== undefined) this.#outbox.remove(message.clientId);
     }
+    this.#removePosted(room);
     this.#changed(room.id);
   }
 
-  /** Messages were dropped: what was posted among them is not shown as posted either. */
-  #dropped(room) {
+  /** Removes posted messages that will not come: they were dropped here, or the server has removed them. */
+  #removePosted(room) {
     this.#outbox.removePosted((entry) => entry.roomId === room.id && !room.lacks(entry.seq));
+  }
+
+  #dropped(room) {
+    this.#removePosted(room);
     if (room.messages.length === 0 && room.lastSeq > 0) this.#sync.older(room);
   }
 
@@ -433,34 +438,6 @@ export class ChatClient {
       this.#outbox.remove(entry.clientId);
     }
     this.#changed(entry.roomId);
-  }
-
-  #sawAll(states) {
-    for (const state of states) this.#people.saw(state);
-    this.#changed();
-  }
-
-  /** @returns {Promise<boolean>} whether all are known now */
-  #askPresence(users) {
-    const [took, report] = [(states) => this.#sawAll(states), (error) => this.#report('get-presence', error)];
-    return askPresence(this.#connection, users, took, report);
-  }
-
-  async #askUnread() {
-    const rooms = await this.#lists.read('unread', {}, 'rooms', 'roomId');
-    if (!rooms) return;
-    this.#counts.took(rooms);
-    this.#changedAll();
-  }
-
-  /** @returns {Promise<string[]>} the room's lasting members */
-  async #askMembers(room) {
-    const members = await this.#lists.read('room-members', { roomId: room.id }, 'members', 'userId');
-    if (!members || !this.#has(room)) return [];
-    this.#counts.members.set(room.id, members);
-    for (const { userId, readUpTo } of members) if (readUpTo > 0) this.#people.hasRead(room.id, userId, readUpTo);
-    this.#changed(room.id);
-    return members.map(({ userId }) => userId);
   }
 
   // Small things

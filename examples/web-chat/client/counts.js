@@ -57,9 +57,13 @@ export class Counts {
     this.members.set(roomId, [...members.filter((member) => member !== before), { readUpTo: 0, ...before, userId, role }]);
   }
 
+  /** The user is not a member of the room any more. */
+  membershipEnded(roomId) {
+    this.memberships?.delete(roomId);
+  }
+
   /** Takes `member-removed`. */
-  memberRemoved(me, { roomId, userId }) {
-    if (userId === me) this.memberships?.delete(roomId);
+  memberRemoved({ roomId, userId }) {
     const members = this.members.get(roomId);
     if (members) this.members.set(roomId, members.filter((member) => member.userId !== userId));
   }

@@ -70,7 +70,10 @@ export class Room {
   /** Whether the message with this number is expected among those that are here, but is missing. */
   lacks(seq) {
     const from = this.atStart ? 1 : (this.before ?? Number.POSITIVE_INFINITY);
-    return !this.bySeq.has(seq) && seq >= from && seq <= (this.lastSeq ?? 0);
+    if (this.bySeq.has(seq) || seq < from || seq > (this.lastSeq ?? 0)) return false;
+    // A message that the server does not have any more is not expected.
+    const next = this.messages.find((message) => message.seq > seq)?.seq ?? this.lastSeq + 1;
+    return !this.unfillableGaps.has(next);
   }
 
   /** A message with this number exists, as the acknowledgement of its sender says. */
