@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use parlance::cli::operate::Terminal;
 use parlance::cli::{self, Cli, Command, Failure, NewArgs};
 use parlance::config::Environment;
@@ -19,7 +19,7 @@ use parlance_types::text::escape;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&cli::help::command().get_matches()).unwrap_or_else(|error| error.exit());
     // A variable that is not UTF-8 counts as unset.
     let variables = std::env::vars_os();
     let env = Environment::new(

@@ -12,12 +12,9 @@ use tokio::sync::watch;
 use super::project::{Project, no_project};
 use super::{DevArgs, Failure, serve};
 use crate::app::{Builds, Development, PageMinter};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, USUAL_FILE};
 use builds::Builder;
 use parlance_types::auth::{Minter, dev_key};
-
-/// The configuration of a project, in its directory.
-const PROJECT_CONFIG: &str = "parlance.toml";
 
 /// What serves in place of the configured handlers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +98,8 @@ fn project_config(targets: &[Target]) -> Option<PathBuf> {
         return None;
     };
     let file = match project.directory.as_path() {
-        here if here == Path::new(".") => PathBuf::from(PROJECT_CONFIG),
-        directory => directory.join(PROJECT_CONFIG),
+        here if here == Path::new(".") => PathBuf::from(USUAL_FILE),
+        directory => directory.join(USUAL_FILE),
     };
     file.is_file().then_some(file)
 }

@@ -13,6 +13,7 @@ pub mod dev;
 pub mod events;
 mod failure;
 pub mod fuzz;
+pub mod help;
 pub mod inspect;
 pub mod new;
 pub mod oci;

@@ -131,7 +131,7 @@ fn said(directory: &Path, language: Language) -> String {
     };
     format!(
         "Made {directory}, a handler in {language}: {main}, scenarios/ to test it, and README.md.\n\
-         vendor/ has a copy of Parlance's kit for {language}, so that nothing else is needed to build it.\n\n  \
+         vendor/ has a copy of Parlance's kit for {language}, so that no clone of Parlance is needed to build it.\n\n  \
          cd {directory}\n  parlance dev     serves it on http://localhost:3000/, and again whenever you save\n  \
          parlance test    runs the scenarios",
         directory = directory.display()

@@ -111,7 +111,9 @@ fn install_log_crate() -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
-    let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
+    // What the library of migrations says of its transactions at each start concerns nobody, unless it is asked for.
+    let filter = format!("refinery_core=warn,{}", config.log.level);
+    let filter = EnvFilter::try_new(filter).context("log.level")?;
     let (lines, writer) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)

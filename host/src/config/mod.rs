@@ -89,6 +89,9 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+/// The usual name of a configuration file. `parlance dev` reads one beside a project.
+pub const USUAL_FILE: &str = "parlance.toml";
+
 impl Config {
     /// Reads the file, if one is named, and lays the environment over it. Paths in the file are relative to its
     /// directory, those in the environment to the current one.
@@ -102,7 +105,14 @@ impl Config {
         let base = path.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
         let config = resolve(table, base, env, &mut errors);
         match config {
-            Some(config) if errors.is_empty() => Ok(config),
+            Some(mut config) if errors.is_empty() => {
+                if path.is_none() && Path::new(USUAL_FILE).is_file() {
+                    config.warnings.push(format!(
+                        "{USUAL_FILE} in this directory is not read: name it with --config {USUAL_FILE}"
+                    ));
+                }
+                Ok(config)
+            }
             _ => {
                 errors.locate(&lines::lines(&text));
                 Err(errors.into_report(path))

@@ -101,7 +101,11 @@ impl Control {
         self.record_audit(actor, &tenant, "tenant.import", &json!({})).await?;
         let mut import = Import::default();
         match self.import_lines(&tenant, &mut import, lines).await {
-            Ok(()) => Ok(import.counts),
+            Ok(()) => {
+                let counts = json!(import.counts);
+                self.record_audit(actor, &tenant, "tenant.imported", &counts).await?;
+                Ok(import.counts)
+            }
             Err(error) => {
                 // The data of a tenant that was deleted go with it, and those of one that has its name since are not ours.
                 if import.has_stored && self.serves(&tenant).await {

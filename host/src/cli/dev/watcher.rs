@@ -13,6 +13,7 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::Target;
 use crate::cli::Failure;
+use crate::config::USUAL_FILE;
 
 /// How long no file may change before a build begins: editors write a file in several steps, which take less.
 const QUIET: Duration = Duration::from_millis(15);
@@ -154,7 +155,7 @@ impl Watched {
         }
         let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
         // The configuration is read at the start only.
-        let is_config = path.file_name() == Some(OsStr::new(super::PROJECT_CONFIG));
+        let is_config = path.file_name() == Some(OsStr::new(USUAL_FILE));
         self.has(path) && self.extensions.contains(&extension) && !is_config
     }
 }

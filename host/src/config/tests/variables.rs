@@ -164,3 +164,37 @@ fn what_kubernetes_says_of_a_service_named_parlance_is_not_ours() {
     assert!(load_environment(&links).is_ok());
     assert_eq!(only(&[("PARLANCE_PORT", "3000")]).key, "PARLANCE_PORT");
 }
+
+#[test]
+fn a_word_that_is_no_log_level_is_refused() {
+    let level = |text: &str| file(&format!("[log]\nlevel = \"{text}\"\n")).load();
+    for right in [
+        "warn",
+        "off",
+        "INFO",
+        "info,parlance=debug",
+        "warn, parlance_hub",
+        "tower::x=trace,error",
+    ] {
+        assert!(level(right).is_ok(), "{right}");
+    }
+    for (wrong, word) in [("wran", "wran"), ("info,verbose", "verbose")] {
+        let error = only_error(&format!("[log]\nlevel = \"{wrong}\"\n"));
+        assert!(error.problem.contains(&format!("{word:?}")), "{}", error.problem);
+    }
+}
+
+#[test]
+fn a_duration_has_units_that_nobody_takes_for_others() {
+    let leeway = |text: &str| file(&format!("[auth]\nleeway = \"{text}\"\n")).load();
+    for right in ["0", "0s", "90s", "1m 30s", "1m30s", "5 m"] {
+        assert!(leeway(right).is_ok(), "{right}");
+    }
+    for wrong in ["1M", "1min", "1.5m", "1sec", "1000us", "1y", "", "m", "1"] {
+        assert_eq!(
+            only_error(&format!("[auth]\nleeway = \"{wrong}\"\n")).problem,
+            "is not a duration",
+            "{wrong}"
+        );
+    }
+}
