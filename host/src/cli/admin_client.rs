@@ -66,11 +66,12 @@ impl AdminClient {
     pub(super) fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Failure> {
         let mut url =
             reqwest::Url::parse(&self.server).map_err(|error| Failure::Usage(format!("--server: {error}")))?;
+        let is_http = matches!(url.scheme(), "http" | "https");
         match url.path_segments_mut() {
-            Ok(mut segments) => {
+            Ok(mut segments) if is_http => {
                 segments.pop_if_empty().extend(["admin", "v1"]).extend(path);
             }
-            Err(()) => {
+            _ => {
                 return Err(Failure::Usage(
                     "--server: must be like http://localhost:3001".to_owned(),
                 ));

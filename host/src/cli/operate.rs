@@ -156,6 +156,9 @@ impl Terminal<'_> {
             }
             if let Some(view) = value.get("handler") {
                 let view: HandlerView = serde_json::from_value(view.clone()).context("the server's answer")?;
+                if let Some(warning) = lost_events(&view) {
+                    self.note(warning);
+                }
                 if args.server.json {
                     return self.json(&view);
                 }
@@ -416,6 +419,24 @@ fn describe(step: &DeployStep) -> String {
         DeployStep::Activating => "activating".to_owned(),
         DeployStep::Done { version } => format!("version {version} is in service"),
     }
+}
+
+/// What to say if the newest version does not handle events that the one before did: an export may have been lost.
+fn lost_events(view: &HandlerView) -> Option<String> {
+    let [newest, before, ..] = &*view.versions else {
+        return None;
+    };
+    let lost = before.events.iter().filter(|event| !newest.events.contains(event));
+    let lost: Vec<&str> = lost.map(String::as_str).collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "warning: version {} does not handle {} events, as version {} did; they go to the tenant's configured handler, \
+             if there is one",
+            newest.version,
+            lost.join(", "),
+            before.version
+        )
+    })
 }
 
 /// The handler's name from a file's name: lower case, with `-` for `_`.

@@ -68,7 +68,7 @@ pub enum InvalidId {
 /// # Errors
 /// What is wrong with it.
 pub fn check_tenant_name(name: &str) -> Result<(), InvalidId> {
-    check_name("tenant", name)
+    check_name("a tenant's name", name)
 }
 
 /// Checks the name of a deployed handler: the rule is that of tenant names.
@@ -76,7 +76,7 @@ pub fn check_tenant_name(name: &str) -> Result<(), InvalidId> {
 /// # Errors
 /// What is wrong with it.
 pub fn check_handler_name(name: &str) -> Result<(), InvalidId> {
-    check_name("handler", name)
+    check_name("a handler's name", name)
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), InvalidId> {

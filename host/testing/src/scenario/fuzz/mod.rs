@@ -27,6 +27,8 @@ use generate::Generator;
 
 /// Most events of a sequence.
 const EVENTS: usize = 30;
+/// Most lines of what a stopped handler logged that are shown, the last ones.
+const LOGGED_MAX: usize = 8;
 /// How many sequences pass between two reports of the progress.
 const PROGRESS_EVERY: u64 = 50;
 
@@ -245,14 +247,15 @@ impl Target {
         if let Some(outcome) = &came.outcome
             && let Some(trap) = outcome.trap.as_ref().filter(|trap| trap.kind.is_handler_fault())
         {
-            // A handler that panics logs why before it traps.
-            let last = outcome.logs.last().map(|line| format!("{}\n", line.text));
+            // A handler that panics logs why before it traps, and some log a stack, line by line.
+            let first = outcome.logs.len().saturating_sub(LOGGED_MAX);
+            let logged = outcome.logs.iter().skip(first);
+            let logged: String = logged.map(|line| format!("{}\n", line.text)).collect();
             return Ok(Some(Failure {
                 kind: format!("trap {}", trap.kind.name()),
                 message: format!(
-                    "the handler was stopped ({}): {}{}",
+                    "the handler was stopped ({}): {logged}{}",
                     trap.kind.name(),
-                    last.unwrap_or_default(),
                     trap.detail
                 ),
             }));
