@@ -422,7 +422,7 @@ fn describe(step: &DeployStep) -> String {
 }
 
 /// What to say if the newest version does not handle events that the one before did: an export may have been lost.
-fn lost_events(view: &HandlerView) -> Option<String> {
+pub(super) fn lost_events(view: &HandlerView) -> Option<String> {
     let [newest, before, ..] = &*view.versions else {
         return None;
     };

@@ -232,3 +232,27 @@ fn check_config_prints_the_schema() {
     let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((schema, notes), (crate::config::schema(), String::new()));
 }
+
+#[test]
+fn a_deployment_tells_of_events_that_the_version_before_handled() {
+    let version = |number: u64, events: &[&str]| {
+        serde_json::json!({
+            "version": number, "sha256": "", "size": 1, "events": events, "deployedAt": 0, "deployedBy": "ops", "note": null,
+            "failed": null, "state": "kept", "eventsHandled": 0, "eventsFailed": 0, "settings": {},
+        })
+    };
+    let lost = |versions: Vec<serde_json::Value>| {
+        let view = serde_json::json!({ "name": "h", "active": 2, "canary": null, "versions": versions, "revision": 1 });
+        operate::lost_events(&serde_json::from_value(view).unwrap())
+    };
+    assert_eq!(lost(vec![version(1, &["message"])]), None);
+    assert_eq!(
+        lost(vec![version(2, &["event", "message"]), version(1, &["message"])]),
+        None
+    );
+    let warning = lost(vec![version(3, &["event"]), version(2, &["message", "event"])]).unwrap();
+    assert!(
+        warning.contains("version 3 does not handle message events, as version 2 did"),
+        "{warning}"
+    );
+}
