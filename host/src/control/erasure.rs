@@ -258,7 +258,7 @@ impl Control {
         erasure.ok_or_else(|| ControlError::NotFound("no erasure of this user is under way".to_owned()))
     }
 
-    async fn commit_order(&self, tenant: &TenantId, reads: ReadSet, write: Write) -> ControlResult<()> {
+    pub(super) async fn commit_order(&self, tenant: &TenantId, reads: ReadSet, write: Write) -> ControlResult<()> {
         let write_set = WriteSet {
             tenant: tenant.clone(),
             reads,

@@ -11,7 +11,7 @@ use super::api::TransferView;
 use super::archive::{FORMAT, Header, MessageRecord, Record, RoomRecord, VERSION};
 use super::{Actor, Control, ControlError, ControlResult};
 use crate::tenant::Tenant;
-use parlance_store::{DueKind, Imported, Place, StoredKey};
+use parlance_store::{DueKind, Imported, KvKey, Place, ReadSet, StoredKey, Write};
 use parlance_types::id::RoomId;
 
 /// Pieces that are stored in one transaction.
@@ -94,26 +94,40 @@ impl Control {
         let is_erasure = |key: &StoredKey| DueKind::of_space(&key.key.handler) == Some(("", DueKind::Erasure));
         if !rooms.is_empty() || !keys.iter().all(is_erasure) {
             return Err(ControlError::Conflict(format!(
-                "the tenant {:?} has data already; an export is imported into an empty tenant",
+                "the tenant {:?} has data already, perhaps of an import that is under way or was cut off; an export is \
+                 imported into an empty tenant",
                 tenant.id().as_str()
             )));
         }
-        self.record_audit(actor, &tenant, "tenant.import", &json!({})).await?;
+        let marker = StoredKey {
+            key: KvKey::import(),
+            value: Vec::new(),
+            expires_at: None,
+            due_at: None,
+        };
+        if !maintenance.import(tenant.id(), vec![Imported::Key(marker)]).await? {
+            return Err(ControlError::Conflict(
+                "an import into this tenant has begun on another node".to_owned(),
+            ));
+        }
         let mut import = Import::default();
-        match self.import_lines(&tenant, &mut import, lines).await {
-            Ok(()) => {
-                let counts = json!(import.counts);
-                self.record_audit(actor, &tenant, "tenant.imported", &counts).await?;
-                Ok(import.counts)
-            }
-            Err(error) => {
-                // The data of a tenant that was deleted go with it, and those of one that has its name since are not ours.
-                if import.has_stored && self.serves(&tenant).await {
-                    maintenance.delete_data(tenant.id()).await?;
-                }
-                Err(error)
+        let imported = match self.record_audit(actor, &tenant, "tenant.import", &json!({})).await {
+            Ok(()) => self.import_lines(&tenant, &mut import, lines).await,
+            Err(error) => Err(error),
+        };
+        // The data of a tenant that was deleted go with it, and those of one that has its name since are not ours.
+        if self.serves(&tenant).await {
+            if imported.is_err() && import.has_stored {
+                maintenance.delete_data(tenant.id()).await?;
+            } else {
+                let delete = Write::KvDelete { key: KvKey::import() };
+                self.commit_order(tenant.id(), ReadSet::default(), delete).await?;
             }
         }
+        imported?;
+        let counts = json!(import.counts);
+        self.record_audit(actor, &tenant, "tenant.imported", &counts).await?;
+        Ok(import.counts)
     }
 
     async fn import_lines(

@@ -147,6 +147,8 @@ pub const MEMBERS: &str = "/members";
 const BANS: &str = "/bans";
 /// The space of the erasures of users, which belongs to no handler.
 const ERASURES: &str = "/erasures";
+/// Where an import under way is noted; see [`KvKey::import`].
+const IMPORTS: &str = "/imports";
 
 /// What a key with a due time is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -254,6 +256,12 @@ impl KvKey {
     #[must_use]
     pub fn erasure(id: String) -> Self {
         Self::beside("", ERASURES, id)
+    }
+
+    /// The key that a tenant has while something is imported into it, so that no other node imports beside it.
+    #[must_use]
+    pub fn import() -> Self {
+        Self::beside("", IMPORTS, "import".to_owned())
     }
 
     /// Whether the key is in the space of a handler that its `kv` reaches.

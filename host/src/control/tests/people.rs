@@ -3,6 +3,7 @@
 use super::*;
 use crate::control::export::Transfers;
 use futures_util::StreamExt as _;
+use parlance_store::{Imported, KvKey, Maintenance as _, StoredKey};
 use parlance_types::id::{TenantId, UserId};
 
 #[tokio::test]
@@ -84,4 +85,36 @@ async fn an_import_ends_when_its_tenant_is_deleted_and_leaves_the_next_one_of_it
     let why = import.await.unwrap().unwrap_err().to_string();
     assert!(why.contains("was deleted meanwhile"), "{why}");
     assert_eq!(usage().await, stored, "what the next tenant of this name has stays");
+}
+
+#[tokio::test]
+async fn an_import_begins_beside_no_other_and_leaves_nothing_but_what_it_imports() {
+    let node = Node::with_acme().await;
+    let (control, actor) = (&node.control, &node.actor);
+    let mut pages = control.export(actor, "acme", None).await.unwrap();
+    let mut export = Vec::new();
+    while let Some(page) = pages.recv().await {
+        export.extend(page.unwrap());
+    }
+    let export = String::from_utf8(export).unwrap();
+    let import = |lines: &str| {
+        let lines: Vec<_> = lines.lines().map(|line| Ok(line.to_owned())).collect();
+        control.import(actor, "acme", futures_util::stream::iter(lines))
+    };
+    let acme = TenantId::for_tests("acme").unwrap();
+    let keys = async || node.store.keys(&acme, None, 10).await.unwrap();
+    for lines in [&export, "wrong"] {
+        assert_eq!(import(lines).await.is_ok(), lines != "wrong");
+        assert_eq!(keys().await, []);
+    }
+    let marker = StoredKey {
+        key: KvKey::import(),
+        value: Vec::new(),
+        expires_at: None,
+        due_at: None,
+    };
+    assert!(node.store.import(&acme, vec![Imported::Key(marker)]).await.unwrap());
+    let why = import(&export).await.unwrap_err().to_string();
+    assert!(why.contains("an import that is under way"), "{why}");
+    assert_eq!(keys().await.len(), 1, "the other one's");
 }
