@@ -73,11 +73,13 @@ test('neither tokens nor contents of messages are logged', async () => {
 });
 
 test('no line has a path of the machine that built the server', async () => {
-  const talkative = await startServer({ config: { log: { format: 'json', level: 'info' } } });
+  const talkative = await startServer({ config: { log: { format: 'json', level: 'info,refinery_core=info' } } });
   await connect(talkative, 'ann');
   assert.match(talkative.log, /"log\.target"/, 'libraries that use `log` are in the log');
   const paths = talkative.log.split('\n').filter((line) => /\.cargo|registry\/src|rustc\/|"log\.file"|\/host\/src/.test(line));
   assert.deepEqual(paths, []);
+  const usual = await startServer({ config: { log: { format: 'json', level: 'info' } } });
+  assert.doesNotMatch(usual.log, /refinery/, 'what migrations say is there for who asks for it');
 });
 
 const TURNED = 'a\u202ettxet\u2066\u061c';
