@@ -80,7 +80,9 @@ class Postgres {
 
   /** Starts it on its data and port, and waits until it serves. */
   async start() {
-    const settings = ['listen_addresses=127.0.0.1', 'max_connections=100', ...this.#settings];
+    // Shared memory in the server's directory goes with it, also when the server is killed.
+    const memory = 'dynamic_shared_memory_type=mmap';
+    const settings = ['listen_addresses=127.0.0.1', 'max_connections=100', memory, ...this.#settings];
     const args = ['-D', join(this.dir, 'data'), '-p', String(this.port), '-k', this.dir, ...settings.flatMap((each) => ['-c', each])];
     const launch = () => {
       const [command, words] = this.#command('postgres', args);

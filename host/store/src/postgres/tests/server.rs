@@ -99,6 +99,8 @@ impl Server {
             "max_connections=200",
             "listen_addresses=127.0.0.1",
             "log_min_messages=warning",
+            // Shared memory in the server's directory goes with it, also when the server is killed.
+            "dynamic_shared_memory_type=mmap",
         ];
         server.extend(["-D".to_owned(), directory.join("data").display().to_string()]);
         server.extend([
