@@ -139,7 +139,7 @@ impl TenantDefaults {
             tables: defaults,
             connections,
             engine,
-            // What is wrong in it is reported with the default tenant.
+            // These are the default tenant's limits too, and reading those reports what is wrong in them.
             client: section(source, &mut Errors::default()).unwrap_or_default(),
         }
     }

@@ -39,7 +39,7 @@ pub type ExportLines = mpsc::Receiver<Result<Bytes, StoreError>>;
 
 /// Why an export ends early.
 enum Ended {
-    /// Nobody reads the lines any more, or not within [`READER_TIMEOUT`].
+    /// The reader has gone, or has taken no page for [`READER_TIMEOUT`].
     ReaderGone,
     /// The tenant was deleted. Another one may have its name, and other data.
     TenantGone,

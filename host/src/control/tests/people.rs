@@ -6,6 +6,18 @@ use futures_util::StreamExt as _;
 use parlance_store::{Imported, KvKey, Maintenance as _, StoredKey};
 use parlance_types::id::{TenantId, UserId};
 
+impl Node {
+    /// The lines of an export of the tenant.
+    async fn export(&self) -> String {
+        let mut pages = self.control.export(&self.actor, "acme", None).await.unwrap();
+        let mut export = Vec::new();
+        while let Some(page) = pages.recv().await {
+            export.extend(page.unwrap());
+        }
+        String::from_utf8(export).unwrap()
+    }
+}
+
 #[tokio::test]
 async fn an_erasure_knows_the_keys_of_handlers_that_are_not_loaded_yet() {
     let node = Node::with_acme().await;
@@ -48,12 +60,7 @@ async fn an_import_ends_when_its_tenant_is_deleted_and_leaves_the_next_one_of_it
         node.control.post_message("acme", "lobby", request).await.unwrap();
     }
     let (control, actor) = (&node.control, &node.actor);
-    let mut pages = control.export(actor, "acme", None).await.unwrap();
-    let mut export = Vec::new();
-    while let Some(page) = pages.recv().await {
-        export.extend(page.unwrap());
-    }
-    let export = String::from_utf8(export).unwrap();
+    let export = node.export().await;
     let (lines, received) = tokio::sync::mpsc::unbounded_channel();
     let received = futures_util::stream::unfold(
         received,
@@ -91,12 +98,7 @@ async fn an_import_ends_when_its_tenant_is_deleted_and_leaves_the_next_one_of_it
 async fn an_import_begins_beside_no_other_and_leaves_nothing_but_what_it_imports() {
     let node = Node::with_acme().await;
     let (control, actor) = (&node.control, &node.actor);
-    let mut pages = control.export(actor, "acme", None).await.unwrap();
-    let mut export = Vec::new();
-    while let Some(page) = pages.recv().await {
-        export.extend(page.unwrap());
-    }
-    let export = String::from_utf8(export).unwrap();
+    let export = node.export().await;
     let import = |lines: &str| {
         let lines: Vec<_> = lines.lines().map(|line| Ok(line.to_owned())).collect();
         control.import(actor, "acme", futures_util::stream::iter(lines))
