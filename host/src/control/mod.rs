@@ -213,7 +213,7 @@ impl Control {
     }
 
     /// Whether this node serves this very tenant, and none that was created under its name since.
-    pub(super) async fn serves(&self, tenant: &Arc<Tenant>) -> bool {
+    pub async fn serves(&self, tenant: &Arc<Tenant>) -> bool {
         let served = self.served_by_name(tenant.id().as_str()).await;
         served.is_some_and(|served| Arc::ptr_eq(&served, tenant))
     }

@@ -124,8 +124,7 @@ impl Work<'_> {
                 return Ok(());
             }
             for RoomSpan { room, .. } in rooms {
-                let name = self.tenant.id().as_str();
-                if self.due_keys.control.served_by_name(name).await.is_none() {
+                if !self.due_keys.control.serves(self.tenant).await {
                     anyhow::bail!("this node does not serve the tenant any more");
                 }
                 let after = began_in
