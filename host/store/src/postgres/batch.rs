@@ -158,13 +158,7 @@ impl Transaction for Batch {
                 state.apply(tenant, write_set, stored)
             })
             .collect();
-        match write::flush(connection, &state, &loaded, self.usage_shard).await {
-            Ok(()) => Ok(results),
-            Err(error) => Err(AttemptError {
-                error,
-                if_committed: Some(results),
-            }),
-        }
+        write::flush(connection, &state, &loaded, self.usage_shard, results).await
     }
 }
 

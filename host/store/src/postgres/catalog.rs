@@ -8,7 +8,7 @@ use super::PostgresStore;
 use super::decode::{corrupt, get};
 use super::error::PostgresError;
 use super::pool::{Connection, Statement};
-use super::transaction::{AttemptError, Transaction, TransactionId, begin};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit};
 use crate::StoreError;
 use crate::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind, named_components};
 
@@ -110,14 +110,7 @@ impl Transaction for Changes {
         });
         let mut statements: Vec<Statement<'_>> = entries.collect();
         statements.push(Statement::Prepared(ADVANCE, vec![&last]));
-        statements.push(Statement::Simple("COMMIT"));
-        match connection.pipeline(statements).await {
-            Ok(_) => Ok(Ok(last.cast_unsigned())),
-            Err(error) => Err(AttemptError {
-                error,
-                if_committed: Some(Ok(last.cast_unsigned())),
-            }),
-        }
+        commit(connection, statements, Ok(last.cast_unsigned())).await
     }
 }
 
@@ -134,13 +127,7 @@ impl Transaction for CollectGarbage {
         statements.push(Statement::Prepared(LOCK, vec![]));
         connection.pipeline(statements).await?;
         let removed = delete_unnamed(connection, None).await?;
-        match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
-            Ok(_) => Ok(removed),
-            Err(error) => Err(AttemptError {
-                error,
-                if_committed: Some(removed),
-            }),
-        }
+        commit(connection, vec![], removed).await
     }
 }
 

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use super::decode::get;
 use super::error::PostgresError;
 use super::pool::{Connection, ConnectionPool, Statement};
-use super::transaction::{AttemptError, Transaction, TransactionId, begin};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit};
 use super::write::ADD_USAGE;
 use crate::quota::message_bytes;
 use crate::{Imported, KvKey, Message, Place, SeqSpan, StoredKey, StoredMark, StoredReceipt, Usage};
@@ -253,14 +253,7 @@ impl Transaction for Import {
             &kv_bytes as _,
             &rooms as _,
         ];
-        let statements = vec![Statement::Prepared(ADD_USAGE, parameters), Statement::Simple("COMMIT")];
-        match connection.pipeline(statements).await {
-            Ok(_) => Ok(true),
-            Err(error) => Err(AttemptError {
-                error,
-                if_committed: Some(true),
-            }),
-        }
+        commit(connection, vec![Statement::Prepared(ADD_USAGE, parameters)], true).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::decode::{get, largest_count};
 use super::error::{PostgresError, Recovery};
 use super::pool::{Connection, ConnectionPool, Statement};
-use super::transaction::{AttemptError, Transaction, TransactionId, begin, execute};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit, execute};
 use super::write::ADD_USAGE;
 use crate::StoreError;
 
@@ -98,13 +98,7 @@ impl Transaction for DeletionStep {
             ])
             .await?;
         if largest_count(&belonging)? >= ROWS_PER_STEP {
-            return match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
-                Ok(_) => Ok(true),
-                Err(error) => Err(AttemptError {
-                    error,
-                    if_committed: Some(true),
-                }),
-            };
+            return commit(connection, vec![], true).await;
         }
         let deleted = connection
             .pipeline(vec![
@@ -136,15 +130,8 @@ impl Transaction for DeletionStep {
             ADD_USAGE,
             vec![&tenants, &self.usage_shard, &message_bytes, &kv_bytes, &rooms],
         ));
-        statements.push(Statement::Simple("COMMIT"));
         let left = !(messages.is_empty() && keys.is_empty() && ids.is_empty());
-        match connection.pipeline(statements).await {
-            Ok(_) => Ok(left),
-            Err(error) => Err(AttemptError {
-                error,
-                if_committed: Some(left),
-            }),
-        }
+        commit(connection, statements, left).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::decode::{get, largest_count};
 use super::error::PostgresError;
 use super::pool::{Connection, ConnectionPool, Statement};
-use super::transaction::{AttemptError, Transaction, TransactionId, begin};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit};
 use super::write::ADD_USAGE;
 use crate::{Expired, Place, RemovedMessages, RoomSpan};
 use parlance_types::id::RoomId;
@@ -128,13 +128,6 @@ impl Transaction for RemovalStep {
                 vec![&tenants, &self.usage_shard, &message_bytes, &none, &none],
             ));
         }
-        statements.push(Statement::Simple("COMMIT"));
-        match connection.pipeline(statements).await {
-            Ok(_) => Ok(removed),
-            Err(error) => Err(AttemptError {
-                error,
-                if_committed: Some(removed),
-            }),
-        }
+        commit(connection, statements, removed).await
     }
 }

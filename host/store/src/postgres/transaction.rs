@@ -49,6 +49,22 @@ pub(super) fn begin<'a>(id: &'a &'a [u8]) -> Vec<Statement<'a>> {
     ]
 }
 
+/// Sends what a transaction does last, and `COMMIT`. Its result is then `output`, also if the answer is lost.
+pub(super) async fn commit<T>(
+    connection: &Connection,
+    mut statements: Vec<Statement<'_>>,
+    output: T,
+) -> Result<T, AttemptError<T>> {
+    statements.push(Statement::Simple("COMMIT"));
+    match connection.pipeline(statements).await {
+        Ok(_) => Ok(output),
+        Err(error) => Err(AttemptError {
+            error,
+            if_committed: Some(output),
+        }),
+    }
+}
+
 /// Why an attempt failed.
 pub(super) struct AttemptError<T> {
     pub(super) error: PostgresError,
@@ -70,7 +86,7 @@ impl<T> From<PostgresError> for AttemptError<T> {
 pub(super) trait Transaction: Send {
     type Output: Send;
 
-    /// Makes one attempt: sends the statements of [`begin`], others, and `COMMIT`.
+    /// Makes one attempt: sends the statements of [`begin`], others, and [`commit`]s.
     async fn run(
         &mut self,
         connection: &Connection,

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::batch_state::{BatchState, KvEntry, KvRowKey, NewMessage, NewReceipt};
-use super::error::PostgresError;
 use super::pool::{Connection, Statement};
+use super::transaction::{AttemptError, commit};
 use crate::Usage;
 
 /// About how many bytes of content or of values one statement carries. More are spread over several statements.
@@ -43,13 +43,15 @@ pub(super) const ADD_USAGE: &str = "INSERT INTO usage (tenant_id, part, message_
     ON CONFLICT (tenant_id, part) DO UPDATE SET message_bytes = usage.message_bytes + excluded.message_bytes,
     kv_bytes = usage.kv_bytes + excluded.kv_bytes, rooms = usage.rooms + excluded.rooms";
 
-/// Writes the changes. `loaded` is the usage before the batch; `usage_shard` is the row that this node adds to.
-pub(super) async fn flush(
+/// Writes the changes and ends the transaction, whose result is `results`. `loaded` is the usage before the batch;
+/// `usage_shard` is the row that this node adds to.
+pub(super) async fn flush<T>(
     connection: &Connection,
     state: &BatchState<'_>,
     loaded: &HashMap<i64, Usage>,
     usage_shard: i16,
-) -> Result<(), PostgresError> {
+    results: T,
+) -> Result<T, AttemptError<T>> {
     // Every node inserts messages in the order of tenant and id. So a node that waits in the unique index for another's
     // id holds no later one, and there is no deadlock.
     let mut messages = state.new_messages.clone();
@@ -104,7 +106,8 @@ pub(super) async fn flush(
     }
     if statements.is_empty() {
         // Only repetitions and rejected write sets: there is nothing to commit.
-        return connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await.map(drop);
+        connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await?;
+        return Ok(results);
     }
     if !empty.is_empty() {
         statements.push(Statement::Prepared(REMOVE_ROOMS, vec![&empty]));
@@ -122,8 +125,7 @@ pub(super) async fn flush(
             vec![tenants, &usage_shard, message_bytes, kv_bytes, rooms],
         ));
     }
-    statements.push(Statement::Simple("COMMIT"));
-    connection.pipeline(statements).await.map(drop)
+    commit(connection, statements, results).await
 }
 
 /// Cuts a list into pieces of at most [`STATEMENT_BYTES`], or of one element.
