@@ -18,6 +18,7 @@ use crate::control::{MessagePage, RoomPage};
 
 /// Which messages to read.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MessagesQuery {
     /// Only messages after this `seq`; the page begins there.
@@ -37,6 +38,7 @@ pub(super) struct MessagesQuery {
 
 /// Which rooms to list.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RoomsQuery {
     /// Only rooms after this one: the `next` of the page before.

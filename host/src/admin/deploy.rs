@@ -27,6 +27,7 @@ const DISCARD_LIMITS: (usize, Duration) = (64 * 1024 * 1024, BODY_TIMEOUT);
 
 /// How to deploy a component.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeployQuery {
     /// The share of rooms in percent to begin with, 1 to 99; all rooms when not given.
@@ -128,6 +129,7 @@ pub(super) async fn deploy(
 
 /// How many events to run.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct BacktestQuery {
     /// The newest so many recorded events of the handler; 1,000 when not given.

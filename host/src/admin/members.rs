@@ -15,6 +15,7 @@ use crate::control::api::{MemberRequest, MembersView};
 
 /// Which members to list.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MembersQuery {
     /// Only users after this one.

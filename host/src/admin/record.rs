@@ -61,6 +61,7 @@ pub(super) async fn delete(caller: Caller, Path(tenant): Path<String>) -> Result
 
 /// Which events to read.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// Only the newest so many; all that are kept when not given.

@@ -16,6 +16,7 @@ const PAGE: u64 = 50;
 
 /// Which requests to list.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RequestsQuery {
     /// Only those of this handler, which may also be one that was removed; those of all handlers when not given.

@@ -214,6 +214,7 @@ pub(super) async fn replace_tenant(
 
 /// Whether to remove the tenant's data.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Removal {
     /// Also remove its messages and key-value data.
@@ -375,6 +376,7 @@ pub(super) async fn unrevoke(
 
 /// Which entries of the audit log to show.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// Only those of this tenant. A tenant's token shows those of its own tenant in any case.

@@ -32,6 +32,7 @@ pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
 
 /// Which lines to stream.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Only those of this tenant. A tenant's token shows those of its own tenant in any case.

@@ -148,7 +148,7 @@ pub struct EditMessageRequest {
 
 /// Who deletes a message.
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct DeleteMessageQuery {
     /// The name of the bot that deletes it. Without this and `userId` it is the message's sender.
