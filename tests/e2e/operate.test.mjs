@@ -60,6 +60,17 @@ test('a tenant is made from a file, shown, listed, suspended, resumed and delete
   assert.match((await operateOk('audit', '--tenant', 'acme')).stdout, /environment\s+acme\s+tenant\.delete/);
 });
 
+test('a tenant without keys is served, with a warning that nobody can connect to it', async () => {
+  const file = join(temporaryDirectory(), 'keyless.toml');
+  writeFileSync(file, '[quota]\nrooms = 5\n');
+  const { output } = await operateOk('tenants', 'create', 'keyless', file);
+  assert.match(output, /keyless\s+\/keyless\s+served/);
+  assert.match(output, /warning: keyless: it has no keys \(auth\.keys, auth\.jwks\), so nobody can connect to it/);
+  writeFileSync(file, stringify(configurationOf('keyless')));
+  assert.doesNotMatch((await operateOk('tenants', 'set', 'keyless', file)).output, /warning/);
+  await operateOk('tenants', 'delete', 'keyless', '--data');
+});
+
 test('a tenant that is not served is listed and shown with the reason', async () => {
   const problem = 'quotas is unknown';
   const tenant = { name: 'odd', namespace: '/odd', source: 'store', suspended: false, served: false, revision: 1, connections: 0, problem, configuration: {} };

@@ -392,6 +392,9 @@ impl Terminal<'_> {
             if let Some(problem) = &tenant.problem {
                 self.note(format_args!("{}: {problem}", tenant.name));
             }
+            if let Some(warning) = &tenant.warning {
+                self.note(format_args!("warning: {}: {warning}", tenant.name));
+            }
         }
         Ok(())
     }

@@ -47,6 +47,9 @@ pub struct TenantView {
     /// Why this node does not serve it, or not as it is configured.
     #[serde(default)]
     pub problem: Option<String>,
+    /// What the operator should know although it is served, such as that it has no keys, so that nobody can connect.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// Its configuration, with the keys of `[tenants.NAME]` in the configuration file and without secrets. `null` for a
     /// tenant of the file.
     #[schema(value_type = Option<Object>)]

@@ -26,6 +26,9 @@ impl From<ConfigErrors> for ControlError {
     }
 }
 
+/// The warning of a tenant that is served and that nobody can connect to.
+const NO_KEYS: &str = "it has no keys (auth.keys, auth.jwks), so nobody can connect to it";
+
 pub(super) fn key(tenant: &str) -> RecordKey {
     RecordKey {
         kind: RecordKind::Tenant,
@@ -53,6 +56,9 @@ fn view(name: &str, state: &ControlState) -> ControlResult<TenantView> {
         revision: stored.map_or(0, |stored| stored.revision),
         connections: actual.map_or(0, |actual| actual.tenant.connections() as u64),
         problem: state.problems.get(name).cloned(),
+        warning: actual
+            .filter(|actual| !actual.tenant.settings().authenticator.has_keys())
+            .map(|_| NO_KEYS.to_owned()),
         configuration: stored.map_or(Value::Null, |stored| without_secrets(&stored.document.configuration)),
     })
 }

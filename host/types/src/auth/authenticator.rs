@@ -111,6 +111,12 @@ impl Authenticator {
         &self.tenant
     }
 
+    /// Whether a key or a published key set is configured. Without any, nobody can connect.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !(self.keys.is_empty() && self.rings.is_empty())
+    }
+
     /// How long before its token expires a client is notified.
     #[must_use]
     pub fn expiring_notice(&self) -> Duration {
