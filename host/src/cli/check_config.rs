@@ -6,7 +6,11 @@ use anyhow::Context;
 
 use super::{CheckConfigArgs, Failure};
 use crate::app;
-use crate::config::{Config, Environment, TenantConfig, defaults_toml, no_key_help, schema};
+use crate::config::{Config, Environment, TenantConfig, defaults_toml, schema};
+
+/// In one line, where `parlance serve` says it with an example.
+const NO_KEY: &str = "It has no key to verify tokens with: set JWT_SECRET, or [[auth.keys]] in the file; \
+                      `parlance serve` shows how";
 
 /// Runs the command. `out` is standard output, `notes` is standard error.
 ///
@@ -34,7 +38,7 @@ pub fn run(
     }
     let auth = &config.default_tenant.auth;
     if auth.keys.is_empty() && auth.jwks.is_empty() {
-        let _ = writeln!(notes, "warning: `parlance serve` will not start. {}", no_key_help());
+        let _ = writeln!(notes, "warning: `parlance serve` will not start. {NO_KEY}");
     }
     for warning in config.tenants.iter().filter_map(TenantConfig::warning) {
         let _ = writeln!(notes, "warning: {warning}");

@@ -211,7 +211,7 @@ fn check_config_reports_errors_and_warnings() {
     assert_eq!(notes, "");
     let (_, notes) = check_config(&["--config", path], no_environment()).unwrap();
     assert!(
-        notes.contains("JWT_SECRET") && notes.contains("[[auth.keys]]"),
+        notes.contains("JWT_SECRET") && notes.contains("[[auth.keys]]") && notes.lines().count() == 1,
         "{notes}"
     );
 }
