@@ -86,11 +86,13 @@ pub(super) fn build(project: &Project, component: &Path, notes: &mut impl Write)
         .into_iter()
         .filter(|path| path.is_dir())
         .collect();
-    let inputs = Inputs::of(&format!("{BUILDER} {VERSION}"), &own, &environment);
-    if inputs.as_ref().is_some_and(|inputs| inputs.are_built(&work, component)) {
+    let inputs = || Inputs::of(&format!("{BUILDER} {VERSION}"), &own, &environment);
+    if inputs().is_some_and(|inputs| inputs.are_built(&work, component)) {
         return Ok(());
     }
     let builder = builder(&full(&project.directory)?, notes)?;
+    // With what the builder's installation has added, and before the build, so that a change during it counts.
+    let inputs = inputs();
     let module = main.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let directory = project
         .main

@@ -16,7 +16,8 @@ const FILE: &str = "inputs";
 /// Most files that are compared. A project with more is built each time.
 const MAX_FILES: usize = 100_000;
 
-/// What a component is made of, as a hash: files by their paths, sizes and times, and the builder.
+/// What a component is made of, as a hash: the builder, and files by their sizes, times and paths below their directory,
+/// whichever way that was named.
 pub(super) struct Inputs(String);
 
 impl Inputs {
@@ -33,15 +34,16 @@ impl Inputs {
             add(path);
             add(text);
         }
-        let mut files = Vec::new();
-        for directory in directories {
-            collect(directory, true, &mut files).ok()?;
+        let mut left = MAX_FILES;
+        let own = directories.iter().map(|directory| (*directory, true));
+        for (directory, is_own) in own.chain(packages.is_dir().then_some((packages, false))) {
+            let mut files = Vec::new();
+            collect(directory, is_own, left, &mut files).ok()?;
+            left = left.saturating_sub(files.len());
+            files.sort();
+            add("directory");
+            files.iter().for_each(|file| add(file));
         }
-        if packages.is_dir() {
-            collect(packages, false, &mut files).ok()?;
-        }
-        files.sort();
-        files.iter().for_each(|file| add(file));
         Some(Self(hex(&digest.finalize())))
     }
 
@@ -61,19 +63,22 @@ impl Inputs {
     }
 }
 
-/// Collects the files below a directory, each with its size and time.
-fn collect(directory: &Path, skips_tools: bool, files: &mut Vec<String>) -> io::Result<()> {
+/// Collects the files below a directory, at most `max`, each with its size and time. What Python compiles while it runs is
+/// left out, and so are directories of tools among the author's own.
+fn collect(directory: &Path, is_own: bool, max: usize, files: &mut Vec<String>) -> io::Result<()> {
     let mut left: Vec<PathBuf> = vec![directory.to_owned()];
     while let Some(path) = left.pop() {
         let data = fs::metadata(&path)?;
         if data.is_dir() {
-            if !skips_tools || path == directory || !is_of_tools(&path) {
+            let is_skipped = path.ends_with("__pycache__") || (is_own && is_of_tools(&path));
+            if path == directory || !is_skipped {
                 for entry in fs::read_dir(&path)? {
                     left.push(entry?.path());
                 }
             }
-        } else if files.len() < MAX_FILES {
-            files.push(format!("{} {}", path.display(), stamp(&data)));
+        } else if files.len() < max {
+            let name = path.strip_prefix(directory).unwrap_or(&path);
+            files.push(format!("{} {}", name.display(), stamp(&data)));
         } else {
             return Err(io::Error::other("too many files"));
         }
@@ -98,7 +103,7 @@ mod tests {
     fn a_component_is_built_until_one_of_its_inputs_or_itself_changes() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        for path in ["src/target", "packages/target", "work"] {
+        for path in ["src/target", "packages/target", "packages/__pycache__", "work"] {
             fs::create_dir_all(at(path)).unwrap();
         }
         for file in ["src/handler.py", "src/words.txt", "packages/target/one.py", "component"] {
@@ -110,7 +115,10 @@ mod tests {
         let is_built = || inputs().are_built(&at("work"), &at("component"));
         assert!(is_built());
         fs::write(at("src/target/made"), "by a tool").unwrap();
+        fs::write(at("packages/__pycache__/one.pyc"), "by Python").unwrap();
         assert!(is_built());
+        let by_another_path = Inputs::of("builder 1", &[&at("work/../src")], &at("packages")).unwrap();
+        assert!(by_another_path.are_built(&at("work"), &at("component")));
         for file in [
             "src/handler.py",
             "src/words.txt",
