@@ -1,6 +1,6 @@
 // `parlance test` and `parlance fuzz`: what the terminal shows, exit codes, and running again on a change.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { owned, test } from './lib/scope.mjs';
 import { guest, Process, run, temporaryDirectory } from './lib/server.mjs';
@@ -66,10 +66,20 @@ test('--watch runs again when the file changes', async () => {
 test('fuzz writes a scenario on which test then fails', async () => {
   const { cwd, file } = written(scenario('{ok: true}').replace('cases:', 'invariants:\n  - keys: {hostile: {k: null}}\ncases:')
     .replace('kv-get', 'kv-set-then-ok'));
-  const { code, stdout, output } = await run(['fuzz', file, '--seed', '1', '--seconds', '60'], { cwd });
+  const fuzz = (...args) => run(['fuzz', file, '--seed', '1', '--seconds', '60', ...args], { cwd });
+  const { code, stdout, output } = await fuzz();
   assert.equal(code, 1, output);
   assert.match(stdout, /invariants\[0\]\.keys\.hostile\.k does not hold/);
   assert.ok(existsSync(join(cwd, 'fuzz-1.yaml')));
   const again = await run(['test', 'fuzz-1.yaml'], { cwd });
   assert.equal(again.code, 1, again.output);
+  // In the directory of scenarios, if there is one, from where it finds the component too.
+  mkdirSync(join(cwd, 'scenarios'));
+  assert.equal((await fuzz()).code, 1);
+  assert.match(readFileSync(join(cwd, 'scenarios/fuzz-1.yaml'), 'utf8'), /component: ["']?\.\.\//);
+  const usual = await run(['test'], { cwd });
+  assert.deepEqual([usual.code, /fuzz-1\.yaml: 0 of 1 case passed/.test(usual.output)], [1, true], usual.output);
+  const nowhere = await fuzz('--output', 'missing/found.yaml');
+  assert.equal(nowhere.code, 2);
+  assert.match(nowhere.output, /the directory missing, .* does not exist/);
 });

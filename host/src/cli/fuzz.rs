@@ -1,7 +1,7 @@
 //! `parlance fuzz TARGET`: looks for events that break a handler.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use clap::Args;
 use parlance_handler::sandbox::EngineLimits;
 use parlance_testing::scenario::{FuzzOptions, Progress, fuzz};
 
+use super::test::DIRECTORY;
 use super::{Failure, project};
 
 /// `parlance fuzz`.
@@ -39,7 +40,7 @@ pub struct FuzzArgs {
     /// Chooses the events [default: another one each time, which is printed].
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// The file to write the scenario of a finding to [default: fuzz-SEED.yaml].
+    /// The file to write the scenario of a finding to [default: fuzz-SEED.yaml, in ./scenarios if there is one].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -50,6 +51,17 @@ pub struct FuzzArgs {
 /// When some do, or the target is wrong.
 pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Result<(), Failure> {
     let seed = args.seed.unwrap_or_else(some_seed);
+    let file = args.output.clone().unwrap_or_else(|| usual_output(seed));
+    let directory = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !directory.is_dir() {
+        return Err(Failure::Usage(format!(
+            "the directory {}, to which a finding would be written, does not exist",
+            directory.display()
+        )));
+    }
     let options = FuzzOptions {
         seed,
         time: Some(Duration::from_secs(args.seconds)),
@@ -57,6 +69,7 @@ pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
         cache: EngineLimits::default().cache,
         build: Some(Arc::new(project::component_bytes)),
         shipped: Some(parlance_shipped::component),
+        directory: Some(directory.to_owned()),
         ..FuzzOptions::default()
     };
     let mut show = |progress: Progress| {
@@ -74,10 +87,6 @@ pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
         let words = format!("nothing found in {sequences} sequences with {events} events (seed {seed})");
         return writeln!(out, "{words}").context("standard output").map_err(Into::into);
     };
-    let file = args
-        .output
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(format!("fuzz-{seed}.yaml")));
     std::fs::write(&file, &finding.scenario).with_context(|| format!("{} cannot be written", file.display()))?;
     let file = file.display();
     writeln!(
@@ -87,6 +96,17 @@ pub fn run(args: &FuzzArgs, out: &mut impl Write, notes: &mut impl Write) -> Res
     )
     .context("standard output")?;
     Err(anyhow::anyhow!("the handler does not withstand these events").into())
+}
+
+/// The file of a finding: beside the other scenarios, so that `parlance test` runs it from now on.
+fn usual_output(seed: u64) -> PathBuf {
+    let name = format!("fuzz-{seed}.yaml");
+    let directory = Path::new(DIRECTORY);
+    if directory.is_dir() {
+        directory.join(name)
+    } else {
+        name.into()
+    }
 }
 
 /// A seed that differs each time.

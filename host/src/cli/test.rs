@@ -16,7 +16,7 @@ use super::{Failure, project};
 use crate::config::Environment;
 
 /// The directory of scenarios when no path is given.
-const DIRECTORY: &str = "scenarios";
+pub(super) const DIRECTORY: &str = "scenarios";
 /// How long `--watch` waits for further changes, since an editor or a build makes several.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Directories that builds write to.

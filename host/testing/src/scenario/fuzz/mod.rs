@@ -8,7 +8,7 @@
 mod generate;
 mod shrink;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -49,6 +49,9 @@ pub struct FuzzOptions {
     pub build: Option<BuildSource>,
     /// The shipped handlers, as in [`Options`](super::Options).
     pub shipped: Option<ShippedHandlers>,
+    /// The directory of the file that a finding is written to, which must exist: the scenario names components by their
+    /// paths from there. Without it, by absolute paths.
+    pub directory: Option<PathBuf>,
 }
 
 impl Default for FuzzOptions {
@@ -61,6 +64,7 @@ impl Default for FuzzOptions {
             cache: None,
             build: None,
             shipped: None,
+            directory: None,
         }
     }
 }
@@ -161,7 +165,7 @@ pub fn fuzz(target: &Path, options: &FuzzOptions, progress: &mut dyn FnMut(Progr
             let steps = shrink::shrink(steps, |steps| target.fails(steps, &failure));
             let failure = target.failure(&steps)?.unwrap_or(failure);
             report.finding = Some(Finding {
-                scenario: target.scenario(&steps, &failure, options.seed)?,
+                scenario: target.scenario(&steps, &failure, options)?,
                 message: failure.message,
                 found_events: found,
                 events: steps.len(),
@@ -308,10 +312,9 @@ impl Target {
     }
 
     /// The scenario of a finding.
-    fn scenario(&self, steps: &[Value], failure: &Failure, seed: u64) -> Result<String> {
+    fn scenario(&self, steps: &[Value], failure: &Failure, options: &FuzzOptions) -> Result<String> {
         let mut whole: Map<String, Value> =
             from_yaml(&self.document.text).context("the scenario that was looked at")?;
-        // Its component is named from anywhere.
         let handlers = whole.get_mut("handlers").and_then(Value::as_object_mut);
         for spec in handlers
             .into_iter()
@@ -319,13 +322,17 @@ impl Target {
             .filter_map(Value::as_object_mut)
         {
             if let Some(component) = spec.get("component").and_then(Value::as_str) {
-                let path = std::path::absolute(self.document.base().join(component))?;
+                let path = self.document.base().join(component);
+                let path = match &options.directory {
+                    Some(directory) => path_from(directory, &path)?,
+                    None => std::path::absolute(path)?,
+                };
                 spec.insert("component".to_owned(), path.display().to_string().into());
             }
         }
         let first = failure.message.lines().next().unwrap_or_default();
         whole.insert("cases".to_owned(), json!([{"name": "fuzz", "events": steps}]));
-        let mut text = format!("# Found by `parlance fuzz --seed {seed}`: {first}\n");
+        let mut text = format!("# Found by `parlance fuzz --seed {}`: {first}\n", options.seed);
         for key in ["handlers", "shipped", "limits", "before", "invariants", "cases"] {
             if let Some(value) = whole.remove(key) {
                 text.push_str(&lines(&json!({key: value})).join("\n"));
@@ -335,4 +342,15 @@ impl Target {
         Document::parse(Path::new("fuzz.yaml"), text.clone()).context("the scenario of the finding")?;
         Ok(text)
     }
+}
+
+/// The path of a file as it is named from a directory. Both exist.
+fn path_from(directory: &Path, file: &Path) -> Result<PathBuf> {
+    let full = |path: &Path| path.canonicalize().with_context(|| path.display().to_string());
+    let (directory, file) = (full(directory)?, full(file)?);
+    let shared = directory.components().zip(file.components());
+    let shared = shared.take_while(|(one, other)| one == other).count();
+    let up = directory.components().skip(shared).map(|_| Component::ParentDir);
+    let path: PathBuf = up.chain(file.components().skip(shared)).collect();
+    Ok(if path.as_os_str().is_empty() { ".".into() } else { path })
 }
