@@ -174,6 +174,9 @@ impl Attempt<'_> {
     fn note(&mut self, at: usize, step: &Step, came: &StepOutcome, mismatches: Vec<Mismatch>) {
         let mut context = Vec::new();
         if let Some(outcome) = &came.outcome {
+            // First what the handler says itself: its stack is the author's, that of the trap is the interpreter's.
+            let lines = outcome.logs.iter();
+            context.extend(lines.map(|line| format!("the handler logged ({}): {}", line.level.name(), line.text)));
             if let Some(trap) = &outcome.trap {
                 context.push(format!(
                     "the handler was stopped ({}): {}",
@@ -181,8 +184,6 @@ impl Attempt<'_> {
                     trap.detail
                 ));
             }
-            let lines = outcome.logs.iter();
-            context.extend(lines.map(|line| format!("the handler logged ({}): {}", line.level.name(), line.text)));
         }
         self.push(title(at, Some(step)), mismatches, &context);
     }
