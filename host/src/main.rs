@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     if let Some(result) = operate(&cli.command, &env) {
         return result.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
     }
+    if matches!(&cli.command, Command::Test(_) | Command::Fuzz(_) | Command::Replay(_)) {
+        cli::progress::show();
+    }
     let result = match &cli.command {
         Command::Serve(args) => cli::serve::serve(args, &env),
         Command::Dev(args) => cli::dev::run(args, &env),

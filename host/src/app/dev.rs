@@ -89,8 +89,6 @@ impl Development {
             components: self.components.clone().into(),
         };
         if !self.components.is_empty() {
-            let files: Vec<_> = self.components.iter().map(|path| path.display().to_string()).collect();
-            tracing::info!("compiling {}; the server listens when that is done", files.join(", "));
             let routes = dev_components.load().await?;
             control.set_configured_routes(DEFAULT_TENANT, routes).await;
         }

@@ -19,6 +19,7 @@ pub mod new;
 pub mod oci;
 pub mod operate;
 pub mod operate_args;
+pub mod progress;
 pub mod project;
 pub mod record;
 pub mod replay;

@@ -36,6 +36,12 @@ pub use error::LoadError;
 use libraries::{refused, usable};
 use parlance_scheduler::CpuProfile;
 
+/// The target of log lines that tell a user what takes long.
+pub const PROGRESS: &str = "parlance::progress";
+
+/// From this many bytes on it takes seconds to compile a component: one with an interpreter has them.
+const LARGE_COMPONENT: usize = 1024 * 1024;
+
 pub(super) struct ExportIndices {
     pub(super) message: Option<exports::on_message::GuestIndices>,
     pub(super) typing: Option<exports::on_typing::GuestIndices>,
@@ -298,6 +304,13 @@ impl Sandbox {
         may_import_http: bool,
     ) -> Result<(Compiled, Artefact), LoadError> {
         let begun = Instant::now();
+        if bytes.len() >= LARGE_COMPONENT {
+            tracing::info!(
+                target: PROGRESS,
+                "compiling a component of {} MiB, which takes seconds",
+                bytes.len() >> 20
+            );
+        }
         // Held, so that they stay until the component has them.
         let known = self.libraries.in_use();
         let (artefact, codes) = compile(

@@ -53,7 +53,7 @@ pub use http::{OutboundAnswer, OutboundBody, OutboundError};
 pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};
 pub use interface::Interface;
-pub use load::{Handler, HandlerStats, LoadError};
+pub use load::{Handler, HandlerStats, LoadError, PROGRESS};
 pub use meter::GuestLimits;
 pub use outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
 
