@@ -50,6 +50,9 @@ test('an export is imported into another tenant, whose export is equal, and whic
   const file = join(DIR, 'acme.ndjson');
   await command('export', '--tenant', 'acme', '--output', file);
   assert.equal(statSync(file).mode & 0o777, 0o600);
+  const again = await operate(server, ['export', '--tenant', 'acme', '--output', file]);
+  assert.deepEqual([again.code, /acme\.ndjson exists already; .*--force/.test(again.output)], [2, true], again.output);
+  await command('export', '--tenant', 'acme', '--output', file, '--force');
   const exported = readFileSync(file, 'utf8');
   const [header] = exported.split('\n').map((line) => line && JSON.parse(line));
   assert.deepEqual([header.format, header.version, header.tenant, header.user], ['parlance-export', 1, 'acme', undefined]);

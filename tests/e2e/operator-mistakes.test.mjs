@@ -24,6 +24,7 @@ await admin(server).requestOk('POST', '/tenants', { body: { name: 'acme', config
 for (const [what, args, words] of [
   ['another tenant’s audit log', ['audit', '--tenant', 'other', '--token-file', acme], /no tenant "other" for this token, which is for "acme"/],
   ['another tenant’s log', ['logs', '-f', '--tenant', 'other', '--token-file', acme], /no tenant "other" for this token, which is for "acme"/],
+  ['the log of a tenant that does not exist', ['logs', '-f', '--tenant', 'acne'], /there is no tenant "acne"/],
   ['handlers without naming the own tenant', ['versions', '--token-file', acme], /no tenant "default" for this token, which is for "acme"/],
   ['revoking nothing', ['revoke'], /--token-id <ID>\|--user <USER>\|--issued-before <TIME>/],
   ['revoking what is issued in years to come', ['revoke', '--issued-before', '2100-01-01T00:00:00Z'], /issuedBefore: lies in the future/],

@@ -70,6 +70,10 @@ pub(super) async fn logs(
     let least = level.as_deref().unwrap_or("info");
     let least = rank(least).ok_or_else(|| Problem::invalid(format!("level: must be one of {}", LEVELS.join(", "))))?;
     let tenant = caller.tenant_filter(tenant)?;
+    if let Some(tenant) = &tenant {
+        // Else a misspelt name would be followed for ever.
+        caller.control.tenant(tenant).await?;
+    }
     let follower = match &caller.role {
         Role::Operator => Follower::Operator(tenant.map(Into::into)),
         Role::Tenant(own) => Follower::Tenant(own.as_str().into()),

@@ -1,7 +1,7 @@
 //! `parlance erase-user`, `export` and `import`.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +57,7 @@ first to have all of it as of one moment. Requests of handlers that are not answ
 
 Examples:
   parlance export --tenant acme --output acme.ndjson
+  parlance export --tenant acme --output acme.ndjson --force
   parlance export --tenant acme --user alice > alice.ndjson")]
 pub struct ExportArgs {
     /// Only what there is of this user.
@@ -68,6 +69,9 @@ pub struct ExportArgs {
     /// The file, which its owner alone may read [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Replace FILE if it exists.
+    #[arg(long, requires = "output")]
+    pub force: bool,
     /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -120,13 +124,17 @@ impl Terminal<'_> {
     /// # Errors
     /// Why nothing is exported, or the file is not whole.
     pub async fn export(&mut self, args: &ExportArgs) -> Result<(), Failure> {
+        // Before the server is asked, which notes each export in its audit log.
+        if let Some(file) = args.output.as_ref().filter(|file| !args.force && file.exists()) {
+            return Err(exists(file));
+        }
         let client = self.client(&args.server)?;
         let mut path = vec!["tenants", &args.tenant.tenant];
         path.extend(args.user.iter().flat_map(|user| ["users", user]));
         path.push("data");
         let answer = client.send(client.request(Method::GET, &path)?).await?;
         let is_whole = match &args.output {
-            Some(file) => copy(answer, &mut create(file)?).await?,
+            Some(file) => copy(answer, &mut create(file, args.force)?).await?,
             None => copy(answer, self.out).await?,
         };
         if !is_whole {
@@ -181,11 +189,18 @@ fn summary(view: &ErasureView) -> String {
     format!("{state}: {messages} messages, {marks} marks, {receipts} receipts, {keys} keys")
 }
 
-/// Creates the file, which its owner alone may read.
-fn create(path: &Path) -> Result<File, Failure> {
+/// Creates the file, which its owner alone may read, and replaces another one only by `force`.
+fn create(path: &Path, force: bool) -> Result<File, Failure> {
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-    Ok(file.with_context(|| format!("{} cannot be written", path.display()))?)
+    options.write(true).create(force).create_new(!force).truncate(force);
+    match options.mode(0o600).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        file => Ok(file.with_context(|| format!("{} cannot be written", path.display()))?),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Usage(format!("{} exists already; choose another name, or use --force", path.display()))
 }
 
 /// Copies an export. Returns whether its last line came.
