@@ -42,7 +42,9 @@ pub struct Limits {
     pub sessions_per_address: usize,
     /// Unauthenticated sessions at once.
     pub unauthenticated: usize,
-    /// Unauthenticated sessions at once from one address.
+    /// Unauthenticated sessions at once from one address. While this is smaller than `unauthenticated`, an address gets no
+    /// more of them than there are places free: so k addresses cannot take more than k of k + 1 parts of all, and a client
+    /// from elsewhere finds a place.
     pub unauthenticated_per_address: usize,
     /// New sessions a second. As many may come at once.
     pub handshakes_per_second: u32,
@@ -227,7 +229,10 @@ impl Admission {
             if entry.sessions >= limits.sessions_per_address {
                 return Err(Refusal::SessionsPerAddress);
             }
-            if entry.unauthenticated >= limits.unauthenticated_per_address {
+            let free = limits.unauthenticated - self.unauthenticated();
+            let is_shared = limits.unauthenticated_per_address < limits.unauthenticated;
+            if entry.unauthenticated >= limits.unauthenticated_per_address || is_shared && entry.unauthenticated >= free
+            {
                 return Err(Refusal::UnauthenticatedPerAddress);
             }
             if !entry.rate.take(limits.handshakes_per_second_per_address, now) {
@@ -379,10 +384,35 @@ mod tests {
         first.authenticated();
         second.authenticated();
         assert_eq!((admission.sessions(), admission.unauthenticated()), (3, 1));
-        let more = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
+        let more = admit("192.0.2.1").unwrap();
         assert_eq!(admission.refused(Refusal::Unauthenticated), 1);
         drop((first, second, other, more));
         assert_eq!((admission.sessions(), admission.unauthenticated()), (0, 0));
+    }
+
+    #[test]
+    fn a_few_addresses_do_not_take_all_places() {
+        let shared = Limits {
+            unauthenticated: 12,
+            unauthenticated_per_address: 6,
+            ..Limits::NONE
+        };
+        let admission = Admission::new(shared);
+        let admit = |address| admission.admit(from(address), Instant::now());
+        let addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+        let taken: Vec<_> = (0..30).filter_map(|n| admit(addresses[n % 3]).ok()).collect();
+        assert_eq!(taken.len(), 9, "three of four parts");
+        assert_eq!(admission.refused(Refusal::UnauthenticatedPerAddress), 21);
+        assert!(admit("198.51.100.1").is_ok());
+        // Unless one address may take all, as behind a proxy.
+        let one = Admission::new(Limits {
+            unauthenticated_per_address: 12,
+            ..shared
+        });
+        let all: Vec<_> = (0..13)
+            .filter_map(|_| one.admit(from("192.0.2.1"), Instant::now()).ok())
+            .collect();
+        assert_eq!(all.len(), 12);
     }
 
     #[test]

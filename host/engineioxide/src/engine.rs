@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -266,6 +265,10 @@ impl<H: EngineIoHandler> Engine<H> {
                 .session
                 .expect_attachments(count.unwrap_or(0), is_known_above, now);
         }
+        if kind == Some(&DISCONNECT) {
+            // The client does not want the answer any more.
+            socket.session.connect_answered(namespace_of(packet));
+        }
         let packet = keep(packet);
         if kind == Some(&CONNECT) && !socket.session.is_unauthenticated() {
             self.retry_connect(socket, packet.clone());
@@ -279,15 +282,14 @@ impl<H: EngineIoHandler> Engine<H> {
     /// socketioxide ignores a CONNECT while the task of the client's previous CONNECT still runs, and the client would
     /// wait forever.
     fn retry_connect(&self, socket: &Arc<Socket<H::Data>>, packet: Str) {
-        socket.session.connect_unanswered.store(true, Ordering::Release);
-        if !socket.session.begin_connect_retry() {
+        let Some(number) = socket.session.begin_connect_retry(namespace_of(&packet)) else {
             return;
-        }
+        };
         let (handler, socket) = (self.handler.clone(), socket.clone());
         tokio::spawn(async move {
             for pause in CONNECT_RETRIES {
                 tokio::time::sleep(pause).await;
-                if socket.session.ended().is_some() || !socket.session.connect_unanswered.load(Ordering::Acquire) {
+                if socket.session.ended().is_some() || !socket.session.is_connect_unanswered(number) {
                     break;
                 }
                 // It would break off a packet whose attachments are still to come.
@@ -295,7 +297,7 @@ impl<H: EngineIoHandler> Engine<H> {
                     handler.on_message(packet.clone(), socket.clone());
                 }
             }
-            socket.session.end_connect_retry();
+            socket.session.end_connect_retry(number);
         });
     }
 
@@ -431,11 +433,11 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
-/// The namespace of an event, from the text of its packet.
-fn namespace_of(packet: &str) -> &str {
+/// The namespace of a packet, from its text.
+pub(crate) fn namespace_of(packet: &str) -> &str {
     // Before it are the packet's type and the number of attachments.
     let rest = packet.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '-');
-    match rest.split([',', '?']).next() {
+    match rest.split(',').next() {
         Some(namespace) if rest.starts_with('/') => namespace,
         _ => "/",
     }

@@ -10,7 +10,8 @@ use crate::socket::DisconnectReason;
 const TIMER_TOLERANCE: Duration = Duration::from_millis(10);
 
 /// Sends pings until the session ends. Ends it when a pong does not come in time (Engine.IO protocol, "Heartbeat"), when
-/// the client has left its last namespace and not entered another, and when it leaves out attachments of a packet.
+/// the client has left its last namespace and not entered another, when it leaves out attachments of a packet, and when
+/// a packet could not be encoded for it.
 pub(crate) async fn heartbeat(session: Arc<Session>, since: Instant, interval: Duration, timeout: Duration) {
     let end = tokio::select! {
         end = beat(&session, since, interval, timeout) => end,
@@ -18,6 +19,7 @@ pub(crate) async fn heartbeat(session: Arc<Session>, since: Instant, interval: D
         () = session.wait_ended() => return,
     };
     match end {
+        _ if session.has_lost_packet() => session.close(CloseKind::Aborted, DisconnectReason::TransportError),
         CloseKind::Aborted => session.close(end, DisconnectReason::HeartbeatTimeout),
         _ => session.close_with_final_poll(end, DisconnectReason::ClosingServer),
     }

@@ -55,8 +55,10 @@ struct SessionState {
     other_packets: Option<(u32, Instant)>,
     /// The attachments of a packet that are still to come.
     attachments: Option<Attachments>,
-    /// CONNECTs that wait to be passed on again.
-    connect_retries: usize,
+    /// CONNECTs that wait to be passed on again, by their numbers, and the namespace of each until it is answered.
+    connect_retries: Vec<(u64, Option<Box<str>>)>,
+    /// The number of the last one.
+    last_connect_retry: u64,
     /// The namespaces that the client is in, or is about to enter. `None` until it is about to enter one.
     namespaces: Option<Vec<Str>>,
     /// When the client left its last namespace, while it is in none.
@@ -73,12 +75,13 @@ pub(crate) struct Session {
     pub(crate) changed: Notify,
     /// Notified when a pong has been received.
     pub(crate) pong: Notify,
-    /// Notified when the session has left its last namespace and there are too many of those.
+    /// Notified when the session has left its last namespace and there are too many of those, or when a packet could not
+    /// be encoded for it.
     pub(crate) must_end: Notify,
+    /// Whether a packet could not be encoded for the client.
+    has_lost_packet: AtomicBool,
     /// Whether the session has not been in a namespace yet.
     unauthenticated: AtomicBool,
-    /// Whether a CONNECT of a client that was in a namespace before is still unanswered.
-    pub(crate) connect_unanswered: AtomicBool,
     permit: Mutex<Option<SessionPermit>>,
     limits: Limits,
     encoding: AtomicU8,
@@ -104,8 +107,8 @@ impl Session {
             changed: Notify::new(),
             pong: Notify::new(),
             must_end: Notify::new(),
+            has_lost_packet: AtomicBool::new(false),
             unauthenticated: AtomicBool::new(permit.is_some()),
-            connect_unanswered: AtomicBool::new(false),
             permit: Mutex::new(permit),
             limits,
             encoding: AtomicU8::new(Encoding::Undecided as u8),
@@ -147,20 +150,29 @@ impl Session {
     /// Encodes a packet as the client expects it.
     pub(crate) fn encode(&self, text: Text, attachments: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
         match self.translator() {
+            // What comes after a lost packet would hide the loss.
+            Some(_) if self.has_lost_packet() => OutgoingMessage::new(),
             Some(translator) if self.encoding() == Encoding::Translated => {
                 let attachments: Vec<_> = attachments.into_iter().collect();
                 let whole = format!("{}{}", &*text.head, text.body());
                 match translator.write(&whole, &attachments) {
                     Some(packet) => OutgoingMessage::from_iter([OutPacket::Binary(packet)]),
-                    // Dropping the packet would leave the client without it for good. After an abort it connects again.
+                    // Without the packet the client would miss something for good, so it has to connect again. The
+                    // caller may hold locks that the end of a session takes, so the heartbeat ends it.
                     None => {
-                        self.close(CloseKind::Aborted, DisconnectReason::TransportError);
+                        self.has_lost_packet.store(true, Ordering::Release);
+                        self.must_end.notify_one();
                         OutgoingMessage::new()
                     }
                 }
             }
             _ => outbox::outgoing_message(OutPacket::Text(text), attachments),
         }
+    }
+
+    /// Whether a packet could not be encoded for the client, so that the session must be aborted.
+    pub(crate) fn has_lost_packet(&self) -> bool {
+        self.has_lost_packet.load(Ordering::Acquire)
     }
 
     /// Whether the session has not been in a namespace yet.
@@ -427,5 +439,53 @@ impl SessionHandle {
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.0.outbox.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::Translate;
+
+    /// Knows no packets.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Translate for Nothing {
+        fn read(&self, _: Bytes) -> Option<(String, Vec<Bytes>)> {
+            None
+        }
+
+        fn write(&self, _: &str, _: &[Bytes]) -> Option<Bytes> {
+            None
+        }
+
+        fn report_unknown(&self) {}
+    }
+
+    fn session() -> Arc<Session> {
+        let translator = Translator(Arc::new(Nothing));
+        Arc::new(Session::new(TransportType::Websocket, None, Some(translator), 8))
+    }
+
+    #[test]
+    fn an_answer_to_one_connect_is_none_to_another() {
+        let session = session();
+        let [acme, slow] = ["/acme", "/slow"].map(|namespace| session.begin_connect_retry(namespace).unwrap_or(0));
+        session.connect_answered("/acme");
+        assert!(!session.is_connect_unanswered(acme) && session.is_connect_unanswered(slow));
+        session.end_connect_retry(slow);
+        assert!(!session.is_connect_unanswered(slow));
+    }
+
+    #[test]
+    fn a_packet_that_cannot_be_encoded_ends_nothing_while_it_is_sent() {
+        let session = session();
+        session.set_encoding(Encoding::Translated);
+        let send = || SessionHandle(session.clone()).send(Str::from("2[]"), Bytes::new(), []);
+        assert!(send().is_ok() && send().is_ok());
+        // Whoever sends may hold locks that the end takes: it is the heartbeat's.
+        assert_eq!(session.ended(), None);
+        assert!(session.has_lost_packet() && session.outbox.is_empty());
     }
 }

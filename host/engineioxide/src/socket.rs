@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use engineioxide_core::{ProtocolVersion, Str, TransportType};
@@ -11,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 pub use engineioxide_core::Sid;
 
+use crate::engine::namespace_of;
 use crate::outbox::{OutPacket, OutgoingMessage};
 use crate::session::{CloseKind, Session};
 
@@ -150,8 +150,11 @@ impl Permit<'_> {
     /// Sends a text message.
     pub fn emit(mut self, msg: Str) {
         match msg.as_bytes().first() {
-            Some(&CONNECT) => self.session.set_authenticated(),
-            Some(&CONNECT_ERROR) => self.session.connect_unanswered.store(false, Ordering::Release),
+            Some(&CONNECT) => {
+                self.session.connect_answered(namespace_of(&msg));
+                self.session.set_authenticated();
+            }
+            Some(&CONNECT_ERROR) => self.session.connect_answered(namespace_of(&msg)),
             _ => {}
         }
         self.send(self.session.encode(msg.into(), []));

@@ -1,7 +1,7 @@
 //! The WebSocket transport: one task reads, writes and closes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -20,6 +20,8 @@ const WRITE_MAX: usize = 64 * 1024;
 const FRAME_OVERHEAD: usize = 4;
 /// The largest read buffer, in bytes.
 const READ_MAX: usize = 16 * 1024;
+/// With more messages than this in one read, other tasks have their turn before the next one.
+const YIELD_AFTER: usize = 32;
 /// The capacity, in bytes, up to which an idle connection keeps a buffer.
 const IDLE_CAPACITY: usize = 4 * 1024;
 /// Time for the last packets, and for the close frame.
@@ -114,14 +116,21 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     ) {
         loop {
             // Handles all messages that have been received completely.
+            let mut handled = 0;
             loop {
+                handled += 1;
                 match self.decoder.next(sizes(session)) {
                     Ok(Some(Message::Close(code))) => {
                         session.close(CloseKind::Client, DisconnectReason::TransportClose);
                         return self.close(code).await;
                     }
-                    Ok(Some(Message::Ping(bytes))) => self.pong = Some(bytes),
-                    Ok(Some(Message::Pong)) => {}
+                    Ok(Some(Message::Ping(bytes))) if session.may_send_other(bytes.len(), Instant::now()) => {
+                        self.pong = Some(bytes);
+                    }
+                    Ok(Some(Message::Pong)) if session.may_send_other(0, Instant::now()) => {}
+                    Ok(Some(Message::Ping(_) | Message::Pong)) => {
+                        session.close(CloseKind::Server, DisconnectReason::PacketParsingError);
+                    }
                     Ok(Some(message)) => match take(message) {
                         PacketOutcome::Accepted => {}
                         PacketOutcome::Invalid => {
@@ -134,6 +143,10 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                 if session.ended().is_some() {
                     break;
                 }
+            }
+            if handled > YIELD_AFTER {
+                // Other connections of this thread have their turn: what a flooding client has sent can be read at once.
+                tokio::task::yield_now().await;
             }
             let mut changed = std::pin::pin!(session.changed.notified());
             changed.as_mut().enable();

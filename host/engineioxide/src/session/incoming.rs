@@ -50,7 +50,6 @@ impl Session {
 
     /// Records that the server has let the session into a namespace.
     pub(crate) fn set_authenticated(&self) {
-        self.connect_unanswered.store(false, Ordering::Release);
         let mut state = self.state.lock();
         self.unauthenticated.store(false, Ordering::Relaxed);
         if state.namespaces.as_ref().is_some_and(Vec::is_empty) {
@@ -139,15 +138,38 @@ impl Session {
         state.namespaces.as_ref().is_none_or(|all| all.iter().any(is_this))
     }
 
-    /// Counts a CONNECT that waits to be passed on again, and returns whether it may.
-    pub(crate) fn begin_connect_retry(&self) -> bool {
+    /// Notes a CONNECT to this namespace that is to be passed on again until it is answered, and returns its number. `None`
+    /// when there are too many of those.
+    pub(crate) fn begin_connect_retry(&self, namespace: &str) -> Option<u64> {
         let mut state = self.state.lock();
-        let begins = state.connect_retries < CONNECT_RETRIES_MAX;
-        state.connect_retries += usize::from(begins);
-        begins
+        if state.connect_retries.len() >= CONNECT_RETRIES_MAX {
+            return None;
+        }
+        let number = state.last_connect_retry.wrapping_add(1);
+        state.last_connect_retry = number;
+        state.connect_retries.push((number, Some(namespace.into())));
+        Some(number)
     }
 
-    pub(crate) fn end_connect_retry(&self) {
-        self.state.lock().connect_retries -= 1;
+    pub(crate) fn end_connect_retry(&self, number: u64) {
+        self.state.lock().connect_retries.retain(|(own, _)| *own != number);
+    }
+
+    /// Records that CONNECTs to this namespace are answered, or were taken back.
+    pub(crate) fn connect_answered(&self, namespace: &str) {
+        for (_, unanswered) in &mut self.state.lock().connect_retries {
+            if unanswered.as_deref() == Some(namespace) {
+                *unanswered = None;
+            }
+        }
+    }
+
+    /// Whether a CONNECT is still unanswered.
+    pub(crate) fn is_connect_unanswered(&self, number: u64) -> bool {
+        let state = self.state.lock();
+        state
+            .connect_retries
+            .iter()
+            .any(|(own, unanswered)| *own == number && unanswered.is_some())
     }
 }
