@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Audience, Call, Capability, Effect, Fault, Packet, Question, room_id, user_id};
-use parlance_types::text::json::{DEPTH_MAX, Placeholders, Tokens, exceeds_depth};
+use parlance_types::text::json::{DEPTH_MAX, Placeholder, Placeholders, Tokens, exceeds_depth};
 use parlance_types::text::without_lone_surrogates;
 
 /// Most attachments of one event, whether a handler or a client sends it.
@@ -186,7 +186,8 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
 
 /// Checks that the arguments are JSON and nest no deeper than other servers and clients can read. With attachments,
 /// each placeholder must refer to one of them: clients close the connection when one does not, and part of the text may
-/// come from another user. Numbers of any size pass, since JavaScript reads those beyond its range as infinite.
+/// come from another user. No two may refer to the same one, which a client with MessagePack would get as often, so
+/// that a small event would be a large packet. Numbers of any size pass, since JavaScript reads those beyond its range as infinite.
 fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
     let walk = Tokens::parse(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
     if exceeds_depth(arguments, DEPTH_MAX) {
@@ -194,14 +195,32 @@ fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
             "the arguments must not nest deeper than {DEPTH_MAX}"
         )));
     }
+    if attachments == 0 {
+        return Ok(());
+    }
     let mut placeholders = Placeholders::default();
-    let mut found = walk.filter_map(|token| placeholders.observe(&token));
-    if attachments > 0 && !found.all(|placeholder| placeholder.is_attached(attachments)) {
-        return Err(Fault::Invalid(format!(
-            "a _placeholder needs a num below {attachments}, the number of attachments"
-        )));
+    let mut used = Vec::with_capacity(attachments);
+    for placeholder in walk.filter_map(|token| placeholders.observe(&token)) {
+        let Placeholder::Number(number) = placeholder else {
+            return Err(no_attachment(attachments));
+        };
+        if !placeholder.is_attached(attachments) {
+            return Err(no_attachment(attachments));
+        }
+        if used.contains(&number) {
+            return Err(Fault::Invalid(format!(
+                "two _placeholders have the num {number}: attach the bytes once for each"
+            )));
+        }
+        used.push(number);
     }
     Ok(())
+}
+
+fn no_attachment(attachments: usize) -> Fault {
+    Fault::Invalid(format!(
+        "a _placeholder needs a num below {attachments}, the number of attachments"
+    ))
 }
 
 #[cfg(test)]
@@ -235,6 +254,16 @@ mod tests {
         assert!(check_arguments(r#"[{"num":{"_placeholder":true,"num":9}}]"#, 1).is_err());
         let nested = r#"[{"_placeholder":{"_placeholder":true,"num":9},"num":0}]"#;
         assert!(check_arguments(nested, 1).is_err());
+        let of = |numbers: [u8; 2]| {
+            numbers
+                .map(|n| format!(r#"{{"_placeholder":true,"num":{n}}}"#))
+                .join(",")
+        };
+        assert!(check_arguments(&format!("[{}]", of([1, 0])), 2).is_ok());
+        assert!(
+            check_arguments(&format!("[{}]", of([1, 1])), 2).is_err(),
+            "twice the same"
+        );
         assert!(
             check_arguments(r#"[{"_placeholder":false,"num":9}]"#, 1).is_ok(),
             "no placeholder"
