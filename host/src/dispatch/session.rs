@@ -177,10 +177,10 @@ impl Session {
         if queue.closed || self.is_cut_off.load(Ordering::Relaxed) {
             return;
         }
-        let length = packet.len();
+        let (length, held) = (packet.len(), packet.held_bytes());
         let bytes = queue.bytes.saturating_add(length);
-        let refusal = if packet.len() > limits.packet {
-            let (got, max) = (packet.len(), limits.packet);
+        let refusal = if length > limits.packet {
+            let (got, max) = (length, limits.packet);
             Some(EventError::new(
                 Code::TooLarge,
                 format!("the packet has {got} bytes; at most {max} are allowed"),
@@ -203,11 +203,11 @@ impl Session {
                 "too many events are waiting; slow down",
                 QUEUE_FULL_RETRY,
             ))
-        } else if !self.tenant.reserve_queued_bytes(length) {
+        } else if !self.tenant.reserve_queued_bytes(held) {
             Some(queued_bytes_full())
         } else {
             self.admit(&settings, length)
-                .inspect_err(|_| self.tenant.release_queued_bytes(length))
+                .inspect_err(|_| self.tenant.release_queued_bytes(held))
                 .err()
         };
         if let Some(error) = refusal {
@@ -309,11 +309,12 @@ impl Session {
     /// Whether no event waits, runs or is in flight, and no packet waits for the client.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        let queue = self.queue.lock();
-        !queue.running
-            && queue.events.is_empty()
-            && !self.connection.has_in_flight()
-            && self.connection.sink.is_flushed()
+        let is_handled = {
+            let queue = self.queue.lock();
+            !queue.running && queue.events.is_empty() && !self.connection.has_in_flight()
+        };
+        // Without the queue's lock, which a sink takes that disconnects while its own is held.
+        is_handled && self.connection.sink.is_flushed()
     }
 
     /// Whether the client has gone. Events that it sent before may still wait.
@@ -418,7 +419,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Events are dropped without being handled when the process ends.
-        self.tenant.release_queued_bytes(self.queue.get_mut().bytes);
+        let held = self.queue.get_mut().events.iter().map(SessionEvent::held_bytes).sum();
+        self.tenant.release_queued_bytes(held);
     }
 }
 
@@ -437,7 +439,7 @@ struct QueuedBytes<'a>(&'a Tenant, usize);
 
 impl<'a> QueuedBytes<'a> {
     fn of(tenant: &'a Tenant, event: &SessionEvent) -> Self {
-        Self(tenant, event.bytes())
+        Self(tenant, event.held_bytes())
     }
 }
 

@@ -38,7 +38,15 @@ pub(super) enum SessionEvent {
 }
 
 impl SessionEvent {
-    /// The bytes that count against the limits of queued bytes.
+    /// The bytes that count against the tenant's `quota.queued_bytes`.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Packet(packet) => packet.held_bytes(),
+            other => other.bytes(),
+        }
+    }
+
+    /// The bytes that count against the connection's `limits.queue_bytes`.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Packet(packet) => packet.len(),
