@@ -351,12 +351,13 @@ impl Hub {
         self.end_read(&page.room, page.series, page.missed);
         let catch_up = &mut self.catch_up;
         catch_up.reads = catch_up.reads.saturating_sub(1);
-        while let Some((next, series)) = catch_up.waiting_rooms.pop_front() {
-            // The last member may have left meanwhile.
+        // What a room missed may have come meanwhile, and its last member may have left: then the next one is read.
+        while self.catch_up.reads < READS_MAX
+            && let Some((next, series)) = self.catch_up.waiting_rooms.pop_front()
+        {
             if let Some(order) = self.rooms.series(&next, series) {
                 order.reading = false;
                 self.read_missing(next, series);
-                return;
             }
         }
     }
@@ -380,5 +381,67 @@ impl Hub {
                 .min(PAUSE_MAX);
             self.schedule_check_after(room, series, pause);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{CatchUpPace, Now};
+    use super::*;
+    use crate::Connection;
+    use crate::tests::{Inbox, packet};
+    use parlance_types::auth::Identity;
+    use parlance_types::id::ConnectionId;
+
+    #[test]
+    fn a_room_that_waited_to_be_read_in_vain_is_read_the_next_time() {
+        let now = Now {
+            instant: Instant::now(),
+            unix_ms: 0,
+        };
+        let mut hub = Hub::new(false, CatchUpPace::default(), now);
+        let id = ConnectionId::from_bits(1);
+        let identity = Arc::new(Identity::for_tests("t", "ann").unwrap());
+        let connection = Arc::new(Connection::new(id, identity, Box::new(Inbox::default())));
+        let rooms: Vec<RoomId> = (0..3 * READS_MAX)
+            .map(|n| RoomId::new(&format!("r{n}")).unwrap())
+            .collect();
+        for room in &rooms {
+            hub.rooms.join(room, &connection, false);
+            hub.set_baseline(room, Some(Place::default()));
+            hub.note_message(room, 1);
+            hub.read_missing(room.clone(), Series::Messages);
+        }
+        // What they missed comes before it is read.
+        for room in &rooms {
+            hub.rooms.offer(room, 1, &packet("late"));
+        }
+        let read = |hub: &mut Hub| {
+            let out = std::mem::take(&mut hub.out);
+            let reads = out.into_iter().filter_map(|output| match output {
+                Output::ReadMessages { room, .. } => Some(room),
+                _ => None,
+            });
+            reads.collect::<Vec<RoomId>>()
+        };
+        let mut reading = read(&mut hub);
+        assert_eq!(reading.len(), READS_MAX);
+        while let Some(room) = reading.pop() {
+            hub.messages_read(room, Vec::new(), Some(1));
+            while !hub.catch_up.pages.is_empty() {
+                hub.send_page();
+            }
+            reading.extend(read(&mut hub));
+        }
+        assert_eq!((hub.catch_up.reads, hub.catch_up.waiting_rooms.len()), (0, 0));
+        for room in &rooms {
+            hub.note_message(room, 2);
+            hub.read_missing(room.clone(), Series::Messages);
+            assert!(hub.rooms.series(room, Series::Messages).unwrap().reading, "{room:?}");
+        }
+        assert_eq!(read(&mut hub), rooms[..READS_MAX]);
     }
 }

@@ -34,8 +34,9 @@ const SEEDS: u64 = 2000;
 /// How long clients act and faults happen, and how long everything then has to come to rest, in microseconds.
 const ACTIVE: u64 = 3_000_000;
 const REST: u64 = 8_000_000;
-/// The most rooms. A seed uses some of them.
-const ROOMS: u64 = 3;
+/// The most rooms. A seed uses some of them, and most seeds few.
+const ROOMS: u64 = 12;
+const FEW_ROOMS: u64 = 3;
 const TENANT: &str = "t";
 
 fn tenant() -> TenantId {
@@ -106,7 +107,10 @@ struct Faults {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = random(seed);
-        let (nodes, rooms) = (1 + rng(5), 1 + rng(ROOMS));
+        let nodes = 1 + rng(5);
+        // In few rooms much happens in each. With many, more are read at once than a hub reads.
+        let most = if rng(4) == 0 { ROOMS } else { FEW_ROOMS };
+        let rooms = 1 + rng(most);
         let mut world = Self {
             rng: Box::new(rng),
             now: 0,
