@@ -56,6 +56,9 @@ pub(super) async fn erase_all(due_keys: &DueKeys, space: &DueSpace) {
         };
         let mut failed = false;
         for due in due {
+            if !due_keys.is_own(&tenant).await {
+                return;
+            }
             if let Err(error) = erase(due_keys, &tenant, due).await {
                 tracing::warn!(
                     tenant = space.tenant,

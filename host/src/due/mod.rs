@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
+use crate::tenant::Tenant;
 use parlance_store::{DueKind, DueSpace, Maintenance, OutageLog, Schedule, StoreError, Writer};
 use retention::OwnSlots;
 
@@ -128,6 +129,13 @@ impl DueKeys {
             // An error means that the committer has gone, with which the server ends.
             let _ = tokio::time::timeout(LOOK_EVERY.saturating_sub(pause), written.changed()).await;
         }
+    }
+
+    /// Whether the tenant's keys belong to this node: another one may have come or gone since a task began. While the store
+    /// cannot say it, they do.
+    async fn is_own(&self, tenant: &Tenant) -> bool {
+        let slots = self.slots.lock().clone();
+        self.maintenance.is_in_slots(tenant.id(), &slots).await.unwrap_or(true)
     }
 
     /// Does what the keys of a space stand for, until none is due or some are to be tried again later.

@@ -113,7 +113,8 @@ pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
 }
 
 impl UnderWay {
-    /// Asks the store what is due. Returns whether nothing is, nor under way.
+    /// Asks the store what is due. Returns whether nothing is, nor under way. What is due is another node's if the tenant is;
+    /// then only what is under way goes on here.
     async fn look(&mut self, due_keys: &DueKeys, space: &DueSpace, tenant: &Tenant) -> Result<bool, StoreError> {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
@@ -122,6 +123,11 @@ impl UnderWay {
         let due = due_keys.schedule.due_keys(space, now_ms(), most).await?;
         self.has_more = due.len() >= limit;
         self.end_cancelled(&due, tenant).await?;
+        if !due_keys.is_own(tenant).await {
+            self.waiting.clear();
+            self.has_more = false;
+            return Ok(self.tasks.is_empty());
+        }
         let is_done = due.is_empty() && self.tasks.is_empty();
         let is_known =
             |due: &DueKey| self.tasks_by_key.contains_key(&due.key.key) || self.resting.contains_key(&due.key.key);

@@ -20,6 +20,11 @@ pub(super) async fn fire_all(due_keys: &DueKeys, space: &DueSpace) {
         }
         // A tenant that this node does not serve was deleted, or is not known here yet.
         let tenant = due_keys.control.served_by_name(&space.tenant).await;
+        if let Some(tenant) = &tenant
+            && !due_keys.is_own(tenant).await
+        {
+            return;
+        }
         let Some(session) = tenant.and_then(|tenant| Session::without_client(tenant, due_keys.services.clone())) else {
             break WITHOUT_HANDLER_RETRY;
         };
