@@ -17,6 +17,8 @@ const DEFAULT_RETENTION_MS: u64 = 400 * 24 * 60 * 60 * 1000;
 const MAX_ATTEMPTS: usize = 5;
 /// The largest number of revocations of a tenant.
 const REVOCATIONS_MAX: usize = 100_000;
+/// Most revocations that are removed with a new one.
+const REMOVED_AT_ONCE: usize = 100;
 
 fn key(tenant: &str, id: &str) -> RecordKey {
     RecordKey {
@@ -115,7 +117,7 @@ impl Control {
         let now = now_ms();
         let (id, requested) = revocation_of(request, now)?;
         for _ in 0..MAX_ATTEMPTS {
-            // Revocations whose tokens have expired are removed on this occasion.
+            // Some of the revocations whose tokens have expired are removed on this occasion.
             let (revocation, expect, expired) = {
                 let state = self.state.lock().await;
                 state.actual(tenant)?;
@@ -143,7 +145,8 @@ impl Control {
                 expect,
                 component: None,
             };
-            let mut puts: Vec<Put> = expired.iter().map(|id| put(id, None, None)).collect();
+            let removed = expired.iter().take(REMOVED_AT_ONCE);
+            let mut puts: Vec<Put> = removed.map(|id| put(id, None, None)).collect();
             puts.push(put(&id, serde_json::to_string(&revocation).ok(), Some(expect)));
             let audit = audit_entry(actor, tenant, "token.revoke", &json!({ "id": id }));
             match self.apply(tenant, puts, vec![audit], false).await {

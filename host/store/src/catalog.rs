@@ -130,7 +130,7 @@ pub trait Catalog: Send + Sync + 'static {
     async fn revision(&self) -> Result<u64, StoreError>;
 
     /// Every document whose last change is after `after`, by revision. A change never appears later with a smaller number
-    /// than one that was returned already.
+    /// than one that was returned already. After 0, documents that were removed already may be left out.
     ///
     /// # Errors
     /// When the store cannot serve.

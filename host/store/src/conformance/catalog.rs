@@ -123,8 +123,9 @@ pub(crate) async fn a_deleted_document_leaves_a_tombstone(catalog: Subject) {
     must(&catalog, vec![put(handler("h"), Some("{}"), None)]).await;
     assert_eq!(must(&catalog, vec![put(handler("h"), None, Some(1))]).await, 2);
     let gone = [record(handler("h"), None, 2)];
-    assert_eq!(catalog.changes(0).await.unwrap(), gone);
     assert_eq!(catalog.changes(1).await.unwrap(), gone);
+    let all = catalog.changes(0).await.unwrap();
+    assert!(all.iter().all(|record| record.document.is_none()), "{all:?}");
     let stale = vec![put(handler("h"), Some("{}"), Some(2))];
     assert!(
         catalog.put(stale, vec![]).await.unwrap().is_err(),

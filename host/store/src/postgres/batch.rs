@@ -149,7 +149,6 @@ impl Transaction for Batch {
         let tenants: Vec<i64> = self.tenant_ids.values().copied().collect();
         let (mut state, stored) = load(connection, id, &touched, &tenants).await?;
         create_rooms(connection, &touched, &mut state).await?;
-        let loaded = state.usage.clone();
         let results: Vec<WriteSetResult> = write_sets
             .iter()
             .zip(&stored)
@@ -158,7 +157,7 @@ impl Transaction for Batch {
                 state.apply(tenant, write_set, stored)
             })
             .collect();
-        write::flush(connection, &state, &loaded, self.usage_shard, results).await
+        write::flush(connection, &state, self.usage_shard, results).await
     }
 }
 

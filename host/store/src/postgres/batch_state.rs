@@ -80,6 +80,24 @@ enum Undo<'a> {
     Key(KvRowKey<'a>, Option<KvEntry<'a>>),
 }
 
+/// How a batch changes a tenant's usage. It can take off more than there was when the usage was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct UsageChange {
+    pub(super) message_bytes: i64,
+    pub(super) kv_bytes: i64,
+    pub(super) rooms: i64,
+}
+
+impl UsageChange {
+    fn applied_to(self, usage: Usage) -> Usage {
+        Usage {
+            message_bytes: usage.message_bytes.saturating_add_signed(self.message_bytes),
+            kv_bytes: usage.kv_bytes.saturating_add_signed(self.kv_bytes),
+            rooms: usage.rooms.saturating_add_signed(self.rooms),
+        }
+    }
+}
+
 /// The rows that a batch touches, as they are after the write sets applied so far. See the [module](self).
 ///
 /// Before the first write set is applied, every row that the batch touches must be loaded.
@@ -91,7 +109,9 @@ pub(super) struct BatchState<'a> {
     pub(super) kv: BTreeMap<KvRowKey<'a>, KvEntry<'a>>,
     /// The keys that the database has before this batch.
     pub(super) stored_keys: HashSet<KvRowKey<'a>>,
+    /// The tenants' usage before this batch. Another node may change it until the batch has its locks.
     pub(super) usage: HashMap<i64, Usage>,
+    pub(super) usage_changes: HashMap<i64, UsageChange>,
     /// How many keys the spaces of keys with a due time have before this batch.
     pub(super) due_keys: HashMap<(i64, &'a str), u64>,
     pub(super) new_messages: Vec<NewMessage<'a>>,
@@ -110,7 +130,7 @@ impl<'a> BatchState<'a> {
             return Err(Rejected::ReadsChanged);
         }
         self.undo.clear();
-        let before = self.usage.get(&tenant).copied();
+        let before = self.usage_changes.get(&tenant).copied().unwrap_or_default();
         let (new_messages, new_receipts) = (self.new_messages.len(), self.new_receipts.len());
         let mut written = Vec::with_capacity(write_set.writes.len());
         for write in &write_set.writes {
@@ -122,10 +142,7 @@ impl<'a> BatchState<'a> {
                     }
                     self.new_messages.truncate(new_messages);
                     self.new_receipts.truncate(new_receipts);
-                    match before {
-                        Some(usage) => self.usage.insert(tenant, usage),
-                        None => self.usage.remove(&tenant),
-                    };
+                    self.usage_changes.insert(tenant, before);
                     return Err(rejection);
                 }
             }
@@ -176,8 +193,7 @@ impl<'a> BatchState<'a> {
             Write::KvDelete { key } => {
                 let at = (tenant, key);
                 if let Some(old) = self.kv.remove(&at) {
-                    let usage = self.usage.entry(tenant).or_default();
-                    usage.kv_bytes = usage.kv_bytes.saturating_sub(size(key, &old));
+                    self.usage_changes.entry(tenant).or_default().kv_bytes -= size(key, &old).cast_signed();
                     self.undo.push(Undo::Key(at, Some(old)));
                 }
                 Ok(Written::Done)
@@ -299,8 +315,7 @@ impl<'a> BatchState<'a> {
                 self.add(tenant, more, quota)?;
             }
             Err(_) => {
-                let usage = self.usage.entry(tenant).or_default();
-                usage.message_bytes = usage.message_bytes.saturating_sub(applied.growth.unsigned_abs());
+                self.usage_changes.entry(tenant).or_default().message_bytes += applied.growth;
             }
         }
         let Some(room) = self.rooms.get_mut(&at) else {
@@ -359,8 +374,8 @@ impl<'a> BatchState<'a> {
                 self.add(at.0, more, quota)?;
             }
             None => {
-                let usage = self.usage.entry(at.0).or_default();
-                usage.kv_bytes = usage.kv_bytes.saturating_sub(before - size(at.1, &new));
+                let less = before - size(at.1, &new);
+                self.usage_changes.entry(at.0).or_default().kv_bytes -= less.cast_signed();
             }
         }
         let old = self.kv.insert(at, new);
@@ -370,13 +385,14 @@ impl<'a> BatchState<'a> {
 
     /// Counts what a write adds, or rejects the write when that would exceed the quota.
     fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Rejected> {
-        let usage = self.usage.entry(tenant).or_default();
-        if let Some(kind) = exceeded(*usage, more, quota) {
+        let usage = self.usage.get(&tenant).copied().unwrap_or_default();
+        let change = self.usage_changes.entry(tenant).or_default();
+        if let Some(kind) = exceeded(change.applied_to(usage), more, quota) {
             return Err(Rejected::QuotaExceeded(kind));
         }
-        usage.message_bytes += more.message_bytes;
-        usage.kv_bytes += more.kv_bytes;
-        usage.rooms += more.rooms;
+        change.message_bytes += more.message_bytes.cast_signed();
+        change.kv_bytes += more.kv_bytes.cast_signed();
+        change.rooms += more.rooms.cast_signed();
         Ok(())
     }
 

@@ -13,8 +13,11 @@ use crate::StoreError;
 use crate::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind, named_components};
 
 const REVISION: &str = "SELECT revision FROM catalog_head";
-const CHANGES: &str =
-    "SELECT kind, tenant, name, document, revision FROM catalog WHERE revision > $1 ORDER BY revision";
+/// Documents that were removed up to a revision ($2) are left out.
+const CHANGES: &str = "SELECT kind, tenant, name, document, revision FROM catalog
+    WHERE revision > $1 AND (document IS NOT NULL OR revision > $2) ORDER BY revision LIMIT $3";
+/// Documents that one statement reads, so that it ends within `store.statement_time` however many there are.
+const CHANGES_AT_ONCE: usize = 10_000;
 /// Locks the only row of `catalog_head`, so that all nodes change the catalog one after another.
 const LOCK: &str = "SELECT revision FROM catalog_head FOR UPDATE";
 const LOOK: &str = "SELECT revision, document IS NOT NULL FROM catalog WHERE kind = $1 AND tenant = $2 AND name = $3";
@@ -184,8 +187,25 @@ impl Catalog for PostgresStore {
     }
 
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
-        let rows = self.pool.query(CHANGES, &[&after.cast_signed()]).await?;
-        Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+        let limit = i64::try_from(CHANGES_AT_ONCE).unwrap_or(i64::MAX);
+        // Who knows nothing yet need not learn what was removed before, of which there may be millions.
+        let removed_up_to = match after {
+            0 => self.revision().await?,
+            after => after,
+        };
+        let (mut last, mut changes) = (after.cast_signed(), Vec::new());
+        loop {
+            let rows = self
+                .pool
+                .query(CHANGES, &[&last, &removed_up_to.cast_signed(), &limit])
+                .await?;
+            let page: Vec<Record> = rows.iter().map(record).collect::<Result<_, _>>()?;
+            last = page.last().map_or(last, |record| record.revision.cast_signed());
+            changes.extend(page);
+            if rows.len() < CHANGES_AT_ONCE {
+                return Ok(changes);
+            }
+        }
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {

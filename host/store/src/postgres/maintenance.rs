@@ -1,7 +1,8 @@
 //! The role [`Maintenance`].
 
+use super::removal::DeletionStep;
 use super::retention::{self, RemovalStep};
-use super::{PostgresStore, decode, people, reader, removal, rooms_of};
+use super::{PostgresStore, decode, people, reader, rooms_of};
 use crate::{
     Expired, Imported, KvKey, Maintenance, ReadSet, RemovedMessages, RoomList, RoomSpan, SLOTS, SeqSpan, StorageQuota,
     StoreError, StoredKey, StoredMark, StoredReceipt, Usage, WriteSet,
@@ -22,10 +23,13 @@ impl Maintenance for PostgresStore {
     }
 
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        match self.tenant_id(tenant).await? {
-            Some(id) => removal::delete_tenant(&self.pool, id, self.usage_shard).await,
-            None => Ok(()),
-        }
+        let Some(tenant) = self.tenant_id(tenant).await? else {
+            return Ok(());
+        };
+        // In small transactions, so that other tenants are served in between.
+        let usage_shard = self.usage_shard;
+        while self.run_detached(DeletionStep { tenant, usage_shard }).await? {}
+        Ok(())
     }
 
     async fn is_in_slots(&self, tenant: &TenantId, slots: &[u16]) -> Result<bool, StoreError> {

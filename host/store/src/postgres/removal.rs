@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::decode::{get, largest_count};
 use super::error::{PostgresError, Recovery};
 use super::pool::{Connection, ConnectionPool, Statement};
-use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit, execute};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit};
 use super::write::ADD_USAGE;
 use crate::StoreError;
 
@@ -64,16 +64,19 @@ const SWEEP: &str = "WITH old AS (
 /// Forgets transactions long after the last attempt to repeat them. Compares only times of the server's own clock.
 const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
 
-/// One transaction of a tenant's deletion.
-struct DeletionStep {
-    tenant: i64,
-    usage_shard: i16,
-}
+/// Forgets removed revocations but the last ones, which other nodes may not have read yet. One that misses a removal goes
+/// on refusing a token that has expired or was revoked by mistake, until it starts anew.
+const FORGET_REVOCATIONS: &str = "DELETE FROM catalog WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM catalog
+        WHERE document IS NULL AND kind = 'revocation' AND revision < (SELECT revision FROM catalog_head) - $1::bigint
+        ORDER BY revision LIMIT $2::bigint))";
+/// How many changes of the catalog another node may be behind.
+const REMOVED_REVOCATIONS: i64 = 10_000;
 
-/// Deletes a tenant's data in small transactions, so that other tenants are served in between.
-pub(super) async fn delete_tenant(pool: &ConnectionPool, tenant: i64, usage_shard: i16) -> Result<(), StoreError> {
-    while execute(pool, DeletionStep { tenant, usage_shard }).await? {}
-    Ok(())
+/// One transaction of a tenant's deletion.
+pub(super) struct DeletionStep {
+    pub(super) tenant: i64,
+    pub(super) usage_shard: i16,
 }
 
 #[async_trait::async_trait]
@@ -135,7 +138,7 @@ impl Transaction for DeletionStep {
     }
 }
 
-/// Deletes expired keys and the ids of old transactions, until the task is aborted.
+/// Deletes expired keys, the ids of old transactions and removed revocations, until the task is aborted.
 pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
     let mut every = tokio::time::interval(SWEEP_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -170,5 +173,7 @@ pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Resul
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
     let deleted = pool.query(SWEEP, &[&until, &SWEEP_KEYS, &usage_shard]).await?;
     pool.query(FORGET_COMMITS, &[]).await?;
+    pool.query(FORGET_REVOCATIONS, &[&REMOVED_REVOCATIONS, &SWEEP_KEYS])
+        .await?;
     deleted.first().map_or(Ok(0), |row| get(row, 0))
 }

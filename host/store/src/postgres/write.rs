@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::batch_state::{BatchState, KvEntry, KvRowKey, NewMessage, NewReceipt};
+use super::batch_state::{BatchState, KvEntry, KvRowKey, NewMessage, NewReceipt, UsageChange};
 use super::pool::{Connection, Statement};
 use super::transaction::{AttemptError, commit};
-use crate::Usage;
 
 /// About how many bytes of content or of values one statement carries. More are spread over several statements.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
@@ -43,12 +42,11 @@ pub(super) const ADD_USAGE: &str = "INSERT INTO usage (tenant_id, part, message_
     ON CONFLICT (tenant_id, part) DO UPDATE SET message_bytes = usage.message_bytes + excluded.message_bytes,
     kv_bytes = usage.kv_bytes + excluded.kv_bytes, rooms = usage.rooms + excluded.rooms";
 
-/// Writes the changes and ends the transaction, whose result is `results`. `loaded` is the usage before the batch;
-/// `usage_shard` is the row that this node adds to.
+/// Writes the changes and ends the transaction, whose result is `results`. `usage_shard` is the row of each tenant's usage
+/// that this node adds to.
 pub(super) async fn flush<T>(
     connection: &Connection,
     state: &BatchState<'_>,
-    loaded: &HashMap<i64, Usage>,
     usage_shard: i16,
     results: T,
 ) -> Result<T, AttemptError<T>> {
@@ -77,7 +75,7 @@ pub(super) async fn flush<T>(
     deleted.sort_unstable();
     let deleted = KvKeyColumns::of(deleted.iter());
     let changes = state.revisions.changes();
-    let usage = UsageChanges::between(loaded, &state.usage);
+    let usage = UsageChanges::of(&state.usage_changes);
 
     let mut statements = Vec::new();
     statements.extend(inserts.iter().map(MessageColumns::statement));
@@ -309,22 +307,18 @@ struct UsageChanges {
 }
 
 impl UsageChanges {
-    fn between(before: &HashMap<i64, Usage>, after: &HashMap<i64, Usage>) -> Self {
-        let mut changed: Vec<(i64, Usage, Usage)> = after
+    fn of(changes: &HashMap<i64, UsageChange>) -> Self {
+        let mut changed: Vec<(&i64, &UsageChange)> = changes
             .iter()
-            .map(|(tenant, after)| (*tenant, before.get(tenant).copied().unwrap_or_default(), *after))
-            .filter(|(_, before, after)| before != after)
+            .filter(|(_, change)| **change != UsageChange::default())
             .collect();
-        changed.sort_unstable_by_key(|(tenant, ..)| *tenant);
+        changed.sort_unstable_by_key(|(tenant, _)| **tenant);
         let mut columns = Self::default();
-        let difference = |before: u64, after: u64| after.cast_signed().wrapping_sub(before.cast_signed());
-        for (tenant, before, after) in changed {
-            columns.tenants.push(tenant);
-            columns
-                .message_bytes
-                .push(difference(before.message_bytes, after.message_bytes));
-            columns.kv_bytes.push(difference(before.kv_bytes, after.kv_bytes));
-            columns.rooms.push(difference(before.rooms, after.rooms));
+        for (tenant, change) in changed {
+            columns.tenants.push(*tenant);
+            columns.message_bytes.push(change.message_bytes);
+            columns.kv_bytes.push(change.kv_bytes);
+            columns.rooms.push(change.rooms);
         }
         columns
     }

@@ -134,6 +134,52 @@ async fn batches_that_touch_the_same_things_in_opposite_order_all_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_two_nodes_set_in_turn_counts_what_it_has() {
+    let nodes = nodes(2).await;
+    let set = |bytes: usize| {
+        let value = vec![b'x'; bytes];
+        vec![write_set(vec![Write::KvSet {
+            key: key("k"),
+            value,
+            expires_at: None,
+        }])]
+    };
+    for _ in 0..50 {
+        // The smaller value may wait for the larger one, whose bytes it did not know when it began.
+        let (large, small) = tokio::join!(nodes[0].commit(set(50_000)), nodes[1].commit(set(5)));
+        large.unwrap().remove(0).unwrap();
+        small.unwrap().remove(0).unwrap();
+    }
+    nodes[1].commit(set(5)).await.unwrap().remove(0).unwrap();
+    assert_eq!(nodes[0].usage(&acme()).await.unwrap().kv_bytes, 6);
+}
+
+#[tokio::test]
+async fn removed_revocations_are_forgotten_when_every_node_has_read_them() {
+    let url = Server::shared().database();
+    let store = open(&url).await;
+    let sql = |sql: &str| Server::shared().psql(server::name_in(&url), sql);
+    sql("INSERT INTO catalog (kind, tenant, name, document, revision)
+         SELECT 'revocation', 'acme', 'user:' || n, NULL, n FROM generate_series(1, 12000) AS n;
+         INSERT INTO catalog (kind, tenant, name, document, revision) VALUES ('tenant', 'gone', '', NULL, 12001);
+         UPDATE catalog_head SET revision = 12001");
+    assert_eq!(
+        store.changes(0).await.unwrap(),
+        [],
+        "who knows nothing needs no removals"
+    );
+    assert_eq!(
+        store.changes(2000).await.unwrap().len(),
+        10_001,
+        "read in several parts"
+    );
+    for _ in 0..6 {
+        removal::sweep_once(&store.pool, store.usage_shard).await.unwrap();
+    }
+    assert_eq!(sql("SELECT count(*), min(revision) FROM catalog"), "10001|2001");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_receipt_counts_on_whichever_node() {
     let nodes = nodes(2).await;
     let messages = (0..20).map(|n| append(n, "lobby")).collect();
