@@ -80,9 +80,8 @@ test('a change of the limits counts for clients that are connected', async () =>
   });
   assert.ok(view.revision > 0);
   assert.equal((await ann.ask('send-message', { roomId: room, content: 'x'.repeat(100) })).error.code, 'too-large');
-  await ann.ask('get-presence', []);
-  const limited = await ann.ask('get-presence', []);
-  assert.equal(limited.error.code, 'rate-limited');
+  const answers = await Promise.all(Array.from({ length: 8 }, () => ann.ask('get-presence', [])));
+  const limited = answers.find(({ error }) => error?.code === 'rate-limited');
   assert.ok(limited.error.retryAfterMs > 0 && limited.error.retryAfterMs <= 1000, JSON.stringify(limited));
   const stale = await api.request('PUT', `/tenants/${name}`, {
     body: configurationOf(name),
@@ -293,11 +292,11 @@ test('a revoked token is refused, and clients connected with it are notified and
 });
 
 test('a token’s expiry is announced once, a newer token postpones it, and then the client is notified and disconnected', async () => {
-  const other = await startServer({ config: { auth: { expiring_notice: '3s', leeway: '0s' } } });
-  const ann = await connect(other, 'ann', { auth: { token: token('ann', { exp: seconds(4) }) }, reconnection: false });
+  const other = await startServer({ config: { auth: { expiring_notice: '6s', leeway: '0s' } } });
+  const ann = await connect(other, 'ann', { auth: { token: token('ann', { exp: seconds(7) }) }, reconnection: false });
   const { expiresAt } = await ann.next('token-expiring');
   assert.ok(expiresAt > Date.now());
-  const longer = await ann.askOk('refresh-token', token('ann', { exp: seconds(6) }));
+  const longer = await ann.askOk('refresh-token', token('ann', { exp: seconds(10) }));
   await ann.next('token-expiring', (event) => event.expiresAt === longer.expiresAt);
   await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
   assert.ok(Date.now() >= longer.expiresAt, 'not before');

@@ -150,5 +150,5 @@ test('attack: the compiling process uses only its standard input and output', as
   assert.equal(environment, '', 'no secret of the server');
   // The compiler ends with the server, however that ends.
   await server.kill();
-  await eventually(() => !processOf(confined.pid), 'the end of the compiler', 2000);
+  await eventually(() => !processOf(confined.pid), 'the end of the compiler');
 });

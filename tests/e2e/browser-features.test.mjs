@@ -72,7 +72,7 @@ test('a message of a muted user says why it waits, and is posted when the mute h
 });
 
 test('slow mode: a second message says why it waits, and follows', async () => {
-  const config = { handlers: { message: { component: guest('slow-mode'), settings: { seconds: '3' } } } };
+  const config = { handlers: { message: { component: guest('slow-mode'), settings: { seconds: '8' } } } };
   const tab = await openTab(await startServer({ command: 'dev', config }));
   await tab.enter(freshRoom());
   for (const text of ['one', 'two']) await tab.write(text);

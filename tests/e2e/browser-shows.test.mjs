@@ -88,11 +88,11 @@ test('each own message says by how many it was read, and the newest by whom', as
 });
 
 test('below a message that waits stands why it was refused', async () => {
-  const own = await startServer({ command: 'dev', config: { limits: { events_per_second: 3, event_burst: 12 } } });
+  const own = await startServer({ command: 'dev', config: { limits: { events_per_second: 1, event_burst: 12 } } });
   const [ann] = await two(own);
   for (let n = 0; n < 16; n += 1) await ann.write(`line ${n}`);
   await ann.page.locator('.outgoing .meta', { hasText: /tried again: .+ \(rate-limited\)/ }).waitFor();
-  await ann.page.locator('[data-seq="16"]').waitFor();
+  await ann.page.locator('[data-seq="16"]').waitFor({ timeout: 60_000 });
   assert.deepEqual(await ann.texts(), Array.from({ length: 16 }, (_, n) => `line ${n}`));
 });
 

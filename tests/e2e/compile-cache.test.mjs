@@ -6,6 +6,7 @@ import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { Process, SECRET, guest, run, startServer, temporaryDirectory } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const COMPILED = /component compiled/g;
 const compiled = (server) => (server.log.match(COMPILED) ?? []).length;
@@ -61,8 +62,11 @@ test('handlers of one interpreter share its code, which is compiled once', async
   const server = await startServer({ env });
   const api = admin(server);
   const deploy = async (name) => {
+    const lines = () => server.log.match(/component compiled.*\n/g) ?? [];
+    const before = lines().length;
     await api.deploy('default', 'event', await interpreted(name));
-    const [, libraries, bytes] = server.log.match(/component compiled.*$/gm).at(-1).match(/libraries=(\d+) library_bytes=(\d+)/);
+    await eventually(() => lines().length > before, 'a line about it');
+    const [, libraries, bytes] = lines().at(-1).match(/libraries=(\d+) library_bytes=(\d+)/);
     assert.equal(libraries, '1');
     return Number(bytes);
   };

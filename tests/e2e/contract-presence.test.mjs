@@ -7,7 +7,7 @@ import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const server = await startServer({
-  config: { limits: { presence_grace: '2s', typing_timeout: '1s', events_per_second: 10_000, event_burst: 10_000 } },
+  config: { limits: { presence_grace: '4s', typing_timeout: '3s', events_per_second: 10_000, event_burst: 10_000 } },
 });
 
 const of = (client, user) => client.all('presence').filter((each) => each.userId === user).map((each) => each.status);
@@ -126,7 +126,7 @@ test('a user who has left is offline since then, only for users who shared a roo
   const gone = await ann.next('presence', (each) => each.userId === 'bob-7' && each.status === 'offline');
   const { states: [state] } = await ann.askOk('get-presence', ['bob-7']);
   assert.deepEqual([state.status, state.connections, state.since], ['offline', 0, gone.since]);
-  assert.ok(Math.abs(state.since - went) < 1900, `the grace does not count: ${state.since - went} ms after they went`);
+  assert.ok(Math.abs(state.since - went) < 3900, `the grace does not count: ${state.since - went} ms after they went`);
   assert.equal((await eve.askOk('get-presence', ['bob-7'])).states[0].since, 0, 'a stranger learns nothing');
 });
 
@@ -231,7 +231,7 @@ test('renewed typing continues, and ends once', async () => {
   const bob = await connect(server, 'bob-12');
   for (const client of [ann, bob]) await client.join(room);
   const begun = performance.now();
-  while (performance.now() - begun < 1500) {
+  while (performance.now() - begun < 4500) {
     await bob.askOk('typing', room, true);
     assert.ok(!typing(ann, room, 'bob-12').includes(false), 'it is renewed in time');
   }

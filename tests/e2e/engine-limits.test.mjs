@@ -87,7 +87,7 @@ test('a stranger sends nothing but small packets, and no attachments', async () 
 });
 
 test('sessions without a token are bounded, and end by themselves', async () => {
-  const limits = { unauthenticated: 40, unauthenticated_per_address: 40, connect_timeout: '5s' };
+  const limits = { unauthenticated: 40, unauthenticated_per_address: 40, connect_timeout: '15s' };
   const server = await startServer({ config: { limits } });
   const answers = await Promise.all(Array.from({ length: 200 }, () => fetch(server.url + POLLING)));
   const opened = answers.filter((answer) => answer.status === 200).length;
@@ -162,11 +162,11 @@ test('a client that offers a subprotocol connects', async () => {
 });
 
 test('the first ping comes after an interval', async () => {
-  const server = await startServer({ config: { limits: { ping_interval: '300ms', ping_timeout: '200ms' } } });
+  const server = await startServer({ config: { limits: { ping_interval: '300ms', ping_timeout: '2s' } } });
+  const begun = performance.now();
   const raw = await rawConnect(server, 'ann');
   const seen = [];
   raw.ws.on('message', (data) => seen.push([data.toString(), performance.now()]));
-  const begun = performance.now();
   const [, at] = await eventually(() => seen.find(([text]) => text === '2'), 'a ping');
-  assert.ok(at - begun > 150, `${at - begun} ms`);
+  assert.ok(at - begun >= 300, `${at - begun} ms`);
 });

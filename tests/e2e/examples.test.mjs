@@ -69,8 +69,8 @@ test('private-rooms: who is invited joins', async () => {
 test('reminders: one comes after a kill -9, one that is forgotten does not', async () => {
   const server = await serve(await example('reminders', { isRust: true }));
   const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
-  await alice.askOk('remind', { after: 6, text: 'tea is ready' });
-  const { reminders } = await alice.askOk('remind', { after: 1, text: 'nothing' });
+  await alice.askOk('remind', { after: 15, text: 'tea is ready' });
+  const { reminders } = await alice.askOk('remind', { after: 4, text: 'nothing' });
   assert.deepEqual(reminders.map(({ text }) => text), ['nothing', 'tea is ready']);
   assertFailed(await bob.ask('forget', reminders[0].id), 'not-found');
   assert.deepEqual(await alice.askOk('forget', reminders[0].id), { ok: true, reminders: reminders.slice(1) });
@@ -110,7 +110,7 @@ test('typing-timer: typing ends by a timer, also after a kill -9, and by a messa
   const server = await serve(await example('typing-timer'), (config) => {
     // The server itself does not end it during this test.
     config.limits = { typing_timeout: '10m' };
-    for (const handler of Object.values(config.handlers)) handler.settings.seconds = '4';
+    for (const handler of Object.values(config.handlers)) handler.settings.seconds = '7';
   });
   const [alice, bob] = [await connect(server, 'alice'), await connect(server, 'bob')];
   const joinAll = async () => {

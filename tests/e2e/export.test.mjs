@@ -44,7 +44,7 @@ for (const [user, role] of [['ann', 'owner'], ['bob', 'member']]) {
   assert.equal(status, 204);
 }
 await bob.askOk('read-message', posted[2].id);
-await ann.ask('keys', ['set', 'ann/one', 'of ann'], ['set', 'bob/one', 'of bob'], ['set', 'late', 'x', 60_000]);
+await ann.ask('keys', ['set', 'ann/one', 'of ann'], ['set', 'bob/one', 'of bob'], ['set', 'late', 'x', 3_600_000]);
 
 test('an export is imported into another tenant, whose export is equal, and which goes on', async () => {
   const file = join(DIR, 'acme.ndjson');
@@ -74,9 +74,9 @@ test('an export is imported into another tenant, whose export is equal, and whic
   const { results } = await there.ask('keys', ['get-many', ['ann/one', 'late']]);
   assert.deepEqual(results[0], ['of ann', 'x']);
 
-  const again = await operate(server, ['import', file, '--tenant', 'copy']);
-  assert.equal(again.code, 1);
-  assert.match(again.output, /has data already/);
+  const refused = await operate(server, ['import', file, '--tenant', 'copy']);
+  assert.equal(refused.code, 1);
+  assert.match(refused.output, /has data already/);
 });
 
 test('a wrong line is named, and nothing of the import stays', async () => {

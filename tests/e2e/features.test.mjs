@@ -333,6 +333,7 @@ test('feature: rooms that I am in', async () => {
   const [room, alice, carol] = await inTeam();
   carol.close();
   const again = await device('team', carol.user);
+  await roomOf(again, room);
   await alice.post(room, 'are you there?');
   await again.next('new-message', ({ content }) => content === 'are you there?');
 });

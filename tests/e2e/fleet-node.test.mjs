@@ -202,7 +202,7 @@ test('through the admin API a back end emits to the servers, and has their answe
 
 test("a room named like a connection's id reaches its members alone; events of a Node server to the id reach the connection", async () => {
   const ann = await at(FIRST, 'ann', freshRoom());
-  const [{ id }] = (await peer.io.fetchSockets()).filter(({ data }) => data.userId === 'ann');
+  const { id } = ann.socket;
   const [bob, eve] = [await at(SECOND, 'bob', id), await at(FIRST, 'eve', id)];
   await bob.askOk('typing', id, true);
   await eve.next('user-typing', (each) => each.userId === 'bob');

@@ -6,8 +6,8 @@ import { startFleet } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
 import { eventually } from './lib/wait.mjs';
 
-/** The settings of `startFleet`, with enough time to observe the lease. */
-const OFFLINE_WITHIN_MS = 10_000;
+/** The settings of `startFleet`, with enough time to observe the lease on a busy machine. */
+const OFFLINE_WITHIN_MS = 30_000;
 
 const statesOf = async (client, ...users) => (await client.askOk('get-presence', users)).states;
 const saidOf = (watcher, user) => watcher.all('presence').filter(({ userId }) => userId === user).map(({ status }) => status);
@@ -39,7 +39,7 @@ test("a dead node's users are offline when its lease ends, once; users with a de
   const again = await connect(three, 'alone');
   await again.join(room);
   for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'alone').length === 3, 'online again');
-  assert.equal((await statesOf(again, 'both'))[0].connections, 1);
+  await eventually(async () => (await statesOf(again, 'both'))[0].connections === 1, 'the device on another node');
 });
 
 test('after Redis lost its data, all users are known again, and none who has left meanwhile', async () => {

@@ -117,6 +117,7 @@ for (const [mode, peer] of Object.entries(peers)) {
 test('through the admin API a back end finds and reaches clients of all servers', async () => {
   const room = freshRoom();
   const [ann, bob] = [await at(FIRST, 'ann', room), await at(SECOND, 'bob', room)];
+  await eventually(async () => listeners(`socket.io#/#${room}#`) === 2, 'both nodes to listen to the room');
   const local = await owned(new Client(peers.static.url, 'local', { auth: { rooms: [room] } })).connected();
   const clients = '/tenants/default/clients';
   const api = admin(FIRST);

@@ -81,7 +81,7 @@ test('a version that fails too often on one node goes back on all of them', asyn
   await load;
   const [entry] = await here.requestOk('GET', '/audit?limit=1');
   assert.deepEqual([entry.actor, entry.action, entry.detail.from, entry.detail.to], ['server', 'handler.rollback', 2, 1]);
-  assert.ok(seen - entry.at < 2000, `${seen - entry.at} ms until every node had gone back`);
+  assert.ok(seen - entry.at < 10_000, `${seen - entry.at} ms until every node had gone back`);
   for (let n = 0; n < 5; n += 1) assert.equal(await stampOf(ann, room), 'stamped', 'what the node that saw no failure runs');
 });
 

@@ -45,7 +45,7 @@ assert.equal(built.code, 0, built.output);
 const component = join(dir, 'target/components/team.wasm');
 const handlers = Object.fromEntries(['message', 'room', 'connect', 'event'].map((kind) => [kind, { component, name: 'team' }]));
 const server = await startServer({
-  config: { ...UNLIMITED, sandbox: { guest_time: '4s', wall_time: '8s' }, grants: { moderate: true }, handlers },
+  config: { ...UNLIMITED, sandbox: { guest_time: '4s', wall_time: '30s' }, grants: { moderate: true }, handlers },
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
 });
 const api = admin(server);
@@ -91,7 +91,7 @@ test('who is blocked and disconnected while connecting is not connected afterwar
   const client = owned(new Client(server.url, user, { ...with_(user, { connecting: LONG }), reconnection: false }));
   await new Promise((opened) => client.socket.io.on('open', opened));
   await act(['set', `blocked/${user}`, '1'], ['disconnect', user]);
-  await client.until(() => client.refusals.length > 0 || client.disconnects.length > 0, 'the end', 8000);
+  await client.until(() => client.refusals.length > 0 || client.disconnects.length > 0, 'the end');
 });
 
 test('who is kicked gets nothing of the room after that, whatever waits in the queue', async () => {
@@ -151,6 +151,6 @@ test('the client package stays away when a handler has closed the connection', a
   const user = fresh('ann');
   const chat = await startChat(server, user);
   await act(['disconnect', user, 'bye']);
-  await chat.until(({ getSnapshot }) => getSnapshot().state === 'closed', 'to be closed', 8000);
+  await chat.until(({ getSnapshot }) => getSnapshot().state === 'closed', 'to be closed');
   assert.equal(chat.client.getSnapshot().error.message, 'bye');
 });

@@ -115,8 +115,8 @@ test('a pending request is listed, and is tried at once by a retry', async () =>
 
 test('a request that is deleted is never answered, whether it waits, is under way, or has failed', async () => {
   const ann = await listener('acme');
-  const waiting = await request(ann, 'waiting', [1, after(5)]);
-  const underWay = await request(ann, 'under way', [1, 'silent'], { timeout: 4000 });
+  const waiting = await request(ann, 'waiting', [1, after(10)]);
+  const underWay = await request(ann, 'under way', [1, 'silent'], { timeout: 8000 });
   const failed = await request(ann, 'failed', [9, 'reset'], { attempts: 1 });
   await postponed('acme', waiting);
   await eventually(() => service.keys.get(underWay) === 1, 'the request at the service');
@@ -130,7 +130,7 @@ test('a request that is deleted is never answered, whether it waits, is under wa
     }
   }
   // By then the others would have been tried again.
-  await request(ann, 'after', [1, after(6)]);
+  await request(ann, 'after', [1, after(11)]);
   await answer(ann, 'after');
   assert.deepEqual([waiting, underWay, failed].map((id) => service.keys.get(id)), [1, 1, 1]);
   assert.deepEqual([parts(ann, 'waiting'), parts(ann, 'under way'), parts(ann, 'failed').length], [[], [], 1]);

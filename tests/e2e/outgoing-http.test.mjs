@@ -23,7 +23,7 @@ async function webServer() {
 const [web, other] = [await webServer(), await webServer()];
 const server = await startServer({
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
-  config: { grants: { http: [`http://${web.authority}`] }, sandbox: { wall_time: '500ms' } },
+  config: { grants: { http: [`http://${web.authority}`] }, sandbox: { wall_time: '5s' } },
   handlers: { event: guest('web') },
 });
 

@@ -92,7 +92,7 @@ async function history(nodes, seed, faults = async () => {}) {
   await fresh.join();
   const expected = () => JSON.stringify(fresh.view.shown());
   await eventually(() => [...viewers, stays].every(({ view }) => JSON.stringify(view.shown()) === expected()),
-    () => `seed ${seed}: all to show the same: ${[...viewers, stays].map(({ view }) => JSON.stringify(view.place))}, and not ${JSON.stringify(fresh.view.place)}`, 20_000)
+    () => `seed ${seed}: all to show the same: ${[...viewers, stays].map(({ view }) => JSON.stringify(view.place))}, and not ${JSON.stringify(fresh.view.place)}`, 60_000)
     .catch((error) => {
       for (const { view } of [...viewers, stays]) assert.deepEqual(view.shown(), fresh.view.shown(), `seed ${seed}`);
       throw error;

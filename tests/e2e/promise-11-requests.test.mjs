@@ -42,11 +42,12 @@ test('promise 11: once in effect: a request is sent once committed, and its answ
   assert.deepEqual(await allParts(ann, 'ask'), [[0, { whole: 'how are you?', status: 200 }]]);
   const [sent] = service.seen.filter(({ key }) => key === id);
   assert.deepEqual([sent.method, sent.url, sent.body, sent.headers['x-own']], ['POST', '/echo', 'how are you?', 'yes']);
-  const refused = await ann.ask('keys', ['request', service.url('/echo'), 'never'], ['refuse']);
+  const refused = await ann.ask('keys', ['request', service.url('/echo'), 'never', { body: 'never' }], ['refuse']);
   assert.equal(refused.error.code, 'denied');
   assert.equal((await results(ann, ['get', 'answered/ask/0']))[0], '1');
-  await allParts(ann, 'ask');
-  assert.equal(service.seen.some(({ key }) => key === undefined), false);
+  await request(ann, '/echo', 'later', { body: 'later' });
+  await allParts(ann, 'later');
+  assert.equal(service.seen.some(({ body }) => body === 'never'), false);
   assert.deepEqual(parts(ann, 'never'), []);
 });
 

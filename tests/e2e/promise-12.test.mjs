@@ -161,6 +161,7 @@ test('promise 12: no lost update: on three nodes', async () => {
 test('promise 12: no lost update: a thousand clients race on one key through three nodes', async () => {
   const fleet = await startFleet({ nodes: 3, handlers: HANDLERS });
   const clients = await connectAll(fleet.nodes, 1000);
+  for (const client of clients) client.patience = 180_000;
   const answers = await Promise.all(clients.map((client, n) => retried(client, ['append', 'k', `${n}`])));
   const kept = (await value(clients[0], 'k')).split(' ');
   assert.equal(kept.length, 1000);

@@ -29,7 +29,7 @@ test('a session is opened over polling, which offers an upgrade', async () => {
   const { status: code, headers, body } = await exchange(impatient, 'GET', POLLING);
   assert.equal(code, 200);
   assert.match(headers['content-type'], /^text\/plain; *charset=utf-8$/i);
-  assertOpen(body, ['websocket'], { pingInterval: 300, pingTimeout: 200 });
+  assertOpen(body, ['websocket'], { pingInterval: 300, pingTimeout: 2000 });
 });
 
 test('a session is opened over a WebSocket, which offers no upgrade', async () => {
@@ -122,9 +122,10 @@ test('an invalid packet closes the session, over both transports', async () => {
 
 test('a second concurrent poll closes the session, and the first one is answered', async () => {
   const session = await Polling.join(server);
-  const first = await session.begin('GET');
-  assert.equal((await session.poll()).status, 400);
-  assert.equal((await first.answer()).body, '1');
+  const one = await session.begin('GET');
+  // Whichever the server has taken first.
+  const [first, second] = [await session.poll(), await one.answer()].sort((a, b) => a.status - b.status);
+  assert.deepEqual([summaryOf(first), second.status], ['200 1', 400]);
   assert.equal(summaryOf(await session.poll()), '400 code 1');
 });
 
@@ -135,9 +136,9 @@ test('a poll that its client cuts ends the session', async () => {
 });
 
 test('pings come over polling an interval apart, and pongs keep the session', async () => {
+  const begun = performance.now();
   const session = await Polling.open(impatient);
   await session.post(`40${JSON.stringify(impatient.auth)}`);
-  const begun = performance.now();
   let pings = 0;
   while (pings < 3) {
     const { status: code, body } = await session.poll();
@@ -147,24 +148,25 @@ test('pings come over polling an interval apart, and pongs keep the session', as
     assert.equal(summaryOf(await session.post(PONG)), '200 ok');
   }
   const took = performance.now() - begun;
-  assert.ok(took > 3 * 300 - 100, `three pings in ${took} ms`);
+  assert.ok(took >= 3 * 300, `three pings in ${took} ms`);
 });
 
 test('pings come over a WebSocket an interval apart, and pongs keep the session', async () => {
-  const socket = await Socket.join(impatient);
   const begun = performance.now();
+  const socket = await Socket.join(impatient);
   for (let n = 0; n < 3; n += 1) {
     assert.deepEqual(await socket.frame(PING), [PING]);
     socket.text(PONG);
   }
   const took = performance.now() - begun;
-  assert.ok(took > 3 * 300 - 150, `three pings in ${took} ms`);
+  assert.ok(took >= 3 * 300, `three pings in ${took} ms`);
   assert.deepEqual((await socket.rest()).filter((frame) => frame !== PING), ['open']);
 });
 
 test('a session whose pings are not answered ends, over both transports', async () => {
-  const session = await Polling.open(impatient);
-  const socket = await Socket.begin(impatient);
+  // In a namespace, so that `limits.connect_timeout` does not end them.
+  const session = await Polling.join(impatient);
+  const socket = await Socket.join(impatient);
   await socket.wire.until(() => socket.wire.ended || socket.wire.frames.some((frame) => frame.startsWith('close')), 'the end');
   await eventually(async () => (await session.poll()).status === 400, 'the end of the session over polling');
 });

@@ -236,7 +236,7 @@ test('a recording stays within the quota of its tenant', async () => {
   await Promise.all(Array.from({ length: 200 }, () => client.ask('reply', { count: 500 })));
   await client.ask('reply', { count: 20_000 });
   const view = await api.requestOk('GET', path);
-  assert.ok(view.leftOut >= 100 && view.recorded >= 20, JSON.stringify(view));
+  assert.ok(view.leftOut > 0 && view.recorded >= 20, JSON.stringify(view));
   assert.ok(view.kept < view.recorded && view.bytes <= 16 * 1024, JSON.stringify(view));
   const configuration = configurationOf('small', { quota: { recording_bytes: 0 } });
   await api.requestOk('DELETE', path);

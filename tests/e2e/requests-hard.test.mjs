@@ -71,7 +71,7 @@ test('cancelled requests make room, however many wait', async () => {
   const waiting = () => asked.filter(({ url }) => url === '/silent');
   await eventually(() => waiting().length === 16, '16 requests');
   await ann.ask('keys', ...waiting().map(({ headers }) => ['cancel-request', headers['idempotency-key']]));
-  await eventually(() => waiting().length === 32, '16 more', 5_000);
+  await eventually(() => waiting().length === 32, '16 more', 15_000);
 });
 test('a handler whose requests wait does not keep those of another handler from being sent', async () => {
   const ann = await start({ handlers: { event: { component: guest('keys') }, other: { component: guest('keys'), events: ['other'] } }, quota: { ...UNLIMITED.quota, http_requests_per_second: 10_000 } }, {});
@@ -79,5 +79,5 @@ test('a handler whose requests wait does not keep those of another handler from 
   for (let n = 0; n < 8; n += 1) assert.ok((await ann.ask('keys', ...slow)).results);
   await ann.ask('other', ['request', `http://${authority}/other`, 'other']);
   // Each second 16 places become free.
-  await ann.until(() => parts(ann, 'other').some(isLast), () => 'the answer', 5_000);
+  await ann.until(() => parts(ann, 'other').some(isLast), () => 'the answer', 15_000);
 });

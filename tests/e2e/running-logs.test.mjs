@@ -68,6 +68,8 @@ test('neither tokens nor contents of messages are logged', async () => {
   await ann.post(room, 'something private');
   await ann.ask('refresh-token', secret);
   await ann.ask('send-message', { roomId: room, content: 'something private', clientId: 7 });
+  await ann.ask('log', { message: 'after all that' });
+  await server.waitForOutput(/after all that/);
   assert.ok(!server.log.includes(secret));
   assert.ok(!server.log.includes('something private'));
 });

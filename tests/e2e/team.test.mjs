@@ -70,7 +70,7 @@ for (const [where, places] of [['one node', [single, single]], ['two nodes', [fi
     for (const device of devices) await device.next('unread-changed', ({ mentions }) => mentions === 1);
     const { id, seq } = await owner.post(room, 'with bread');
     const [phone, tablet] = devices;
-    const before = phone.messages(room).find(({ content }) => content.startsWith('soup'));
+    const before = await phone.next('new-message', ({ content }) => content.startsWith('soup'));
     await phone.askOk('read-message', before.id);
     const { mentions, unread } = await tablet.next('unread-changed', ({ readUpTo }) => readUpTo === before.seq);
     assert.deepEqual([mentions, unread], [1, 1]);

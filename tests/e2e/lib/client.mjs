@@ -14,6 +14,8 @@ export class Client {
   connects = 0;
   /** The errors of refused connects. */
   refusals = [];
+  /** For how long `ask` waits. */
+  patience = TIMEOUT_MS;
 
   constructor(url, user, { namespace = '/', auth, ...options } = {}) {
     this.user = user;
@@ -82,7 +84,7 @@ export class Client {
     return within(
       new Promise((resolve) => this.socket.emit(event, ...args, resolve)),
       () => `the acknowledgement of ${event} to ${this.user}; received ${this.#summary()}`,
-      TIMEOUT_MS,
+      this.patience,
     );
   }
 

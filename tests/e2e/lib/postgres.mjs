@@ -1,9 +1,9 @@
 // A PostgreSQL server for the test, from the installed programs, with its own directory, port and socket.
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from './port.mjs';
 import { owned } from './scope.mjs';
 import { eventually, within } from './wait.mjs';
 
@@ -19,15 +19,6 @@ function programs() {
   const found = places.find((place) => existsSync(join(place, 'initdb')));
   if (!found) throw new Error("PostgreSQL's programs are needed for this test; `make setup` installs them (the package postgresql)");
   return found;
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** The user that runs the server: PostgreSQL refuses to run as root, and its package has created a user for it. */

@@ -14,6 +14,8 @@ export const BINARY = resolve(process.env.PARLANCE_BIN ?? join(E2E, '../../targe
 export const SECRET = 'a secret for tests only, longer than 32 bytes';
 /** Timeout of a start, which may compile the handlers. */
 const START_MS = 600_000;
+/** Timeout of a command, which may build handlers or run their scenarios. */
+const COMMAND_MS = 300_000;
 const LOG_LINES_SHOWN = 80;
 
 // A test's server must not depend on variables of the caller's shell. It would refuse the tests' own `PARLANCE_…` as
@@ -111,7 +113,7 @@ export class Process {
 /** Runs a command to its end: `{code, output, stdout}`. */
 export async function run(args, options) {
   const process = owned(new Process(args, options));
-  const { code } = await process.end();
+  const { code } = await process.end(COMMAND_MS);
   return { code, output: process.output, stdout: process.stdout };
 }
 

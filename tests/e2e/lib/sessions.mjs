@@ -133,8 +133,8 @@ export class Socket {
   static async join(server) {
     const socket = await Socket.begin(server);
     socket.text(connectPacket(server));
-    await socket.frame('42["auth"');
-    socket.wire.frames.length = 0;
+    const frames = [...await socket.frame('42["auth"'), ...socket.wire.frames.splice(0)];
+    if (frames.includes('2')) socket.text('3');
     return socket;
   }
 
