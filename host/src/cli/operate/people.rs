@@ -200,7 +200,10 @@ fn create(path: &Path, force: bool) -> Result<File, Failure> {
 }
 
 fn exists(path: &Path) -> Failure {
-    Failure::Usage(format!("{} exists already; choose another name, or use --force", path.display()))
+    Failure::Usage(format!(
+        "{} exists already; choose another name, or use --force",
+        path.display()
+    ))
 }
 
 /// Copies an export. Returns whether its last line came.
