@@ -31,7 +31,7 @@ async fn nodes_that_start_at_once_make_one_schema() {
             assert!(outcomes[0].is_ok());
         }
         let versions = "SELECT count(*), max(version) FROM parlance_schema_history";
-        assert_eq!(Server::shared().psql(server::name_in(&url), versions), "4|4");
+        assert_eq!(Server::shared().psql(server::name_in(&url), versions), "5|5");
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_newer_schema_and_anothers_tables_are_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 4,
+                known: 5,
                 ..
             }
         ),
