@@ -20,7 +20,7 @@ const WRITE_MAX: usize = 64 * 1024;
 const FRAME_OVERHEAD: usize = 4;
 /// The largest read buffer, in bytes.
 const READ_MAX: usize = 16 * 1024;
-/// With more messages than this in one read, other tasks have their turn before the next one.
+/// With this many messages in one read, other tasks have their turn before the next one.
 const YIELD_AFTER: usize = 32;
 /// The capacity, in bytes, up to which an idle connection keeps a buffer.
 const IDLE_CAPACITY: usize = 4 * 1024;

@@ -40,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long it is known how an erasure has ended, in milliseconds.
 const RESULT_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Carries out the erasures of one tenant, one after another.
+/// Carries out the erasures of one tenant, one after another, unless the tenant is another node's.
 pub(super) async fn erase_all(due_keys: &DueKeys, space: &DueSpace) {
     loop {
         // The store's outage is reported by who looks.

@@ -138,7 +138,8 @@ impl DueKeys {
         self.maintenance.is_in_slots(tenant.id(), &slots).await.unwrap_or(true)
     }
 
-    /// Does what the keys of a space stand for, until none is due or some are to be tried again later.
+    /// Does what the keys of a space stand for, until none is due, some are to be tried again later, or the tenant is another
+    /// node's.
     async fn handle(self, space: DueSpace) {
         match DueKind::of_space(&space.handler) {
             Some((_, DueKind::Timer)) => timers::fire_all(&self, &space).await,

@@ -64,7 +64,7 @@ impl Turn {
     }
 }
 
-/// Sends the requests of one handler that are due, until none is left.
+/// Sends the requests of one handler that are due, until none is left, or none is under way and the tenant is another node's.
 pub(super) async fn send_all(due_keys: &DueKeys, space: &DueSpace) {
     let mut under_way = UnderWay::default();
     let mut written = due_keys.services.committer.due_written();

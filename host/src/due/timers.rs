@@ -8,7 +8,8 @@ use parlance_store::DueSpace;
 /// Timers of one handler that are read at a time.
 const AT_A_TIME: u32 = 64;
 
-/// Handles the timers of one handler, one after another, until none is due or one is to be tried later.
+/// Handles the timers of one handler, one after another, until none is due, one is to be tried later, or the tenant is
+/// another node's.
 pub(super) async fn fire_all(due_keys: &DueKeys, space: &DueSpace) {
     let wait = loop {
         // The store's outage is reported by who looks.

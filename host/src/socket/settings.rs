@@ -42,7 +42,9 @@ settings! {
         connections_per_address: usize = 100_000, Count(1, 10_000_000);
         /// Connections in no namespace, which takes a token: not yet, or not any more.
         unauthenticated: usize = 2048, Count(1, 1_000_000);
-        /// Connections of one address in no namespace.
+        /// Connections of one address in no namespace. While this is smaller than `unauthenticated`, an address also gets no
+        /// more than there are places free, so one alone gets half of them. Set both equal if all clients come from one
+        /// address.
         unauthenticated_per_address: usize = 1024, Count(1, 1_000_000);
         /// New connections a second, before they show a token. As many may come at once.
         handshakes_per_second: usize = 10_000, Count(1, 1_000_000);

@@ -186,8 +186,9 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
 
 /// Checks that the arguments are JSON and nest no deeper than other servers and clients can read. With attachments,
 /// each placeholder must refer to one of them: clients close the connection when one does not, and part of the text may
-/// come from another user. No two may refer to the same one, which a client with MessagePack would get as often, so
-/// that a small event would be a large packet. Numbers of any size pass, since JavaScript reads those beyond its range as infinite.
+/// come from another user. No two may refer to the same one: a client with MessagePack would get its bytes twice, so a
+/// small event could become a large packet. Numbers of any size pass, since JavaScript reads those beyond its range as
+/// infinite.
 fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
     let walk = Tokens::parse(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
     if exceeds_depth(arguments, DEPTH_MAX) {

@@ -16,7 +16,7 @@ const REVISION: &str = "SELECT revision FROM catalog_head";
 /// Documents that were removed up to a revision ($2) are left out.
 const CHANGES: &str = "SELECT kind, tenant, name, document, revision FROM catalog
     WHERE revision > $1 AND (document IS NOT NULL OR revision > $2) ORDER BY revision LIMIT $3";
-/// Documents that one statement reads, so that it ends within `store.statement_time` however many there are.
+/// Most documents that one statement returns, so that it ends within `store.statement_time`.
 const CHANGES_AT_ONCE: usize = 10_000;
 /// Locks the only row of `catalog_head`, so that all nodes change the catalog one after another.
 const LOCK: &str = "SELECT revision FROM catalog_head FOR UPDATE";

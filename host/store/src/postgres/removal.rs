@@ -64,9 +64,12 @@ const SWEEP: &str = "WITH old AS (
 /// Forgets transactions long after the last attempt to repeat them. Compares only times of the server's own clock.
 const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
 
-/// Forgets removed revocations but the last ones, which other nodes may not have read yet. One that misses a removal goes
-/// on refusing a token that has expired or was revoked by mistake, until it starts anew.
-const FORGET_REVOCATIONS: &str = "DELETE FROM catalog WHERE ctid = ANY (ARRAY(
+/// Forgets removed revocations but the last ones, which other nodes may not have read yet. A node that misses a removal goes
+/// on refusing a token that has expired or was revoked by mistake, and cannot revoke under the same id, until it starts anew.
+///
+/// The condition stands outside too: one that is revoked again meanwhile has its row updated, and must stay.
+const FORGET_REVOCATIONS: &str = "DELETE FROM catalog
+    WHERE document IS NULL AND kind = 'revocation' AND ctid = ANY (ARRAY(
         SELECT ctid FROM catalog
         WHERE document IS NULL AND kind = 'revocation' AND revision < (SELECT revision FROM catalog_head) - $1::bigint
         ORDER BY revision LIMIT $2::bigint))";

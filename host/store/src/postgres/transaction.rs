@@ -49,7 +49,8 @@ pub(super) fn begin<'a>(id: &'a &'a [u8]) -> Vec<Statement<'a>> {
     ]
 }
 
-/// Sends what a transaction does last, and `COMMIT`. Its result is then `output`, also if the answer is lost.
+/// Sends what a transaction does last, and `COMMIT`. If the answer is lost, the error has `output`, for [`execute`] to return
+/// once it knows that the server has committed.
 pub(super) async fn commit<T>(
     connection: &Connection,
     mut statements: Vec<Statement<'_>>,
