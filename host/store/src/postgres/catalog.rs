@@ -12,7 +12,7 @@ use super::transaction::{AttemptError, Transaction, TransactionId, begin, commit
 use crate::StoreError;
 use crate::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind, named_components};
 
-const REVISION: &str = "SELECT revision FROM catalog_head";
+pub(super) const REVISION: &str = "SELECT revision FROM catalog_head";
 /// Documents that were removed up to a revision ($2) are left out.
 const CHANGES: &str = "SELECT kind, tenant, name, document, revision FROM catalog
     WHERE revision > $1 AND (document IS NOT NULL OR revision > $2) ORDER BY revision LIMIT $3";

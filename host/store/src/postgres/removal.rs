@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::catalog::REVISION;
 use super::decode::{get, largest_count};
 use super::error::{PostgresError, Recovery};
 use super::pool::{Connection, ConnectionPool, Statement};
@@ -64,15 +65,15 @@ const SWEEP: &str = "WITH old AS (
 /// Forgets transactions long after the last attempt to repeat them. Compares only times of the server's own clock.
 const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
 
-/// Forgets removed revocations but the last ones, which other nodes may not have read yet. A node that misses a removal goes
-/// on refusing a token that has expired or was revoked by mistake, and cannot revoke under the same id, until it starts anew.
+/// Forgets removed revocations but the last ones, which other nodes may not have read yet. A node that misses a removal
+/// goes on refusing a token that has expired or was revoked by mistake, and cannot revoke under the same id, until it
+/// starts anew.
 ///
 /// The condition stands outside too: one that is revoked again meanwhile has its row updated, and must stay.
 const FORGET_REVOCATIONS: &str = "DELETE FROM catalog
     WHERE document IS NULL AND kind = 'revocation' AND ctid = ANY (ARRAY(
         SELECT ctid FROM catalog
-        WHERE document IS NULL AND kind = 'revocation' AND revision < (SELECT revision FROM catalog_head) - $1::bigint
-        ORDER BY revision LIMIT $2::bigint))";
+        WHERE document IS NULL AND kind = 'revocation' AND revision < $1::bigint ORDER BY revision LIMIT $2::bigint))";
 /// How many changes of the catalog another node may be behind.
 const REMOVED_REVOCATIONS: i64 = 10_000;
 
@@ -176,7 +177,9 @@ pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Resul
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
     let deleted = pool.query(SWEEP, &[&until, &SWEEP_KEYS, &usage_shard]).await?;
     pool.query(FORGET_COMMITS, &[]).await?;
-    pool.query(FORGET_REVOCATIONS, &[&REMOVED_REVOCATIONS, &SWEEP_KEYS])
+    let head = pool.query(REVISION, &[]).await?;
+    let head: i64 = head.first().map_or(Ok(0), |row| get(row, 0))?;
+    pool.query(FORGET_REVOCATIONS, &[&(head - REMOVED_REVOCATIONS), &SWEEP_KEYS])
         .await?;
     deleted.first().map_or(Ok(0), |row| get(row, 0))
 }
