@@ -29,11 +29,9 @@ export function toWire(what, args) {
   if (!Array.isArray(args)) throw new TypeError(`${what} must be an array`);
   const found = [];
   const attach = (_key, value) => {
-    // It may be written twice.
-    if (value === args) found.length = 0;
     if (!ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer)) return value;
-    found.push(value);
-    return { _placeholder: true, num: found.length - 1 };
+    if (!found.includes(value)) found.push(value);
+    return { _placeholder: true, num: found.indexOf(value) };
   };
   const text = write(what, args, attach);
   if (found.length > MAX_ATTACHMENTS) throw new RangeError(`${what} have more than ${MAX_ATTACHMENTS} binary values`);

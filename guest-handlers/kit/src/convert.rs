@@ -133,7 +133,7 @@ impl Acknowledgement {
     }
 }
 
-/// Stands in JSON for the attachment of this number, counted from 0. Each number stands in one place only.
+/// Stands in JSON for the attachment of this number, counted from 0.
 pub struct Placeholder(pub usize);
 
 impl Serialize for Placeholder {

@@ -119,7 +119,8 @@ pub(super) fn write(text: &str, attachments: &[Bytes]) -> Option<Bytes> {
         .iter()
         .map(Bytes::len)
         .fold(json.len(), usize::saturating_add);
-    let most = bytes.saturating_mul(EXPANSION).saturating_add(64 + namespace.len());
+    // Placeholders may stand for as many bytes as there are, in addition.
+    let most = bytes.saturating_mul(EXPANSION + 1).saturating_add(64 + namespace.len());
     let mut out = Vec::with_capacity(bytes + namespace.len() + 64);
     let entries = 2 + u32::from(!json.is_empty()) + u32::from(!id.is_empty());
     // Writing to memory does not fail.

@@ -133,7 +133,7 @@ impl Packet {
         }
         check_attachments(attachments.len())?;
         let arguments = without_lone_surrogates(arguments);
-        check_arguments(&arguments, attachments.len())?;
+        check_arguments(&arguments, &attachments.iter().map(Vec::len).collect::<Vec<_>>())?;
         Ok(Self {
             text: packet_text(event, &arguments)?,
             attachments: attachments.into_iter().map(Bytes::from).collect(),
@@ -152,7 +152,7 @@ impl Packet {
         if !text.trim_start().starts_with('[') {
             return Err(Fault::Invalid("the arguments are not a JSON array".to_owned()));
         }
-        check_arguments(text, self.attachments.len())
+        check_arguments(text, &self.attachments.iter().map(Bytes::len).collect::<Vec<_>>())
     }
 }
 
@@ -186,42 +186,42 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
 
 /// Checks that the arguments are JSON and nest no deeper than other servers and clients can read. With attachments,
 /// each placeholder must refer to one of them: clients close the connection when one does not, and part of the text may
-/// come from another user. No two may refer to the same one: a client with MessagePack would get its bytes twice, so a
-/// small event could become a large packet. Numbers of any size pass, since JavaScript reads those beyond its range as
+/// come from another user. Several may refer to the same one. A client with MessagePack gets its bytes as often, so a
+/// small event must not become a large packet. Numbers of any size pass, since JavaScript reads those beyond its range as
 /// infinite.
-fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
+fn check_arguments(arguments: &str, attachments: &[usize]) -> Result<(), Fault> {
     let walk = Tokens::parse(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
     if exceeds_depth(arguments, DEPTH_MAX) {
         return Err(Fault::Invalid(format!(
             "the arguments must not nest deeper than {DEPTH_MAX}"
         )));
     }
-    if attachments == 0 {
+    if attachments.is_empty() {
         return Ok(());
     }
+    let sum = |bytes: &[usize]| bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
+    let most = arguments.len().saturating_add(sum(attachments));
     let mut placeholders = Placeholders::default();
-    let mut used = Vec::with_capacity(attachments);
+    let mut placed: usize = 0;
     for placeholder in walk.filter_map(|token| placeholders.observe(&token)) {
-        let Placeholder::Number(number) = placeholder else {
-            return Err(no_attachment(attachments));
+        let attached = match placeholder {
+            Placeholder::Number(number) => usize::try_from(number).ok().and_then(|number| attachments.get(number)),
+            Placeholder::Unnumbered => None,
         };
-        if !placeholder.is_attached(attachments) {
-            return Err(no_attachment(attachments));
-        }
-        if used.contains(&number) {
+        let Some(bytes) = attached else {
+            let count = attachments.len();
             return Err(Fault::Invalid(format!(
-                "two _placeholders have the num {number}: attach the bytes once for each"
+                "a _placeholder needs a num below {count}, the number of attachments"
             )));
-        }
-        used.push(number);
+        };
+        placed = placed.saturating_add(*bytes);
+    }
+    if placed > most {
+        return Err(Fault::Invalid(format!(
+            "the _placeholders stand for {placed} bytes; at most the {most} of the arguments and attachments are allowed"
+        )));
     }
     Ok(())
-}
-
-fn no_attachment(attachments: usize) -> Fault {
-    Fault::Invalid(format!(
-        "a _placeholder needs a num below {attachments}, the number of attachments"
-    ))
 }
 
 #[cfg(test)]
@@ -238,35 +238,39 @@ mod tests {
     #[test]
     fn arguments_that_are_not_a_json_array_are_refused() {
         for bad in ["", "{", "[1", "[1] [2]", "[1]]", "nonsense"] {
-            assert!(check_arguments(bad, 0).is_err(), "{bad}");
+            assert!(check_arguments(bad, &[]).is_err(), "{bad}");
         }
         assert!(
-            check_arguments(r#"[{"_placeholder":true,"num":99}]"#, 0).is_ok(),
+            check_arguments(r#"[{"_placeholder":true,"num":99}]"#, &[]).is_ok(),
             "text like any other"
         );
     }
 
     #[test]
     fn a_placeholder_without_an_attachment_is_refused() {
-        assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":1}]}]"#, 2).is_ok());
-        assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":2}]}]"#, 2).is_err());
-        assert!(check_arguments(r#"[{"_placeholder":true}]"#, 1).is_err());
-        assert!(check_arguments(r#"[{"_placeholder":true,"num":-1}]"#, 1).is_err());
-        assert!(check_arguments(r#"[{"num":{"_placeholder":true,"num":9}}]"#, 1).is_err());
+        assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":1}]}]"#, &[9, 9]).is_ok());
+        assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":2}]}]"#, &[9, 9]).is_err());
+        assert!(check_arguments(r#"[{"_placeholder":true}]"#, &[9]).is_err());
+        assert!(check_arguments(r#"[{"_placeholder":true,"num":-1}]"#, &[9]).is_err());
+        assert!(check_arguments(r#"[{"num":{"_placeholder":true,"num":9}}]"#, &[9]).is_err());
         let nested = r#"[{"_placeholder":{"_placeholder":true,"num":9},"num":0}]"#;
-        assert!(check_arguments(nested, 1).is_err());
+        assert!(check_arguments(nested, &[9]).is_err());
         let of = |numbers: [u8; 2]| {
             numbers
                 .map(|n| format!(r#"{{"_placeholder":true,"num":{n}}}"#))
                 .join(",")
         };
-        assert!(check_arguments(&format!("[{}]", of([1, 0])), 2).is_ok());
+        assert!(check_arguments(&format!("[{}]", of([1, 0])), &[9, 9]).is_ok());
         assert!(
-            check_arguments(&format!("[{}]", of([1, 1])), 2).is_err(),
+            check_arguments(&format!("[{}]", of([1, 1])), &[9, 9]).is_ok(),
             "twice the same"
         );
         assert!(
-            check_arguments(r#"[{"_placeholder":false,"num":9}]"#, 1).is_ok(),
+            check_arguments(&format!("[{}]", of([1, 1])), &[9, 9000]).is_err(),
+            "too much"
+        );
+        assert!(
+            check_arguments(r#"[{"_placeholder":false,"num":9}]"#, &[9]).is_ok(),
             "no placeholder"
         );
     }
@@ -276,12 +280,12 @@ mod tests {
         const DEEP: usize = 20_000;
         for key in ["num", "_placeholder", "x"] {
             let nested = format!("[{}1{}]", format!("{{\"{key}\":").repeat(DEEP), "}".repeat(DEEP));
-            assert!(check_arguments(&nested, 1).is_err(), "{key}");
-            assert!(check_arguments(&nested, 0).is_err(), "{key}");
+            assert!(check_arguments(&nested, &[9]).is_err(), "{key}");
+            assert!(check_arguments(&nested, &[]).is_err(), "{key}");
         }
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(check_arguments(&nested(DEPTH_MAX), 0).is_ok());
-        assert!(check_arguments(&nested(DEPTH_MAX + 1), 0).is_err());
+        assert!(check_arguments(&nested(DEPTH_MAX), &[]).is_ok());
+        assert!(check_arguments(&nested(DEPTH_MAX + 1), &[]).is_err());
     }
 
     #[test]
