@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { at, configurationOf } from './lib/admin.mjs';
 import { Client, connect, freshRoom, refused } from './lib/client.mjs';
+import { metric } from './lib/fleet.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -92,10 +93,7 @@ test('6. Contained: processor time is charged, refused with the time to wait, an
 
 test('6. Contained: connections of a tenant and of a user are limited, and a released permit can be used', async () => {
   // The clients of the tests before may still be leaving.
-  await eventually(async () => {
-    const metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
-    return /^parlance_tenant_connections\{tenant="attacker"\} 0$/m.test(metrics);
-  }, 'the tenant to have no connection');
+  await eventually(async () => await metric(server, 'parlance_tenant_connections{tenant="attacker"}') === 0, 'the tenant to have no connection');
   const two = [await connect(server, 'u', at('attacker', 'u')), await connect(server, 'u', at('attacker', 'u'))];
   assert.match((await refused(server, at('attacker', 'u'))).message, /the user has no room for another connection; retryAfterMs=\d+$/);
   for (let n = 2; n < ATTACKERS + 1; n += 1) await connect(server, `c-${n}`, at('attacker', `c-${n}`));

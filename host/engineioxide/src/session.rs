@@ -484,7 +484,7 @@ mod tests {
         session.set_encoding(Encoding::Translated);
         let send = || SessionHandle(session.clone()).send(Str::from("2[]"), Bytes::new(), []);
         assert!(send().is_ok() && send().is_ok());
-        // Whoever sends may hold locks that the end takes: it is the heartbeat's.
+        // The sender may hold locks that ending the session takes, so the heartbeat ends it.
         assert_eq!(session.ended(), None);
         assert!(session.has_lost_packet() && session.outbox.is_empty());
     }

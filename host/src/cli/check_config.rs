@@ -36,8 +36,7 @@ pub fn run(
     for warning in &config.warnings {
         let _ = writeln!(notes, "warning: {warning}");
     }
-    let auth = &config.default_tenant.auth;
-    if auth.keys.is_empty() && auth.jwks.is_empty() {
+    if !config.default_tenant.auth.has_keys() {
         let _ = writeln!(notes, "warning: `parlance serve` will not start. {NO_KEY}");
     }
     for warning in config.tenants.iter().filter_map(TenantConfig::warning) {

@@ -24,7 +24,7 @@ use parlance_types::text::escape::{Escaping, Style};
 /// The configuration is wrong, or why the server could not start.
 pub fn serve(args: &ServeArgs, env: &Environment) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
-    if config.default_tenant.auth.keys.is_empty() && config.default_tenant.auth.jwks.is_empty() {
+    if !config.default_tenant.auth.has_keys() {
         return Err(Failure::Usage(no_key_help()));
     }
     run(config, None)

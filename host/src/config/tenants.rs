@@ -96,8 +96,7 @@ impl TenantConfig {
     /// Warns of a configuration that is valid and lets nobody connect.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let none = self.auth.keys.is_empty() && self.auth.jwks.is_empty();
-        none.then(|| {
+        (!self.auth.has_keys()).then(|| {
             format!(
                 "tenant {} has no keys (auth.keys, auth.jwks): nobody can connect to it",
                 self.name

@@ -23,6 +23,7 @@ use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
 use crate::tenant::Tenant;
 use parlance_store::{DueKind, DueSpace, Maintenance, OutageLog, Schedule, StoreError, Writer};
+use parlance_types::id::TenantId;
 use retention::OwnSlots;
 
 pub use retention::RetentionPace;
@@ -134,8 +135,13 @@ impl DueKeys {
     /// Whether the tenant's keys belong to this node: another one may have come or gone since a task began. While the store
     /// cannot say it, they do.
     async fn is_own(&self, tenant: &Tenant) -> bool {
+        self.is_in_own_slots(tenant.id()).await.unwrap_or(true)
+    }
+
+    /// Whether the tenant is in the slots that belong to this node.
+    async fn is_in_own_slots(&self, tenant: &TenantId) -> Result<bool, StoreError> {
         let slots = self.slots.lock().clone();
-        self.maintenance.is_in_slots(tenant.id(), &slots).await.unwrap_or(true)
+        self.maintenance.is_in_slots(tenant, &slots).await
     }
 
     /// Does what the keys of a space stand for, until none is due, some are to be tried again later, or the tenant is another

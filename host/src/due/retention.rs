@@ -73,8 +73,7 @@ async fn remove_old(due_keys: &DueKeys, tenant: &TenantId) -> Result<u64, StoreE
     let (mut removed, mut after) = (0, None);
     while let Some(retention) = retention_of(due_keys, tenant).await {
         let began = Instant::now();
-        let slots = due_keys.slots.lock().clone();
-        if !maintenance.is_in_slots(tenant, &slots).await? {
+        if !due_keys.is_in_own_slots(tenant).await? {
             break;
         }
         let rooms = maintenance.rooms(tenant, after.as_ref(), ROOMS_AT_ONCE).await?;

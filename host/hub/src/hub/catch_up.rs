@@ -415,7 +415,7 @@ mod tests {
             hub.note_message(room, 1);
             hub.read_missing(room.clone(), Series::Messages);
         }
-        // What they missed comes before it is read.
+        // The missing messages arrive before the hub has read them.
         for room in &rooms {
             hub.rooms.offer(room, 1, &packet("late"));
         }

@@ -188,7 +188,7 @@ impl Catalog for PostgresStore {
 
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
         let limit = i64::try_from(CHANGES_AT_ONCE).unwrap_or(i64::MAX);
-        // Who knows nothing yet need not learn what was removed before, of which there may be millions.
+        // A node that starts knows no documents, so it needs no removals, of which there may be millions.
         let removed_up_to = match after {
             0 => self.revision().await?,
             after => after,

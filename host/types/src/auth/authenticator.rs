@@ -43,6 +43,14 @@ pub struct Policy {
     pub rules: TokenRules,
 }
 
+impl Policy {
+    /// Whether there is a key or a source of published keys. Without any, nobody can connect.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !(self.keys.is_empty() && self.jwks.is_empty())
+    }
+}
+
 /// The id of a tenant that the operator has named, in the configuration or the catalog. No text of a client comes here.
 ///
 /// # Errors
@@ -111,10 +119,10 @@ impl Authenticator {
         &self.tenant
     }
 
-    /// Whether a key or a published key set is configured. Without any, nobody can connect.
+    /// [`Policy::has_keys`]
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        !(self.keys.is_empty() && self.rings.is_empty())
+        self.policy.has_keys()
     }
 
     /// How long before its token expires a client is notified.
